@@ -1,0 +1,65 @@
+"""How long to train, how far training has come, and the learning rate in between."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from rnnbptt.errors import UserError
+
+
+@dataclass
+class Counts:
+    """How far training has come, on the four axes of every comparison.
+
+    chars    characters predicted, over all streams
+    updates  optimizer steps
+    seconds  of training alone: no validation, no saving
+    flops    floating-point operations of the matrix products
+    """
+
+    chars: int = 0
+    updates: int = 0
+    seconds: float = 0.0
+    flops: float = 0.0
+
+
+UNITS = ("epochs", "chars", "updates", "minutes")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Train for `amount` of `unit`: epochs, chars (of all streams together), updates, or minutes of training time."""
+
+    unit: str = "epochs"
+    amount: float = 6.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.amount < math.inf:
+            raise UserError(f"--{self.unit} {self.amount:g}: must be above 0")
+
+    def chars(self, epoch_chars: int) -> int | None:
+        """The budget in characters, or None where the unit does not tell."""
+        per_unit = {"epochs": epoch_chars, "chars": 1}.get(self.unit)
+        return None if per_unit is None else math.ceil(self.amount * per_unit)
+
+    def spent(self, counts: Counts, epoch_chars: int) -> float:
+        """The share of it that is used, 0 to 1."""
+        if (chars := self.chars(epoch_chars)) is not None:
+            return min(1.0, counts.chars / chars)
+        return min(1.0, (counts.updates if self.unit == "updates" else counts.seconds / 60) / self.amount)
+
+
+@dataclass(frozen=True)
+class LearningRate:
+    """Linear warm-up over `warmup` characters times cosine decay over the budget, from `peak` to `peak * final`."""
+
+    peak: float
+    warmup: int
+    final: float
+
+    def at(self, spent: float, chars: int) -> float:
+        """The rate when the share `spent` of the budget is used and `chars` characters are read."""
+        decay = self.final + (1 - self.final) * (1 + math.cos(math.pi * spent)) / 2
+        rise = min(1.0, (chars + 1) / self.warmup) if self.warmup else 1.0
+        return self.peak * decay * rise

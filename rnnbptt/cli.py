@@ -1,0 +1,380 @@
+"""The command line: parse, call, show. torch is imported inside the commands, so that help and refusals are instant."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from rnnbptt import __version__
+from rnnbptt.budget import UNITS, Budget
+from rnnbptt.config import ModelConfig, TrainConfig
+from rnnbptt.errors import UserError
+
+if TYPE_CHECKING:
+    from rnnbptt.corpus import Corpus, TextOptions
+    from rnnbptt.runs import RunFolder
+    from rnnbptt.training import Trainer
+
+
+class _Boundary(TyperGroup):
+    """The one place where errors become a line on standard error and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+        except BrokenPipeError:  # the reader has seen enough; let nothing be flushed into the closed pipe at exit
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(0) from None
+
+
+app = typer.Typer(
+    cls=_Boundary,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Train character-level recurrent networks with a chosen truncation of back-propagation through time (BPTT), "
+    "generate text with them, and tell honestly which truncation was better.",
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"rnnbptt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _option(panel: str, text: str, *names: str, **extra: Any) -> Any:
+    return typer.Option(*names, help=text, rich_help_panel=panel, **extra)
+
+
+_TEXT, _MODEL, _LENGTH, _STEP, _RUN = "Text", "Model", "Budget: one of", "Optimization", "Run"
+
+Unit = Annotated[str, _option(_TEXT, "What a symbol is: char (a Unicode character) or byte.")]
+Encoding = Annotated[str, _option(_TEXT, "Encoding of the text.")]
+Nfc = Annotated[bool, _option(_TEXT, "Normalize to Unicode NFC.", "--nfc")]
+MinCount = Annotated[int, _option(_TEXT, "Characters rarer than this become one unknown symbol.")]
+Split = Annotated[str, _option(_TEXT, "Training, validation and test part: shares, or sizes such as 90M/5M/5M.")]
+Threads = Annotated[int, _option(_RUN, "Threads of torch; 0: one a core.", min=0)]
+Device = Annotated[str, _option(_RUN, "Any torch device.")]
+DEFAULT_SPLIT = "0.9/0.05/0.05"
+
+
+@app.command()
+def prepare(
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Texts: plain, .gz, .bz2, .xz, or - for standard input.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="the text's name + .corpus")] = None,
+    unit: Unit = "char",
+    encoding: Encoding = "utf-8",
+    nfc: Nfc = False,
+    min_count: MinCount = 1,
+    split: Split = DEFAULT_SPLIT,
+    force: Annotated[bool, typer.Option("--force", help="Replace the folder if it is a prepared corpus.")] = False,
+) -> None:
+    """Turn texts, joined in order, into a corpus: vocabulary, symbols and splits, ready for any number of runs."""
+    from rnnbptt import display
+    from rnnbptt.corpus import TextOptions
+    from rnnbptt.corpus import prepare as prepare_corpus
+
+    options = TextOptions(unit=unit, encoding=encoding, nfc=nfc, min_count=min_count, split=split)
+    with display.reading_bar() as progress:
+        corpus = prepare_corpus(
+            files, out or Path(f"{_stem(files[0])}.corpus"), options, force=force, progress=progress
+        )
+    display.show_corpus(corpus)
+
+
+def _stem(source: str) -> str:
+    """The name of a text or corpus without folder and suffixes: data/shakespeare.txt.gz -> shakespeare."""
+    return "stdin" if source == "-" else Path(source).resolve().name.split(".")[0] or "text"
+
+
+@app.command()
+def train(
+    ctx: typer.Context,
+    corpus: Annotated[Path, typer.Argument(help="A prepared folder, or a text file.")],
+    trunc: Annotated[
+        str,
+        typer.Option(
+            metavar="SPEC",
+            help="How back-propagation is cut. K: update after every K characters, through these K. A..B: K grows from "
+            "A to B (by doubling; A..B@linear, A..B@plateau). full: never cut.",
+        ),
+    ] = TrainConfig.trunc,
+    run: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder of the run.", show_default="runs/TEXT-SPEC")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --run, with its own options.")
+    ] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace the run in --run.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")] = False,
+    epochs: Annotated[
+        float | None, _option(_LENGTH, "Passes over the training text.", show_default=f"{Budget.amount:g}")
+    ] = None,
+    chars: Annotated[int | None, _option(_LENGTH, "Characters, over all streams.")] = None,
+    updates: Annotated[int | None, _option(_LENGTH, "Optimizer steps.")] = None,
+    minutes: Annotated[float | None, _option(_LENGTH, "Minutes of training.")] = None,
+    cell: Annotated[str, _option(_MODEL, "rnn (tanh), gru or lstm.")] = ModelConfig.cell,
+    hidden: Annotated[int, _option(_MODEL, "Units of each layer.")] = ModelConfig.hidden,
+    layers: Annotated[int, _option(_MODEL, "Stacked layers.")] = ModelConfig.layers,
+    dropout: Annotated[float, _option(_MODEL, "Dropout between layers and before the output.")] = ModelConfig.dropout,
+    streams: Annotated[
+        int, _option(_STEP, "Places of the text read side by side; 1 is pure online learning.")
+    ] = TrainConfig.streams,
+    optimizer: Annotated[str, _option(_STEP, "adam (AdamW), rmsprop or sgd.")] = TrainConfig.optimizer,
+    lr: Annotated[float, _option(_STEP, "Learning rate after the warm-up.")] = TrainConfig.lr,
+    warmup: Annotated[int, _option(_STEP, "Characters over which it rises from 0.")] = TrainConfig.warmup,
+    final_lr: Annotated[
+        float, _option(_STEP, "Share of --lr where the cosine decay ends; 1: no decay.")
+    ] = TrainConfig.final_lr,
+    weight_decay: Annotated[float, _option(_STEP, "Decoupled weight decay.")] = TrainConfig.weight_decay,
+    beta2: Annotated[float, _option(_STEP, "Decay of the mean of squared gradients, per update.")] = TrainConfig.beta2,
+    beta2_chars: Annotated[
+        float, _option(_STEP, "Horizon of that mean in characters instead; 0: --beta2 holds.")
+    ] = TrainConfig.beta2_chars,
+    clip: Annotated[float, _option(_STEP, "Largest norm of the gradient; 0: no clipping.")] = TrainConfig.clip,
+    seed: Annotated[int, _option(_STEP, "Seed of weights and dropout.")] = TrainConfig.seed,
+    eval_every: Annotated[
+        int, _option(_RUN, "Characters between validations; 0: a twentieth of the budget.")
+    ] = TrainConfig.eval_every,
+    sample_length: Annotated[int, _option(_RUN, "Characters of the sample shown after each validation.")] = 200,
+    precision: Annotated[
+        str, _option(_RUN, "auto, float32, bfloat16 (operands of matrix products) or float64.")
+    ] = "auto",
+    threads: Threads = 0,
+    device: Device = "cpu",
+    unit: Unit = "char",
+    encoding: Encoding = "utf-8",
+    nfc: Nfc = False,
+    min_count: MinCount = 1,
+    split: Split = DEFAULT_SPLIT,
+) -> None:
+    """Train a model on a text with a chosen truncation. Ctrl-C saves and stops; --resume goes on."""
+    budget = _budget(ctx)
+    if resume:
+        _refuse_beside_resume(ctx)
+    folder_path = run or Path("runs", f"{_stem(str(corpus))}-{trunc}".replace("/", "-").replace(":", "-"))
+
+    from rnnbptt import display
+    from rnnbptt.runs import RunFolder
+
+    folder = RunFolder(folder_path)
+    _set_up_torch(threads)
+    trainer = _resume(ctx.params, folder, budget) if resume else _begin(ctx.params, folder, budget)
+    display.say_memory(trainer, quiet)
+    with _interrupts() as interrupted, display.TrainingView(trainer, quiet, sample_length) as view:
+        for record in folder.follow(trainer, interrupted):
+            view.show(record)
+    if not quiet:
+        display.show_run(folder, trainer)
+    if interrupted():
+        raise typer.Exit(130)
+
+
+def _set_up_torch(threads: int) -> None:
+    import torch
+
+    torch.set_flush_denormal(True)  # vanishing gradients reach the denormal numbers, which are a hundred times slower
+    if threads:
+        torch.set_num_threads(threads)
+
+
+@contextmanager
+def _interrupts() -> Iterator[Callable[[], bool]]:
+    """Ctrl-C only raises a flag here, so that the update under way is finished and saved; a second one kills."""
+    raised = False
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        nonlocal raised
+        raised = True
+        signal.signal(signal.SIGINT, previous)
+
+    previous = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield lambda: raised
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _budget(ctx: typer.Context) -> Budget | None:
+    """The one budget that was given, if any."""
+    given = [unit for unit in UNITS if ctx.params[unit] is not None]
+    if len(given) > 1:
+        raise typer.BadParameter(f"--{' and --'.join(given)} are both budgets; give one of --{', --'.join(UNITS)}")
+    return Budget(given[0], ctx.params[given[0]]) if given else None
+
+
+# What a resumed run may be told: where it is, how long it lasts, and what changes none of its results.
+_BESIDE_RESUME = {"corpus", "run", "resume", "quiet", "sample_length", "precision", "threads", "device", *UNITS}
+
+
+def _refuse_beside_resume(ctx: typer.Context) -> None:
+    for name in ctx.params.keys() - _BESIDE_RESUME:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            option = f"--{name.replace('_', '-')}"
+            raise typer.BadParameter(
+                f"{option} cannot be given with --resume: a run goes on with its own options (a budget may be changed)"
+            )
+
+
+def _begin(values: Mapping[str, Any], folder: RunFolder, budget: Budget | None) -> Trainer:
+    """A new run in its folder; a text file is prepared into `corpus` there first."""
+    chosen = {field.name: values[field.name] for field in fields(TrainConfig) if field.name in values}
+    config = TrainConfig(**chosen, budget=budget or Budget())
+    shape = {field.name: values[field.name] for field in fields(ModelConfig) if field.name in values}
+    ModelConfig(vocabulary=1, **shape)  # what is wrong is said before anything is made
+
+    from rnnbptt.model import CharRNN
+    from rnnbptt.training import Trainer
+
+    folder.check(values["force"])
+    corpus = _open_corpus(values, folder)
+    model_config = ModelConfig(vocabulary=len(corpus.vocabulary), **shape)
+    model = CharRNN.create(model_config, values["precision"], values["device"], config.seed)
+    trainer = Trainer(model, corpus, config)
+    folder.clear()
+    return trainer
+
+
+def _open_corpus(values: Mapping[str, Any], folder: RunFolder) -> Corpus:
+    from rnnbptt import display
+    from rnnbptt.corpus import Corpus, TextOptions
+    from rnnbptt.corpus import prepare as prepare_corpus
+
+    source: Path = values["corpus"]
+    if source.is_dir():
+        return Corpus.open(source)
+    options = TextOptions(**{field.name: values[field.name] for field in fields(TextOptions)})
+    with display.reading_bar(values["quiet"]) as progress:
+        return prepare_corpus([source], folder.corpus, options, force=True, progress=progress)
+
+
+def _resume(values: Mapping[str, Any], folder: RunFolder, budget: Budget | None) -> Trainer:
+    """The run in the folder, where its last checkpoint left it."""
+    from rnnbptt.checkpoint import load_checkpoint
+    from rnnbptt.corpus import Corpus
+    from rnnbptt.training import Trainer
+
+    if not folder.last.exists():
+        raise UserError(
+            f"{folder.path}: no run to resume; name its folder with --run, or leave --resume out to begin one"
+        )
+    checkpoint = load_checkpoint(folder.last)
+    source: Path = values["corpus"]
+    corpus = Corpus.open(source if source.is_dir() else folder.corpus)
+    trainer = Trainer.resume(checkpoint, corpus, values["precision"], values["device"], budget)
+    folder.rewind(trainer.counts.updates)
+    return trainer
+
+
+@app.command()
+def sample(
+    checkpoint: Annotated[Path, typer.Argument(help="A run folder (its best checkpoint) or a .safetensors file.")],
+    prompt: Annotated[str, typer.Option(help="Text to go on from; it is printed first.")] = "",
+    prompt_file: Annotated[Path | None, typer.Option(help="File with the prompt, in UTF-8.")] = None,
+    length: Annotated[int, typer.Option(help="Characters to make; 0: until interrupted.")] = 500,
+    temperature: Annotated[float, typer.Option(help="Below 1 bolder, above 1 wilder; 0: the most probable.")] = 1.0,
+    top_k: Annotated[int, typer.Option(help="Only the K most probable symbols; 0: all.")] = 0,
+    top_p: Annotated[float, typer.Option(help="Only the most probable symbols that share this probability.")] = 1.0,
+    stop: Annotated[str, typer.Option(help="End before this string.")] = "",
+    count: Annotated[int, typer.Option(help="Samples to make, side by side.")] = 1,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+    threads: Threads = 1,
+    device: Device = "cpu",
+) -> None:
+    """Generate text, streamed to standard output as it is made."""
+    if prompt and prompt_file:
+        raise typer.BadParameter("--prompt and --prompt-file both give a prompt; give one of them")
+
+    from rnnbptt import display
+    from rnnbptt.checkpoint import find_checkpoint, load_checkpoint
+    from rnnbptt.sampling import SampleConfig, sample_many
+    from rnnbptt.sampling import sample as sample_one
+
+    start = _read_prompt(prompt_file) if prompt_file else prompt
+    config = SampleConfig(start, length, temperature, top_k, top_p, stop, count, seed)
+    _set_up_torch(threads)
+    loaded = load_checkpoint(find_checkpoint(checkpoint))
+    model, vocabulary = loaded.build_model(device=device), loaded.vocabulary
+    if count == 1:
+        display.stream(start, sample_one(model, vocabulary, config))
+    else:
+        display.show_samples(start, sample_many(model, vocabulary, config))
+
+
+def _read_prompt(path: Path) -> str:
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 (byte {error.start})"
+        raise UserError(f"--prompt-file {path}: {reason}; give a readable UTF-8 text") from None
+
+
+@app.command()
+def compare(
+    checkpoints: Annotated[
+        list[Path], typer.Argument(metavar="A B...", help="Run folders (their best checkpoints) or .safetensors files.")
+    ],
+    text: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Compare on this text.", show_default="validation and test part of the corpus"
+        ),
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Learning curves, as .png or .svg.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="All figures, as JSON.")] = None,
+    prompt: Annotated[str, typer.Option(help="What the samples go on from.")] = "",
+    sample_length: Annotated[int, typer.Option(help="Characters of each sample; 0: none.")] = 300,
+    seed: Annotated[int, typer.Option(help="Seed of the samples.")] = 0,
+    threads: Threads = 0,
+) -> None:
+    """Compare checkpoints on the same text: bits per character, with intervals for the differences."""
+    from rnnbptt import display
+    from rnnbptt.comparing import compare as compare_checkpoints
+    from rnnbptt.comparing import write_json
+
+    _set_up_torch(threads)
+    with display.comparing_bar() as progress:
+        comparison = compare_checkpoints(checkpoints, text, progress)
+    display.show_comparison(comparison)
+    if plot:
+        from rnnbptt.plotting import plot_curves
+
+        plot_curves(comparison.rows, plot)
+    if json:
+        write_json(comparison, json)
+    if sample_length:
+        display.show_comparison_samples(comparison, prompt, sample_length, seed)
+
+
+def main() -> None:
+    """The console script."""
+    app()

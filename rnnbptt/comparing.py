@@ -1,0 +1,533 @@
+"""Several checkpoints on the same text: bits per character, and whether a difference is more than chance.
+
+Each checkpoint is evaluated in the same way, in float32, however it was trained, either on the validation and the test
+split of the corpus that all were trained on, or on a text file that all can read. The first is the one that the others
+are compared with, in `Pair`s; a difference is theirs minus its, so below 0 theirs is better.
+
+What they are evaluated on is a `Split` or a `Text`; what is known of a checkpoint before that is an `Entry`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnbptt.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from rnnbptt.corpus import Corpus, Ids, Vocabulary
+from rnnbptt.errors import UserError
+from rnnbptt.evaluation import LN2, character_nats
+from rnnbptt.statistics import SHORTEST_TEXT, Interval, paired_interval
+
+LEVEL = 0.95  # with which all the intervals of one text hold together
+
+Progress = Callable[[int, int], None]
+Nats = NDArray[np.float64]
+
+# --- the result -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The validations of a run, from its metrics.jsonl; `split` is "train" where the validation split is empty.
+
+    chars, updates and seconds (of training) are where each validation was made, bpc its bits per character.
+    """
+
+    split: str
+    chars: tuple[int, ...]
+    updates: tuple[int, ...]
+    seconds: tuple[float, ...]
+    bpc: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """The loss on one text: `characters` were scored; bits per character, and perplexity per character (2^bpc)."""
+
+    split: str
+    characters: int
+    bpc: float
+    perplexity: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One checkpoint.
+
+    name                   short, and no other row has it
+    chars, updates         of training, up to this checkpoint
+    seconds                of training alone, on whatever machine that was
+    characters_per_second  None where nothing was trained
+    scores                 one for each text, in the order of `Comparison.splits`
+    curve                  None without a metrics.jsonl of the checkpoint's own run beside it
+    """
+
+    name: str
+    path: Path
+    trunc: str
+    cell: str
+    parameters: int
+    chars: int
+    updates: int
+    seconds: float
+    characters_per_second: float | None
+    scores: tuple[Score, ...]
+    curve: Curve | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A checkpoint against the first one on one text: `difference` is second minus first, bits per character.
+
+    `interval` is that of the difference, None for a text too short for one; `verdict` says it in plain words.
+    """
+
+    split: str
+    first: str
+    second: str
+    difference: float
+    interval: Interval | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found. Pairs are in the order of splits, then of rows."""
+
+    splits: tuple[str, ...]
+    rows: tuple[Row, ...]
+    pairs: tuple[Pair, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def to_json(result: Comparison) -> dict[str, Any]:
+    """The result as strict JSON has it: paths are strings, and a number that is not finite is null."""
+    plain: dict[str, Any] = _plain(asdict(result))
+    return plain
+
+
+def write_json(result: Comparison, path: Path) -> None:
+    """Write `to_json(result)`, whole or not at all."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(to_json(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a file to write that takes the place of `path` at the end, or vanishes if anything goes wrong."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        yield partial
+        partial.replace(path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; give a file that can be written") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+# --- the comparison ---------------------------------------------------------------------------------------------------
+
+
+def compare(paths: Sequence[Path], text: Path | None = None, progress: Progress | None = None) -> Comparison:
+    """Evaluate checkpoints (run folders or files) on `text`, or else on the splits of their corpus.
+
+    `progress` is told the characters scored so far, over all checkpoints and texts, and how many there will be.
+
+    UserError: fewer than 2 checkpoints; one that cannot be loaded; without `text`, checkpoints of different corpora or
+    splits, or a corpus that is gone; with it, a text that cannot be read, or not by all of them.
+    """
+    if len(paths) < 2:
+        raise UserError(
+            f"{len(paths)} checkpoint to compare; give at least 2 run folders (such as runs/NAME) or .safetensors files, "
+            "the one to compare the others with first"
+        )
+    entries = _load(paths)
+    passages, notes = _open_splits(entries) if text is None else _open_text(text, entries)
+    scores: list[list[Score]] = [[] for _ in entries]
+    pairs: list[Pair] = []
+    done, total = 0, sum(passage.characters for passage in passages) * len(entries)
+    for passage in passages:
+        nats = np.empty(0)
+        for entry, own_scores in zip(entries, scores, strict=True):
+            nats, first = passage.nats(entry.checkpoint), nats if own_scores else nats
+        done += 1
+    return Comparison(
+def _score(split: str, nats: Nats, entry: Entry) -> Score:
+    mean = float(nats.mean())
+    if not math.isfinite(mean):
+        raise UserError(
+            f"{entry.checkpoint.path}: its loss is not a finite number, so its weights are damaged; "
+            "leave it out, or give an earlier checkpoint of that run"
+        )
+    perplexity = math.exp(mean) if mean < 700 else math.inf  # beyond, the exponential overflows
+    return Score(split, len(nats), mean / LN2, perplexity)
+
+
+def _row(entry: Entry, scores: Iterable[Score]) -> Row:
+    document = entry.checkpoint.document
+    counts = document["progress"]["counts"]
+    return Row(
+        name=entry.name,
+        path=entry.checkpoint.path,
+        trunc=document["train"]["trunc"],
+        cell=document["model"]["cell"],
+        parameters=sum(tensor.numel() for tensor in entry.checkpoint.group("model").values()),
+        chars=counts["chars"],
+        updates=counts["updates"],
+        seconds=counts["seconds"],
+        characters_per_second=counts["chars"] / counts["seconds"] if counts["seconds"] else None,
+        scores=tuple(scores),
+        curve=entry.curve,
+    )
+
+
+def _pair(split: str, first: str, second: str, differences: Nats, comparisons: int) -> Pair:
+    """`differences` (n,) are second minus first, bits, at each character.
+
+    Bonferroni: with the level raised for the number of comparisons with the first, all of them hold at once with 95 %.
+    """
+    difference = float(differences.mean())
+    interval = paired_interval(differences, 1 - (1 - LEVEL) / comparisons)
+    said = verdict(first, second, difference, interval, len(differences))
+    return Pair(split, first, second, difference, interval, said)
+
+
+def verdict(first: str, second: str, difference: float, interval: Interval | None, characters: int) -> str:
+    """What a difference (second minus first, bits per character) on so many characters amounts to."""
+    better = second if difference < 0 else first
+    if interval is None:
+        measured = f"{better} measured {abs(difference):.3f} bits per character better" if difference else "no difference"
+        return f"text too short to tell ({measured} on {characters:,} characters)"
+    half = interval.half_width
+    digits = 3 if half >= 0.001 or not half else min(9, -math.floor(math.log10(half)))  # at least one of the half-width
+    if abs(difference) > half:
+        return f"{better} is better by {abs(difference):.{digits}f} ± {half:.{digits}f} bits per character"
+    return f"no difference shown ({difference:z.{digits}f} ± {half:.{digits}f} bits per character)"
+
+
+# --- the checkpoints --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A checkpoint that takes part."""
+
+    name: str
+    checkpoint: Checkpoint
+    curve: Curve | None
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.checkpoint.vocabulary
+
+    @property
+    def corpus(self) -> dict[str, Any]:
+        """Where its corpus was, the fingerprint and the splits."""
+        corpus: dict[str, Any] = self.checkpoint.document["corpus"]
+        return corpus
+
+    @property
+    def budget_spent(self) -> int:
+        """Characters of training that went into it: for the best of a run, all that the run had to choose from."""
+        if self.curve and self.checkpoint.path.name == "best.safetensors":
+            return self.curve.chars[-1]
+        chars: int = self.checkpoint.document["progress"]["counts"]["chars"]
+        return chars
+
+
+def _load(paths: Sequence[Path]) -> list[Entry]:
+    checkpoints = [load_checkpoint(find_checkpoint(path)) for path in paths]
+    return [
+        Entry(name, checkpoint, _read_curve(checkpoint))
+        for name, checkpoint in zip(_short_names(paths), checkpoints, strict=True)
+    ]
+
+
+def _short_names(paths: Sequence[Path]) -> list[str]:
+    """The last part of each path, as many more as tell it from the others, and a number where nothing does."""
+    absolute = [Path(os.path.abspath(path)) for path in paths]  # not resolved: a link keeps the name it was given
+    parts = [path.parts if path.is_dir() else path.with_suffix("").parts for path in absolute]
+    names: list[str] = []
+    for own in parts:
+        others = set(parts) - {own}
+        depth = next(d for d in count(1) if not any(own[-d:] == other[-d:] for other in others))
+        name = str(Path(*own[-depth:]))
+        numbered = (f"{name} ({i})" for i in count(2))
+        while name in names:
+            name = next(numbered)
+        names.append(name)
+    return names
+
+
+def _read_curve(checkpoint: Checkpoint) -> Curve | None:
+    """The curve beside a checkpoint, None where there is none or it is of another run."""
+    own = checkpoint.document["progress"]["validations"]
+    try:
+        lines = (checkpoint.path.parent / "metrics.jsonl").read_text("utf-8").splitlines(keepends=True)
+        # A run that is going on, or was cut off, may have left half a line at the end.
+        records = [json.loads(line) for line in lines if line.endswith("\n")]
+        evals = [record for record in records if record["kind"] == "eval"]
+        same_run = [record["nats"] for record in evals[: len(own["nats"])]] == own["nats"]
+        axes = {axis: tuple(record[axis] for record in evals) for axis in ("chars", "updates", "seconds", "bpc")}
+        return Curve(split=evals[-1]["split"], **axes) if evals and same_run else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _unfairness(first: Entry, second: Entry) -> str:
+    """What two checkpoints differ in beside their truncation; empty when it is nothing."""
+    ours, theirs = _settings(first), _settings(second)
+    trunc = ours.pop("trunc"), theirs.pop("trunc")
+    differing = [
+        f"{name.replace('_', ' ')} {ours.get(name, 'unknown')} / {theirs.get(name, 'unknown')}"
+        for name in ours | theirs
+        if ours.get(name) != theirs.get(name)
+    ]
+    if first.corpus["fingerprint"] != second.corpus["fingerprint"]:
+        differing.append(f"corpus {first.corpus['path']} / {second.corpus['path']}")
+    if not differing:
+        return ""
+    verb = "differ in more than truncation" if trunc[0] != trunc[1] else "have the same truncation and differ in"
+    return f"{first.name} and {second.name} {verb}: {', '.join(differing)}"
+
+
+def _settings(entry: Entry) -> dict[str, str]:
+    """What was chosen for its training and model, as it is shown."""
+    document = entry.checkpoint.document
+    start, stop = entry.corpus["splits"]["train"]
+    sizes = {"training characters": stop - start, "characters seen": entry.budget_spent}
+    return {name: _shown(value) for name, value in (document["train"] | document["model"] | sizes).items()}
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):  # the budget: its unit and amount
+        return f"{_shown(value['amount'])} {value['unit']}"
+    if isinstance(value, float) and not value.is_integer():
+        return repr(value)
+    return f"{value:,.0f}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
+# --- the texts --------------------------------------------------------------------------------------------------------
+
+
+class Test(Protocol):
+    """A text to evaluate on: its name, how many characters are scored, and the loss of a checkpoint at each of them."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def characters(self) -> int: ...
+
+    def nats(self, checkpoint: Checkpoint) -> Nats:
+        """The negative log-likelihood of each character, (characters,), the same characters for every checkpoint."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A split of the corpus that all checkpoints were trained on."""
+
+    name: str
+    ids: Ids
+    start: int
+    stop: int
+
+    @property
+    def characters(self) -> int:
+        return self.stop - max(1, self.start)
+
+    def nats(self, checkpoint: Checkpoint) -> Nats:
+        return character_nats(checkpoint.build_model("float32"), self.ids, self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text file. Each checkpoint reads it with its own vocabulary, and every loss is that of a whole character.
+
+    content  the text; for unit "byte" each byte is the character of the same number, as in the vocabularies
+    unit     "byte" when all checkpoints have that unit, otherwise "char"
+    """
+
+    path: Path
+    content: str
+    unit: str
+    name: str = "text"
+
+    @property
+    def characters(self) -> int:
+        return len(self.content) - 1  # the first has no text before it
+
+    def nats(self, checkpoint: Checkpoint) -> Nats:
+        vocabulary = checkpoint.vocabulary
+        codes, starts = self.units(vocabulary)
+        ids = encode(codes, vocabulary)
+        if vocabulary.unknown is not None:
+            ids[ids < 0] = vocabulary.unknown
+        nats = character_nats(checkpoint.build_model("float32"), ids, 0, len(ids))
+        # Unit 0 is not scored, so unit u has nats[u - 1]; what its character has beyond it is no character of its own.
+        return nats if len(codes) == len(starts) else np.add.reduceat(nats, starts[1:] - 1)
+
+    def units(self, vocabulary: Vocabulary) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """The code of each unit that a model reads, and at which unit each character of the text starts."""
+        if vocabulary.unit == self.unit:
+            codes: NDArray[Any] = np.frombuffer(self.content.encode("utf-32-le", "surrogatepass"), "<u4")
+            return codes, np.arange(len(codes))
+        utf8 = np.frombuffer(self.content.encode("utf-8", "surrogatepass"), np.uint8)
+        return utf8, np.flatnonzero((utf8 & 0xC0) != 0x80)  # all but continuation bytes
+
+    def lacking(self, vocabulary: Vocabulary) -> NDArray[np.int64]:
+        """The positions of characters that the vocabulary does not have, ascending."""
+        codes, starts = self.units(vocabulary)
+        lacking = np.flatnonzero(encode(codes, vocabulary) < 0)
+        return np.unique(np.searchsorted(starts, lacking, side="right") - 1)
+
+
+def encode(codes: NDArray[Any], vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """The ids of codes (n,), -1 where the vocabulary lacks one: what is to become of these is not decided here."""
+    symbols = vocabulary.symbols if vocabulary.unknown is None else vocabulary.symbols[:-1]
+    table = np.full(0x110000, -1, dtype=np.int64)
+    table[[ord(symbol) for symbol in symbols]] = np.arange(len(symbols))
+    return table[codes]
+
+
+def _open_splits(entries: Sequence[Entry]) -> tuple[list[Test], list[str]]:
+    """The validation and the test split that all checkpoints share, and what is to be said about them."""
+    first = entries[0]
+    splits = first.corpus["splits"]
+    for entry in entries[1:]:
+        for what, key in (("corpora", "fingerprint"), ("splits of the same corpus", "splits")):
+            if entry.corpus[key] != first.corpus[key]:
+                raise UserError(
+                    f"{first.name} and {entry.name} were trained on different {what}; give a text to compare them on, "
+                    "one that neither was trained on: --text FILE"
+                )
+    filled = {name: (start, stop) for name, (start, stop) in splits.items() if name != "train" and stop > start}
+    if not filled:
+        raise UserError(
+            f"the validation and the test split of {first.corpus['path']} are empty; "
+            "give a text to compare on that was not trained on: --text FILE"
+        )
+    corpus = next(filter(None, map(_corpus_of, entries)), None)
+    if corpus is None:
+        raise UserError(
+            f"{first.corpus['path']}: the corpus that {first.name} was trained on is no longer there; "
+            "put it back, or give a text to compare on: --text FILE"
+        )
+    notes = [f"The {name} split is empty and left out." for name in ("valid", "test") if name not in filled]
+    if "valid" in filled:
+        advice = "quote the test split" if "test" in filled else "quote a text that was not used: --text FILE"
+        notes.append(f"The validation split chose the best checkpoint of each run, which flatters it: {advice}.")
+    return [Split(name, corpus.ids, start, stop) for name, (start, stop) in filled.items()], notes
+
+
+def _corpus_of(entry: Entry) -> Corpus | None:
+    """The corpus a checkpoint was trained on, if it is where it was, and is what it was."""
+    try:
+        corpus = Corpus.open(entry.corpus["path"])
+    except UserError:
+        return None
+    return corpus if corpus.fingerprint == entry.corpus["fingerprint"] else None
+
+
+def _open_text(path: Path, entries: Sequence[Entry]) -> tuple[list[Test], list[str]]:
+    """The text as all checkpoints read it, and how that is."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; give a text file: --text FILE") from None
+    if all(entry.vocabulary.unit == "byte" for entry in entries):
+        text, notes = Text(path, data.decode("latin-1"), "byte"), ["A character is a byte here, as in the checkpoints."]
+    else:
+        text, notes = _decode(path, data, entries)
+    if text.characters < 1:
+        raise UserError(f"{path}: {len(text.content)} characters are too few to evaluate on; give a longer text")
+    same = all(entry.vocabulary == entries[0].vocabulary for entry in entries)
+    for entry in entries:
+        lacking = text.lacking(entry.vocabulary)
+        if not lacking.size:
+            continue
+        # For one vocabulary, the unknown symbol is the same to all; of two, the one that knows less would have it easier.
+        if not same or entry.vocabulary.unknown is None:
+            raise UserError(_unreadable(text, int(lacking[0]), entry))
+        if entry is entries[0]:
+            notes.append(f"{lacking.size:,} characters of the text are read as the unknown symbol of the vocabulary.")
+    if not same:
+        notes.append("The checkpoints have different vocabularies: each reads the text in its own symbols.")
+    return [text], notes
+
+
+def _decode(path: Path, data: bytes, entries: Sequence[Entry]) -> tuple[Text, list[str]]:
+    """The text of `data`, made of it as the corpora of the checkpoints were made, as far as these are still there."""
+    corpora = [_corpus_of(entry) for entry in entries if entry.vocabulary.unit == "char"]
+    encodings = {corpus.options.encoding for corpus in corpora if corpus}
+    encoding = encodings.pop() if len(encodings) == 1 else "utf-8"
+    nfc = any(corpus.options.nfc for corpus in corpora if corpus)
+    try:
+        content = data.decode(encoding).removeprefix("\ufeff")
+    except UnicodeError as error:
+        raise UserError(f"{path}: not valid {encoding} ({error}); give it in that encoding: --text FILE") from None
+    notes = [f"The text is read as {encoding}{', in normalization form C' if nfc else ''}."]
+    return Text(path, unicodedata.normalize("NFC", content) if nfc else content, "char"), notes
+
+
+def _unreadable(text: Text, position: int, entry: Entry) -> str:
+    char = text.content[position]
+    what = f"the byte 0x{ord(char):02X}" if text.unit == "byte" else f"{char!r} (U+{ord(char):04X})"
+    unit = "byte" if text.unit == "byte" else "character"
+    return (
+        f"{text.path}: {entry.name} cannot read {what}, {unit} {position + 1:,} of the text, which its vocabulary lacks; "
+        "give a text without it, or leave that checkpoint out"
+    )
+
+
+# --- what a reader has to know ----------------------------------------------------------------------------------------
+
+
+def _notes(pairs: Sequence[Pair], entries: Sequence[Entry]) -> list[str]:
+    """What the intervals mean, and where to be careful."""
+    notes = []
+    intervals = [(pair, pair.interval) for pair in pairs if pair.interval]
+    if intervals:
+        notes.append(
+            "The intervals (95 %, paired block bootstrap) say how far the choice of the text could change the difference "
+            "between these very checkpoints. They do not cover the randomness of training: to compare ways of training, "
+            "train several seeds of each."
+        )
+        if len(entries) > 2:
+            notes.append(
+                f"{len(entries) - 1} checkpoints are compared with {entries[0].name}, so each interval has the level "
+                f"{intervals[0][1].level:.2%} (Bonferroni): on each text, all of them hold together with 95 %."
+            )
+    for split, pieces in Counter(pair.split for pair, interval in intervals if not interval.flat).items():
+        notes.append(
+            f"On the {split} text, {pieces} of the intervals may be too narrow: the text is too short to see that longer "
+            "blocks would not widen them."
+        )
+    short = [pair.split for pair in pairs if not pair.interval]
+    if short:
+        splits = " and ".join(dict.fromkeys(short))
+        notes.append(f"An interval needs at least {SHORTEST_TEXT:,} characters that differ throughout: none on {splits}.")
+    return notes

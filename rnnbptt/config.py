@@ -1,0 +1,96 @@
+"""The configuration of a model and of a training run: plain data, checked on construction, kept in the checkpoint.
+
+No torch here: the command line takes its defaults from these classes, and its help must be instant.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+from rnnbptt.budget import Budget
+from rnnbptt.errors import UserError
+from rnnbptt.truncation import parse_truncation
+
+CELL_NAMES = ("rnn", "gru", "lstm")
+OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What fixes the shapes of a model.
+
+    vocabulary  number of symbols, V
+    cell        "rnn" (tanh), "gru" or "lstm"
+    hidden      units of each layer, H
+    layers      stacked layers, L
+    dropout     probability of dropping each unit between layers and before the output, in training only
+    """
+
+    vocabulary: int
+    cell: str = "lstm"
+    hidden: int = 512
+    layers: int = 1
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELL_NAMES:
+            raise UserError(f"--cell {self.cell}: unknown; give one of {', '.join(CELL_NAMES)}")
+        for name in ("vocabulary", "hidden", "layers"):
+            if getattr(self, name) < 1:
+                raise UserError(f"--{name} {getattr(self, name)}: must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"--dropout {self.dropout:g}: must be at least 0 and below 1")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Everything about a training run but the model and the corpus.
+
+    trunc         truncation, see truncation.py
+    budget        how long
+    streams       lanes of the training text read side by side, B
+    optimizer     "adam" (AdamW), "rmsprop" or "sgd" (momentum 0.9)
+    lr            learning rate after the warm-up
+    warmup        characters over which it rises from 0
+    final_lr      share of lr that the cosine decay ends at; 1: no decay
+    weight_decay  decoupled, per update and unit of learning rate
+    beta2         decay of the optimizer's mean of squared gradients, per update
+    beta2_chars   if above 0, the horizon of that mean in characters instead: beta2 = exp(-characters / beta2_chars)
+    clip          largest norm of the gradient of the mean loss; 0: no clipping
+    seed          of the initial weights and of the dropout masks
+    eval_every    characters between validations; 0: a twentieth of the budget, or an epoch where that is not known
+    """
+
+    trunc: str = "1..64"
+    budget: Budget = field(default_factory=Budget)
+    streams: int = 32
+    optimizer: str = "adam"
+    lr: float = 4e-3
+    warmup: int = 0
+    final_lr: float = 0.01
+    weight_decay: float = 0.0
+    beta2: float = 0.999
+    beta2_chars: float = 0.0
+    clip: float = 1.0
+    seed: int = 0
+    eval_every: int = 0
+
+    def __post_init__(self) -> None:
+        parse_truncation(self.trunc)
+        if self.optimizer not in OPTIMIZER_NAMES:
+            raise UserError(f"--optimizer {self.optimizer}: unknown; give one of {', '.join(OPTIMIZER_NAMES)}")
+        if not 0 < self.lr < math.inf:
+            raise UserError(f"--lr {self.lr:g}: must be above 0")
+        for name in ("final_lr", "beta2"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be between 0 and 1")
+        for name in ("warmup", "weight_decay", "beta2_chars", "clip", "eval_every"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be 0 or more")
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> TrainConfig:
+        """The configuration a checkpoint holds."""
+        return cls(**{**document, "budget": Budget(**document["budget"])})

@@ -1,0 +1,167 @@
+"""What the commands show: tables and text on standard output, progress and notes on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console
+from rich.table import Table
+from tqdm import tqdm
+
+if TYPE_CHECKING:
+    from rnnbptt.comparing import Comparison
+    from rnnbptt.corpus import Corpus
+    from rnnbptt.runs import RunFolder
+    from rnnbptt.training import Record, Trainer
+
+MEMORY_NOTE = 2**30  # bytes a tape may take before the user is told
+
+
+def _console() -> Console:
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 160  # nothing is cut where a file or a pipe reads along
+    return console
+
+
+def _table(*columns: str, left: int = 1) -> Table:
+    """A table whose first `left` columns are text and whose others are numbers."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < left else "right", no_wrap=index >= left)
+    return table
+
+
+@contextmanager
+def reading_bar(quiet: bool = False) -> Iterator[Callable[[int, int | None], None]]:
+    """A bar for `prepare`, told the bytes done and, where it is known, their total."""
+    with tqdm(unit="B", unit_scale=True, desc="prepare", file=sys.stderr, disable=quiet or None, leave=False) as bar:
+
+        def progress(done: int, total: int | None) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
+
+
+def show_corpus(corpus: Corpus) -> None:
+    """The closing table of `prepare`."""
+    console = _console()
+    total = int(corpus.counts.sum())
+    table = _table("", str(corpus.path))
+    table.add_row("characters" if corpus.vocabulary.unit == "char" else "bytes", f"{total:,}")
+    table.add_row("symbols", f"{len(corpus.vocabulary):,}")
+    for name, label in (("train", "training"), ("valid", "validation"), ("test", "test")):
+        start, stop = corpus.splits[name]
+        table.add_row(label, f"{stop - start:,}")
+    if corpus.unused:
+        table.add_row("in no part", f"{corpus.unused:,}")
+    if corpus.vocabulary.unknown is not None:
+        table.add_row("unknown", f"{corpus.unknown_count:,}")
+    table.add_row("order-0 entropy", f"{corpus.entropy():.4f} bits per character")
+    console.print(table)
+    common = "  ".join(f"{symbol!r} {count / total:.1%}" for symbol, count in corpus.most_common(8))
+    console.print(f"most common  {common}", markup=False)
+
+
+def say_memory(trainer: Trainer, quiet: bool) -> None:
+    """Say how much the longest update keeps, where that is a lot."""
+    size = trainer.tape_bytes()
+    if size > MEMORY_NOTE and not quiet:
+        print(f"note: the longest update keeps {size / 2**30:.1f} GiB; a shorter --trunc takes less", file=sys.stderr)
+
+
+class TrainingView:
+    """One bar, a sample after each validation; plain lines where standard error is no terminal."""
+
+    def __init__(self, trainer: Trainer, quiet: bool, sample_length: int) -> None:
+        self._trainer, self._quiet, self._sample_length = trainer, quiet, sample_length
+        self._plain = not sys.stderr.isatty()
+        self._train = self._valid = self._speed = "-"
+        self._bar = tqdm(
+            total=1.0,
+            initial=trainer.spent,
+            file=sys.stderr,
+            disable=quiet or self._plain,
+            bar_format="{percentage:3.0f}% {bar:20} {postfix} [{elapsed}<{remaining}]",
+            dynamic_ncols=True,
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        self._bar.close()
+
+    def show(self, record: Record) -> None:
+        """Bring the bar up to date; a validation is also written above it, with a sample."""
+        if self._quiet:
+            return
+        if record["kind"] == "train":
+            self._train = f"{record['bpc']:.3f}"
+            self._speed = f"{record['chars_per_second']:,.0f} char/s"
+        else:
+            self._valid = f"{record['bpc']:.3f}"
+            self._write(self._line(record))
+            if self._sample_length:
+                self._write(self._sample())
+        self._bar.set_postfix_str(
+            f"epoch {record['epoch']:.1f}  k {record['k1']}  train {self._train}  valid {self._valid} bpc  {self._speed}",
+            refresh=False,
+        )
+        self._bar.update(self._trainer.spent - self._bar.n)
+
+    def _line(self, record: Record) -> str:
+        return (
+            f"{self._trainer.spent:4.0%}  {record['chars']:>12,} characters"
+            f"  epoch {record['epoch']:6.2f}  k {record['k1']:>4}  train {self._train}"
+            f"  {record['split']} {record['bpc']:.4f} bpc ({record['nats']:.4f} nats)"
+            f"  {record['seconds']:,.0f} s  {self._speed}"
+        )
+
+    def _sample(self) -> str:
+        from rnnbptt.sampling import SampleConfig, sample
+
+        config = SampleConfig(length=self._sample_length, temperature=0.8, seed=self._trainer.counts.updates)
+        text = "".join(sample(self._trainer.model, self._trainer.corpus.vocabulary, config))
+        return "\n".join(f"    {line}" for line in text.strip("\n").split("\n")) + "\n"
+
+    def _write(self, text: str) -> None:
+        self._bar.write(text, file=sys.stderr)
+
+
+def show_run(folder: RunFolder, trainer: Trainer) -> None:
+    """The closing table of `train`."""
+    from rnnbptt.evaluation import LN2
+
+    validations = trainer.validations
+    if not validations.nats:
+        print(f"stopped before the first validation; saved in {folder.path}", file=sys.stderr)
+        return
+    best = min(range(len(validations.nats)), key=validations.nats.__getitem__)
+    table = _table(str(folder.path), "characters", "bits per character", "nats", left=1)
+    for label, index in (("best", best), ("last", len(validations.nats) - 1)):
+        nats = validations.nats[index]
+        table.add_row(label, f"{validations.chars[index]:,}", f"{nats / LN2:.4f}", f"{nats:.4f}")
+    console = _console()
+    console.print(table)
+    console.print(f"{trainer.counts.updates:,} updates, {trainer.counts.seconds:,.0f} s of training", markup=False)
+
+
+def stream(prompt: str, pieces: Iterable[str]) -> None:
+    """Write a sample to standard output as it is made."""
+    sys.stdout.write(prompt)
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+    sys.stdout.flush()
+
+
+def show_samples(prompt: str, texts: list[str]) -> None:
+    """Write several samples, a blank line between them."""
+    sys.stdout.write("\n\n".join(prompt + text for text in texts) + "\n")
+    sys.stdout.flush()

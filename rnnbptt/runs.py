@@ -1,0 +1,77 @@
+"""The folder of a run: `last.safetensors`, `best.safetensors`, `metrics.jsonl`, and `corpus/` where it made its own."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rnnbptt.checkpoint import save_checkpoint
+from rnnbptt.errors import UserError
+from rnnbptt.training import Record, Trainer
+
+FILES = ("last.safetensors", "best.safetensors", "metrics.jsonl")
+
+
+class RunFolder:
+    """Where a run leaves its files; nothing in it is overwritten unless asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last, self.best, self.metrics = (path / name for name in FILES)
+        self.corpus = path / "corpus"
+
+    def check(self, force: bool) -> None:
+        """UserError where the folder holds a run already, unless `force`."""
+        if self.used and not force:
+            raise UserError(
+                f"{self.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
+            )
+
+    def clear(self) -> None:
+        """Make the folder ready for a new run: what an earlier one left goes."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in FILES:
+                (self.path / name).unlink(missing_ok=True)
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}; give another --run") from None
+
+    @property
+    def used(self) -> bool:
+        """Whether a run has left something here."""
+        return any((self.path / name).exists() for name in FILES)
+
+    def rewind(self, updates: int) -> None:
+        """Drop what was recorded after the checkpoint that the run resumes from, so that no line comes twice."""
+        if not self.metrics.exists():
+            return
+        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["updates"] <= updates]
+        if kept != lines:
+            partial = self.metrics.with_suffix(".partial")
+            partial.write_text("".join(kept), encoding="utf-8")
+            partial.replace(self.metrics)
+
+    def follow(self, trainer: Trainer, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
+        """Run the trainer, recording and saving as it goes; yields its records.
+
+        The last checkpoint is saved after each validation and at the end, the best when a validation is the best yet.
+        """
+        for record in trainer.run(stop):
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(_finite(record)) + "\n")
+            if record["kind"] == "eval":
+                save_checkpoint(self.last, *trainer.snapshot())
+                if trainer.validations.latest_is_best():
+                    shutil.copyfile(self.last, partial := self.best.with_suffix(".partial"))
+                    partial.replace(self.best)
+            yield record
+        save_checkpoint(self.last, *trainer.snapshot())
+
+
+def _finite(record: Record) -> Record:
+    """JSON knows no infinity: such a number becomes null."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}

@@ -1,0 +1,98 @@
+"""Streams: contiguous lanes of a text, read side by side.
+
+A text of N symbols has P = N-1 predictions, the pairs (ids[p], ids[p+1]). Lane b of B starts at pair floor(b P / B).
+At the end of its share a lane simply goes on into the next lane's text, so a state carried along it stays true; only
+a lane at the end of the whole text wraps to pair 0, and there its state has to be reset.
+
+Axes: T symbols of a segment, B lanes.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnbptt.errors import UserError
+
+_READ_AHEAD = 512  # steps gathered at once: one call to numpy then serves hundreds of small segments
+_READ_AHEAD_BYTES = 1 << 20
+
+
+class Segment(NamedTuple):
+    """What to read and what to predict. The arrays are views of shared buffers: read them, do not write.
+
+    x      (T, B) int64  symbols
+    y      (T, B) int64  the symbol after each of them
+    reset  (B,) bool     lanes whose state must be zero before this segment, because they have just wrapped
+    """
+
+    x: NDArray[np.int64]
+    y: NDArray[np.int64]
+    reset: NDArray[np.bool_]
+
+
+class Streams:
+    """Reads `ids` (N,) in B lanes.
+
+    epoch_chars  P, the predictions of one epoch
+    position     symbols per lane read so far: all there is to save, and to give again to go on from there
+    """
+
+    def __init__(self, ids: NDArray[Any], streams: int, position: int = 0) -> None:
+        """UserError unless there is at least 1 stream, and each has at least 2 pairs."""
+        self.epoch_chars = len(ids) - 1
+        if streams < 1:
+            raise UserError(f"--streams {streams}: must be at least 1")
+        if self.epoch_chars < 2 * streams:
+            most = max(0, self.epoch_chars // 2)
+            raise UserError(
+                f"--streams {streams}: too many for the {len(ids)} symbols of the training text, "
+                + (f"give at most {most}" if most else "which is too short even for 1; give more text")
+            )
+        if position < 0:
+            raise ValueError(f"position must be at least 0, got {position}")
+        self.position = position
+        self._ids = ids
+        self._starts = np.arange(streams, dtype=np.int64) * self.epoch_chars // streams
+        self._ahead = max(1, min(_READ_AHEAD, _READ_AHEAD_BYTES // (8 * streams)))
+        self._no_reset = np.zeros(streams, dtype=np.bool_)
+        self._block = np.empty((0, streams), dtype=np.int64)  # the symbols of positions _origin, _origin + 1, ...
+        self._origin = position
+        self._find_wrap()
+
+    def _find_wrap(self) -> None:
+        """See which lanes have just wrapped, and at which position the next one will."""
+        pairs = (self._starts + self.position) % self.epoch_chars
+        self._reset = (pairs == 0) & (self.position > 0)  # at the very start every state is zero already
+        self._wrap = self.position + self.epoch_chars - int(pairs.max())
+
+    def _read(self, steps: int) -> None:
+        """Gather a block from `position` on: `steps` symbols and more, never past a wrap, and the last targets."""
+        steps = max(steps, min(self._ahead, self.until_wrap()))
+        first = (self._starts + self.position) % self.epoch_chars
+        self._block = self._ids[first + np.arange(steps + 1)[:, None]].astype(np.int64)
+        self._origin = self.position
+
+    def until_wrap(self) -> int:
+        """Symbols per lane until some lane wraps, at least 1: no segment is longer."""
+        return self._wrap - self.position
+
+    def take(self, k: int) -> Segment:
+        """The next k symbols of every lane, or fewer where a lane reaches the end of the text."""
+        if k < 1:
+            raise ValueError(f"k must be at least 1, got {k}")
+        steps = min(k, self._wrap - self.position)
+        row = self.position - self._origin
+        if row + steps >= len(self._block):
+            self._read(steps)
+            row = 0
+        stop = row + steps
+        # x and y overlap in the block: y is x, one symbol later.
+        segment = Segment(self._block[row:stop], self._block[row + 1 : stop + 1], self._reset)
+        self._reset = self._no_reset
+        self.position += steps
+        if self.position == self._wrap:
+            self._find_wrap()
+        return segment

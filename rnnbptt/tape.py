@@ -1,0 +1,146 @@
+"""The tape: what a forward pass leaves for the backward pass, in buffers that are made once and used again.
+
+Axes: T characters of a segment, B streams, H hidden units, G = gates x H pre-activations.
+Dtypes: "float" is the dtype of parameters, state and sums; "operand" is that of the matrix products (bfloat16 where
+the processor has it, otherwise the same as float).
+
+At truncation 1 an update is some sixty small operations, and making the views they work on would cost as much as the
+operations. So each tape keeps its views: by character (`forward_steps`, `backward_steps`) and by segment length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The sizes of one layer's tape; `streams` B, `hidden` H, `gates` G / H."""
+
+    streams: int
+    hidden: int
+    gates: int
+    float: torch.dtype
+    operand: torch.dtype
+    device: torch.device
+
+
+@dataclass(frozen=True)
+class Views:
+    """One layer's tape for the first T characters, time and streams in one axis where products want it so.
+
+    gates     (T*B, G)   float    the input's share of the pre-activations, then the activations
+    h_before  (T*B, H)   operand  the hidden states the characters met
+    h_after   (T, B, H)  float    the hidden states they left
+    out       (T*B, H)   operand  the same as operand
+    mask      (T, B, H)  float    dropout mask of what is passed upwards
+    dropped   (T*B, H)   operand  `out` under the mask
+    d_h       (T*B, H)   float    gradient with respect to what is passed upwards, then with respect to h in all
+    d_inputs  (T*B, G)   float    gradient with respect to W_ih x + b_ih
+    d_hidden  (T*B, G)   operand  gradient with respect to W_hh h + b_hh
+    """
+
+    gates: Tensor
+    h_before: Tensor
+    h_after: Tensor
+    out: Tensor
+    mask: Tensor
+    dropped: Tensor
+    d_h: Tensor
+    d_inputs: Tensor
+    d_hidden: Tensor
+
+
+class Product:
+    """a @ b for one character, in a buffer of float dtype whatever the operands are."""
+
+    def __init__(self, shape: Shape, width: int) -> None:
+        size = (shape.streams, width)
+        self._operand = torch.empty(size, dtype=shape.operand, device=shape.device)
+        self.result = torch.empty(size, dtype=shape.float, device=shape.device)
+
+    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
+        """a (B, K) @ b (K, width), in `result`, which the next call overwrites."""
+        if self._operand.dtype == self.result.dtype:
+            return torch.mm(a, b, out=self.result)
+        return self.result.copy_(torch.mm(a, b, out=self._operand))
+
+
+class Gradients:
+    """Gradient buffers for up to `capacity` characters; the layers of a model use the same ones in turn."""
+
+    def __init__(self, shape: Shape, capacity: int, separate_hidden: bool) -> None:
+        def empty(width: int, dtype: torch.dtype) -> Tensor:
+            return torch.empty(capacity, shape.streams, width, dtype=dtype, device=shape.device)
+
+        width = shape.gates * shape.hidden
+        self.h = empty(shape.hidden, shape.float)
+        self.inputs = empty(width, shape.float)
+        narrow = shape.operand != shape.float
+        self.hidden = empty(width, shape.operand) if narrow or separate_hidden else self.inputs
+        self.d_c = torch.empty(2, shape.streams, shape.hidden, dtype=shape.float, device=shape.device)
+        self.product = Product(shape, shape.hidden)
+
+
+class LayerTape:
+    """What one recurrent layer remembers of up to `capacity` characters.
+
+    h       (T+1, B, H)  float    hidden states; index t is the state *before* character t
+    h_op    (T+1, B, H)  operand  the same for matrix products (the same tensor where the dtypes agree)
+    c       (T+1, B, H)  float    LSTM cell states
+    gates   (T, B, G)    float    pre-activations, then activations
+    memo    (T, B, H)    float    what else the cell wants to remember: tanh(c') of the LSTM, W_hn h + b_hn of the GRU
+    """
+
+    def __init__(self, shape: Shape, capacity: int, gradients: Gradients, dropout: bool) -> None:
+        def empty(count: int, width: int, dtype: torch.dtype = shape.float) -> Tensor:
+            return torch.empty(count, shape.streams, width, dtype=dtype, device=shape.device)
+
+        self.narrow = shape.operand != shape.float
+        self.h = empty(capacity + 1, shape.hidden)
+        self.h_op = empty(capacity + 1, shape.hidden, shape.operand) if self.narrow else self.h
+        self.c = empty(capacity + 1, shape.hidden)
+        self.gates = empty(capacity, shape.gates * shape.hidden)
+        self.memo = empty(capacity, shape.hidden)
+        self.mask = empty(capacity if dropout else 0, shape.hidden)
+        self.dropped = empty(capacity if dropout else 0, shape.hidden, shape.operand)
+        self.product = Product(shape, self.gates.shape[-1])
+        self.gradients = gradients
+        self.forward_steps: list[Any] = []  # one tuple of views a character; the cell knows what is in it
+        self.backward_steps: list[Any] = []
+        self._views: dict[int, Views] = {}
+
+    def views(self, steps: int) -> Views:
+        """The first `steps` characters."""
+        if steps not in self._views:
+            d = self.gradients
+            self._views[steps] = Views(
+                gates=self.gates[:steps].flatten(0, 1),
+                h_before=self.h_op[:steps].flatten(0, 1),
+                h_after=self.h[1 : steps + 1],
+                out=self.h_op[1 : steps + 1].flatten(0, 1),
+                mask=self.mask[:steps],
+                dropped=self.dropped[:steps].flatten(0, 1),
+                d_h=d.h[:steps].flatten(0, 1),
+                d_inputs=d.inputs[:steps].flatten(0, 1),
+                d_hidden=d.hidden[:steps].flatten(0, 1),
+            )
+        return self._views[steps]
+
+    def enter(self, state: Tensor) -> None:
+        """Begin with `state` (S, B, H): h, then c where the cell has one."""
+        self.h[0].copy_(state[0])
+        if self.narrow:
+            self.h_op[0].copy_(state[0])
+        if len(state) > 1:
+            self.c[0].copy_(state[1])
+
+    def leave(self, steps: int, state: Tensor) -> None:
+        """Write the state after character `steps` into `state` (S, B, H)."""
+        state[0].copy_(self.h[steps])
+        if len(state) > 1:
+            state[1].copy_(self.c[steps])

@@ -1,0 +1,235 @@
+"""Training: one configuration, one loop. It yields records and prints nothing.
+
+Schedules count characters, not updates, so that two runs differ only in truncation: an update reads k characters of
+each of B streams, and its loss is their mean.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rnnbptt.budget import Budget, Counts, LearningRate
+from rnnbptt.checkpoint import Checkpoint
+from rnnbptt.config import TrainConfig
+from rnnbptt.corpus import Corpus
+from rnnbptt.errors import UserError
+from rnnbptt.evaluation import LN2, mean_nats
+from rnnbptt.layers import cross_entropy
+from rnnbptt.model import CharRNN
+from rnnbptt.optimizers import OPTIMIZERS
+from rnnbptt.streams import Streams
+from rnnbptt.truncation import Progress, parse_truncation
+
+Record = dict[str, Any]
+
+
+@dataclass
+class Interval:
+    """Sums since the last train record."""
+
+    chars: int = 0
+    updates: int = 0
+    seconds: float = 0.0
+    nats: float = 0.0
+    grad_norm: float = 0.0
+    clipped: int = 0
+
+
+@dataclass
+class Validations:
+    """The validations so far: characters seen and nats per character."""
+
+    chars: list[int] = field(default_factory=list)
+    nats: list[float] = field(default_factory=list)
+
+    def latest_is_best(self) -> bool:
+        """Whether the last one is better than all before it."""
+        return all(self.nats[-1] < earlier for earlier in self.nats[:-1])
+
+
+class DivergedError(UserError):
+    """The loss or the gradient is no longer a finite number."""
+
+
+RECORDS_PER_VALIDATION = 10
+
+
+class Trainer:
+    """A run in progress: `run` goes on with it, `snapshot` is all that it takes to go on bit for bit elsewhere."""
+
+    def __init__(self, model: CharRNN, corpus: Corpus, config: TrainConfig) -> None:
+        self.model, self.corpus, self.config = model, corpus, config
+        self.strategy = parse_truncation(config.trunc)
+        self.streams = Streams(corpus.split("train"), config.streams)
+        self.state = model.zero_state(config.streams)
+        self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat, config.weight_decay)
+        self.dropout = torch.Generator(device=model.device).manual_seed(config.seed)
+        self.counts, self.interval, self.validations = Counts(), Interval(), Validations()
+        self.k = 0
+        self.lr = LearningRate(config.lr, config.warmup, config.final_lr)
+        epoch = self.streams.epoch_chars
+        self.eval_every = config.eval_every or math.ceil((config.budget.chars(epoch) or 20 * epoch) / 20)
+
+    @classmethod
+    def resume(
+        cls, checkpoint: Checkpoint, corpus: Corpus, precision: str, device: str = "cpu", budget: Budget | None = None
+    ) -> Trainer:
+        """The run that left this checkpoint, where it left off; with another `budget` its schedules stretch to that."""
+        document = checkpoint.document
+        if corpus.fingerprint != document["corpus"]["fingerprint"]:
+            raise UserError(
+                f"{corpus.path}: not the text that {checkpoint.path} was trained on; give that one to resume"
+            )
+        config = TrainConfig.from_json(document["train"])
+        config = replace(config, budget=budget) if budget else config
+        trainer = cls(checkpoint.build_model(precision, device), corpus, config)
+        progress = document["progress"]
+        trainer.streams = Streams(corpus.split("train"), trainer.config.streams, progress["position"])
+        trainer.counts = Counts(**progress["counts"])
+        trainer.interval = Interval(**progress["interval"])
+        trainer.validations = Validations(**progress["validations"])
+        trainer.k = progress["k"]
+        trainer.state.copy_(checkpoint.tensors["state.carried"])
+        for name, tensor in checkpoint.group("optimizer").items():
+            trainer.optimizer.state[name].copy_(tensor)
+        trainer.dropout.set_state(checkpoint.tensors["rng.dropout"])
+        return trainer
+
+    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Tensors and document of a checkpoint."""
+        tensors = {f"model.{name}": value for name, value in self.model.parameters.values.items()}
+        tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state.items()}
+        tensors |= {"state.carried": self.state, "rng.dropout": self.dropout.get_state()}
+        corpus = self.corpus
+        document = {
+            "model": asdict(self.model.config),
+            "train": asdict(self.config),
+            "vocabulary": corpus.vocabulary.to_json(),
+            "corpus": {"path": str(corpus.path.resolve()), "fingerprint": corpus.fingerprint, "splits": corpus.splits},
+            "progress": {
+                "position": self.streams.position,
+                "counts": asdict(self.counts),
+                "interval": asdict(self.interval),
+                "validations": asdict(self.validations),
+                "k": self.k,
+            },
+        }
+        return tensors, document
+
+    def tape_bytes(self) -> int:
+        """Memory that the longest update keeps for its backward pass."""
+        return self.model.tape_bytes(self.strategy.longest(self.streams.until_wrap()), self.config.streams)
+
+    @property
+    def spent(self) -> float:
+        """The share of the budget that is used, 0 to 1."""
+        return self.config.budget.spent(self.counts, self.streams.epoch_chars)
+
+    @torch.no_grad()
+    def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
+        """Train until the budget is spent or `stop()`, asked before each update, says so.
+
+        Yields a "train" record ten times a validation, and an "eval" record for each validation.
+        """
+        log_every = math.ceil(self.eval_every / RECORDS_PER_VALIDATION)
+        while self.spent < 1 and not stop():
+            before, started = self.counts.chars, time.perf_counter()
+            self._update()
+            seconds = time.perf_counter() - started
+            self.counts.seconds += seconds
+            self.interval.seconds += seconds
+            now, done = self.counts.chars, self.spent >= 1
+            if now // log_every > before // log_every or done:
+                yield self._train_record()
+            if now // self.eval_every > before // self.eval_every or done:
+                yield self._validate()
+
+    def _update(self) -> None:
+        """One update: read, predict, back-propagate, step."""
+        plan = self.strategy.next(Progress(self.spent, self.streams.until_wrap(), tuple(self.validations.nats)))
+        segment = self.streams.take(min(plan.advance, self._affordable()))
+        if segment.reset.any():
+            self.state[:, :, torch.from_numpy(segment.reset)] = 0
+        x, y = (torch.from_numpy(ids).to(self.model.device) for ids in (segment.x, segment.y))
+        logits, tape = self.model.forward(x, self.state, self.dropout)
+        nats, d_logits = cross_entropy(logits, y)
+        self.model.backward(tape, d_logits)
+        self.k = len(x)
+        self._step(float(nats.mean()), nats.numel())
+
+    def _affordable(self) -> int:
+        """Characters a stream that the budget still allows: the last update is shorter."""
+        chars = self.config.budget.chars(self.streams.epoch_chars)
+        return self.streams.until_wrap() if chars is None else -(-(chars - self.counts.chars) // self.config.streams)
+
+    def _step(self, loss: float, chars: int) -> None:
+        """Clip, step and count; nothing is changed where the loss or the gradient is not finite."""
+        config, grad = self.config, self.model.parameters.grad
+        norm = float(torch.linalg.vector_norm(grad))
+        if not math.isfinite(loss + norm):
+            what = "gradient" if math.isfinite(loss) else "loss"
+            raise DivergedError(
+                f"the {what} is not finite at character {self.counts.chars + chars:,}"
+                f" (update {self.counts.updates + 1:,}); the last good checkpoint is kept;"
+                f" try a lower --lr (it was {config.lr:g}) or a lower --clip"
+            )
+        clipped = 0 < config.clip < norm
+        if clipped:
+            grad.mul_(config.clip / norm)
+        beta2 = math.exp(-chars / config.beta2_chars) if config.beta2_chars else config.beta2
+        lr = self.lr.at(self.spent, self.counts.chars)
+        self.optimizer.step(self.model.parameters.flat, grad, lr, beta2)
+        self.model.parameters.refresh_operands()
+        counts, interval = self.counts, self.interval
+        counts.chars += chars
+        counts.updates += 1
+        counts.flops += chars * self.model.flops_per_character
+        interval.chars += chars
+        interval.updates += 1
+        interval.nats += loss * chars
+        interval.grad_norm += norm
+        interval.clipped += clipped
+
+    def _axes(self, kind: str) -> Record:
+        counts = self.counts
+        return {
+            "kind": kind,
+            **asdict(counts),
+            "epoch": counts.chars / self.streams.epoch_chars,
+            "k1": self.k,
+            "k2": self.k,
+            "lr": self.lr.at(self.spent, counts.chars),
+        }
+
+    def _train_record(self) -> Record:
+        interval, self.interval = self.interval, Interval()
+        nats = interval.nats / interval.chars
+        return self._axes("train") | {
+            "bpc": nats / LN2,
+            "nats": nats,
+            "grad_norm": interval.grad_norm / interval.updates,
+            "clip_rate": interval.clipped / interval.updates,
+            "chars_per_second": interval.chars / interval.seconds,
+        }
+
+    def _validate(self) -> Record:
+        split, (start, stop) = self.validation_split()
+        nats = mean_nats(self.model, self.corpus.ids, start, stop)
+        self.validations.chars.append(self.counts.chars)
+        self.validations.nats.append(nats)
+        return self._axes("eval") | {"bpc": nats / LN2, "nats": nats, "split": split}
+
+    def validation_split(self) -> tuple[str, tuple[int, int]]:
+        """What is scored: the validation split; where it is empty, the last twentieth of the training text."""
+        start, stop = self.corpus.splits["valid"]
+        if start < stop:
+            return "valid", (start, stop)
+        start, stop = self.corpus.splits["train"]
+        return "train", (stop - math.ceil((stop - start) / 20), stop)

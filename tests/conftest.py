@@ -1,0 +1,114 @@
+"""What all tests share: one thread, fixed seeds, tiny texts, and a network of torch.nn to hold ours against."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from hypothesis import settings
+
+from rnnbptt.config import ModelConfig
+from rnnbptt.corpus import Corpus, TextOptions, prepare
+from rnnbptt.errors import UserError
+from rnnbptt.model import CharRNN
+
+torch.set_num_threads(1)
+# Shared machines are no stopwatch, and a failure must come again on the next run.
+settings.register_profile("rnnbptt", deadline=None, derandomize=True)
+settings.load_profile("rnnbptt")
+
+PHRASE = "the quick brown fox jumps over a lazy dog and is not at all sorry for what it did to him by that time of day"
+
+
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    torch.manual_seed(0)
+
+
+def prose(length: int, seed: int = 0) -> str:
+    """That many characters of words at random."""
+    rng = random.Random(seed)
+    words = [rng.choice(PHRASE.split()) + rng.choice([" ", " ", " ", ", ", ".\n"]) for _ in range(length)]
+    return "".join(words)[:length]
+
+
+def make_corpus(folder: Path, text: str, split: str = "0.9/0.05/0.05") -> Corpus:
+    """The text, prepared below `folder`."""
+    source = folder / "text.txt"
+    source.write_text(text, encoding="utf-8", newline="")
+    return prepare([source], folder / "prepared", TextOptions(split=split))
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """2,000 characters: 1,800 to train on, 100 to validate, 100 to test."""
+    return make_corpus(tmp_path_factory.mktemp("corpus"), prose(2000))
+
+
+def message_of(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
+    """What the user is told: always one line."""
+    with pytest.raises(UserError) as caught:
+        function(*args, **kwargs)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def make_model(
+    cell: str = "lstm",
+    hidden: int = 5,
+    layers: int = 1,
+    vocabulary: int = 7,
+    dropout: float = 0.0,
+    precision: str = "float64",
+) -> CharRNN:
+    """A small model whose every parameter, the biases too, is at random."""
+    model = CharRNN.create(ModelConfig(vocabulary, cell, hidden, layers, dropout), precision)
+    model.parameters.flat.normal_(0, 0.5)
+    model.parameters.refresh_operands()
+    return model
+
+
+def random_text(model: CharRNN, steps: int, streams: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
+    """x and y, (T, B)."""
+    return tuple(torch.randint(model.config.vocabulary, (2, steps, streams)))
+
+
+def random_state(model: CharRNN, streams: int = 3) -> torch.Tensor:
+    """A state to come from, (L, S, B, H)."""
+    return torch.tanh(torch.randn_like(model.zero_state(streams)))
+
+
+def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
+    """The norm of the difference, relative to that of what it should be."""
+    return float((ours - theirs).norm() / theirs.norm())
+
+
+class TorchNetwork(torch.nn.Module):
+    """The same network made of torch.nn: its `state_dict` has our names, so it loads our weights as they are."""
+
+    CELLS: ClassVar = {"rnn": torch.nn.RNN, "gru": torch.nn.GRU, "lstm": torch.nn.LSTM}
+
+    def __init__(self, model: CharRNN) -> None:
+        super().__init__()
+        config, weights = model.config, model.parameters.values
+        dtype = model.parameters.flat.dtype
+        self.v, self.lstm = config.vocabulary, config.cell == "lstm"
+        self.rnn = self.CELLS[config.cell](self.v, config.hidden, config.layers, dtype=dtype)
+        self.head = torch.nn.Linear(config.hidden, self.v, dtype=dtype)
+        self.load_state_dict(weights, strict=True)
+
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """x (T, B), state (L, S, B, H) -> logits (T*B, V), the state after."""
+        parts = tuple(part.contiguous() for part in state.unbind(1))
+        one_hot = torch.nn.functional.one_hot(x, self.v).to(state.dtype)
+        out, after = self.rnn(one_hot, parts if self.lstm else parts[0])
+        return self.head(out.flatten(0, 1)), torch.stack(after if self.lstm else (after,), 1)
+
+    def loss(self, x: torch.Tensor, y: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean nats over all characters, and the state after; the state before is a constant."""
+        logits, after = self(x, state.detach())
+        return torch.nn.functional.cross_entropy(logits, y.flatten()), after.detach()

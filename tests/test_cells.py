@@ -1,0 +1,87 @@
+"""Each recurrence alone against torch.nn's: with W_ih the identity, its input gradient is that of the pre-activations."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import TorchNetwork, error
+
+from rnnbptt.cells import CELLS, Cell
+from rnnbptt.tape import Gradients, LayerTape, Shape
+
+B, H = 3, 5
+TOLERANCE = 1e-12
+
+
+def make_tape(cell: Cell, capacity: int) -> LayerTape:
+    """A tape full of NaN, so that whatever is read before it is written shows."""
+    shape = Shape(B, H, cell.gates, torch.float64, torch.float64, torch.device("cpu"))
+    gradients = Gradients(shape, capacity, cell.gated_product)
+    tape = LayerTape(shape, capacity, gradients, dropout=False)
+    for buffer in (tape.h, tape.c, tape.gates, tape.memo, *(vars(gradients)[n] for n in ("h", "inputs", "hidden"))):
+        buffer.fill_(torch.nan)
+    cell.bind(tape)
+    return tape
+
+
+def torch_cell(cell: Cell) -> torch.nn.RNNBase:
+    """torch.nn's, taking the pre-activations themselves as input."""
+    width = cell.gates * H
+    theirs = TorchNetwork.CELLS[cell.name](width, H, dtype=torch.float64)
+    for parameter in theirs.parameters():
+        torch.nn.init.normal_(parameter, std=0.7)
+    torch.nn.init.eye_(theirs.weight_ih_l0)
+    return theirs
+
+
+@pytest.mark.parametrize(("steps", "capacity"), [(1, 1), (1, 9), (3, 3), (7, 9), (64, 64)])
+@pytest.mark.parametrize("name", CELLS)
+def test_forward_and_backward_equal_torch(name: str, steps: int, capacity: int) -> None:
+    for ours, theirs in both_ways(name, steps, capacity, scale=1.0):
+        assert error(ours, theirs) < TOLERANCE
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_saturated_gates_do_no_harm(name: str) -> None:
+    for ours, theirs in both_ways(name, steps=7, capacity=9, scale=1000.0):
+        torch.testing.assert_close(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
+
+
+def both_ways(name: str, steps: int, capacity: int, scale: float) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    """Outputs, state after and gradients: ours, torch's."""
+    cell = CELLS[name]
+    theirs, tape = torch_cell(cell), make_tape(cell, capacity)
+    x = (scale * torch.randn(steps, B, cell.gates * H, dtype=torch.float64)).requires_grad_()
+    state = torch.tanh(torch.randn(cell.parts, B, H, dtype=torch.float64))
+    d_out = torch.randn(steps, B, H, dtype=torch.float64)
+
+    parts = tuple(state[:, None])
+    out, after = theirs(x, parts if cell.parts == 2 else parts[0])
+    out.backward(d_out)
+
+    weights = {parameter: value.detach() for parameter, value in theirs.named_parameters()}
+    w_hh, b_ih, b_hh = (weights[f"{kind}_l0"] for kind in ("weight_hh", "bias_ih", "bias_hh"))
+    views, ours = tape.views(steps), state.clone()
+    views.gates.copy_(x.detach().flatten(0, 1) + cell.fold_bias(b_ih, b_hh))
+    tape.enter(ours)
+    cell.forward(w_hh, b_hh, tape, steps)
+    tape.leave(steps, ours)
+    tape.gradients.h[:steps] = d_out
+    cell.backward(w_hh, tape, steps)
+    d_b_ih, d_b_hh = cell.bias_gradients(views.d_inputs, views.d_hidden)
+    return [
+        (views.h_after, out.detach()),
+        (ours, torch.cat(after if cell.parts == 2 else (after,)).detach()),
+        (views.d_inputs.view_as(x), x.grad),
+        (views.d_hidden.t() @ views.h_before, theirs.weight_hh_l0.grad),
+        (d_b_ih, theirs.bias_ih_l0.grad),
+        (d_b_hh, theirs.bias_hh_l0.grad),
+    ]
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_sizes(name: str) -> None:
+    theirs = torch_cell(CELLS[name])
+    assert CELLS[name].name == name
+    assert CELLS[name].gates == theirs.weight_hh_l0.shape[0] // H
+    assert CELLS[name].parts == (2 if name == "lstm" else 1)

@@ -1,0 +1,265 @@
+"""The written-out gradient of the whole model against autograd on torch.nn, and against finite differences."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import TorchNetwork, error, make_model, message_of, random_state, random_text
+from torch import Tensor
+from torch.nn import functional
+
+from rnnbptt.cells import CELLS
+from rnnbptt.config import CELL_NAMES, ModelConfig
+from rnnbptt.layers import cross_entropy
+from rnnbptt.model import CharRNN, Tape
+
+every_cell = pytest.mark.parametrize("cell", CELLS)
+every_depth = pytest.mark.parametrize("layers", [1, 2, 3])
+
+
+def gradient(
+    model: CharRNN, x: Tensor, y: Tensor, state: Tensor, dropout: torch.Generator | None = None
+) -> tuple[Tensor, Tape]:
+    """One update but for its step: the nats, and the gradient in `parameters.grad`. The state is moved on."""
+    logits, tape = model.forward(x, state, dropout)
+    nats, d_logits = cross_entropy(logits, y)
+    model.backward(tape, d_logits)
+    return nats, tape
+
+
+def spoil(model: CharRNN) -> None:
+    """Fill with NaN whatever an update has to write before it reads it."""
+    model.parameters.grad.fill_(torch.nan)
+    for _, tapes in model._tapes.values():
+        for tape in tapes:
+            for buffer in (tape.h, tape.c, tape.gates, tape.memo, tape.gradients.h, tape.gradients.inputs):
+                buffer.fill_(torch.nan)
+
+
+# --- gradients --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("steps", [1, 3, 16, 64])
+@every_depth
+@every_cell
+def test_loss_state_and_gradient_equal_autograd(cell: str, layers: int, steps: int) -> None:
+    model = make_model(cell, layers=layers)
+    theirs = TorchNetwork(model)
+    state = random_state(model)
+    (x, y), before = random_text(model, steps), state.clone()
+    gradient(model, *random_text(model, 70), random_state(model))  # something longer was in the buffers before
+    spoil(model)
+
+    loss, after = theirs.loss(x, y, before)
+    loss.backward()
+    nats, _ = gradient(model, x, y, state)
+    assert nats.shape == (steps, 3)
+    assert abs(nats.mean() - loss) < 1e-13 * loss
+    assert error(state, after) < 1e-12
+    for name, parameter in theirs.named_parameters():
+        assert error(model.parameters.grads[name], parameter.grad) < 1e-10, name
+
+
+@every_depth
+@every_cell
+def test_gradient_equals_finite_differences(cell: str, layers: int) -> None:
+    model = make_model(cell, layers=layers)
+    (x, y), state, flat = random_text(model, 16), random_state(model), model.parameters.flat
+    gradient(model, x, y, state.clone())
+    grad, origin, step = model.parameters.grad.clone(), flat.clone(), 1e-5
+    for _ in range(5):
+        direction = functional.normalize(torch.randn_like(flat), dim=0)
+        slope = 0.0
+        for sign in (1, -1):
+            flat.copy_(origin + sign * step * direction)
+            logits, _ = model.forward(x, state.clone())
+            slope += sign * float(functional.cross_entropy(logits, y.flatten())) / (2 * step)
+        assert slope == pytest.approx(float(grad @ direction), rel=1e-6)
+
+
+@every_depth
+@every_cell
+def test_gradient_under_dropout_equals_autograd_under_the_same_masks(cell: str, layers: int) -> None:
+    model = make_model(cell, layers=layers, dropout=0.4)
+    (x, y), state = random_text(model, 9), random_state(model)
+    before = state.clone()
+    nats, tape = gradient(model, x, y, state, torch.Generator().manual_seed(3))
+    masks = [layer.views(9).mask for layer in tape.layers]
+    assert len({mask.sum().item() for mask in masks}) == layers, "the layers share a mask"
+
+    leaves = {name: value.clone().requires_grad_() for name, value in model.parameters.values.items()}
+    out, after = functional.one_hot(x, model.config.vocabulary).double(), []
+    for index, (mask, parts) in enumerate(zip(masks, before[:, :, None], strict=True)):
+        weights = {name[4:-1] + "0": leaf for name, leaf in leaves.items() if name.endswith(f"_l{index}")}
+        nn_layer = TorchNetwork.CELLS[cell](out.shape[-1], model.config.hidden, dtype=torch.float64)
+        out, left = torch.func.functional_call(nn_layer, weights, (out, tuple(parts) if cell == "lstm" else parts[0]))
+        after.append(torch.cat(left if cell == "lstm" else (left,)))
+        out = out * mask
+    logits = functional.linear(out.flatten(0, 1), leaves["head.weight"], leaves["head.bias"])
+    loss = functional.cross_entropy(logits, y.flatten())
+    loss.backward()
+    assert abs(nats.mean() - loss) < 1e-13
+    assert error(state, torch.stack(after).detach()) < 1e-12
+    for name, leaf in leaves.items():
+        assert error(model.parameters.grads[name], leaf.grad) < 1e-10, name
+
+
+def test_dropout_is_drawn_anew_for_each_update_and_only_when_asked_for() -> None:
+    model, rng = make_model(dropout=0.5), torch.Generator().manual_seed(3)
+    x, _ = random_text(model, 9)
+    plain, first, second, again, other = (
+        model.forward(x, model.zero_state(3), source)[0].clone()
+        for source in (None, rng, rng, torch.Generator().manual_seed(3), None)
+    )
+    assert torch.equal(first, again)
+    assert torch.equal(plain, other)
+    assert not torch.equal(first, second)
+    assert not torch.equal(first, plain)
+
+
+def test_dropout_0_leaves_the_generator_alone() -> None:
+    model, rng = make_model(), torch.Generator().manual_seed(3)
+    model.forward(random_text(model, 9)[0], model.zero_state(3), rng)
+    assert torch.equal(rng.get_state(), torch.Generator().manual_seed(3).get_state())
+
+
+@every_cell
+def test_bfloat16_operands_give_almost_the_same_gradient(cell: str) -> None:
+    gradients = []
+    for precision in ("float32", "bfloat16"):
+        torch.manual_seed(0)
+        model = make_model(cell, hidden=24, layers=2, precision=precision)
+        model.parameters.flat.mul_(0.5)
+        model.parameters.refresh_operands()
+        gradient(model, *random_text(model, 32), random_state(model))
+        gradients.append(model.parameters.grad)
+    assert gradients[0].dtype == gradients[1].dtype == torch.float32
+    assert not torch.equal(*gradients)
+    assert functional.cosine_similarity(*gradients, dim=0) > 0.999
+
+
+# --- state ------------------------------------------------------------------------------------------------------------
+
+
+@every_depth
+@every_cell
+def test_carried_state_does_not_depend_on_where_the_text_is_cut(cell: str, layers: int) -> None:
+    model = make_model(cell, layers=layers)
+    (x, y), start = random_text(model, 64), random_state(model)
+    whole = start.clone()
+    logits = model.forward(x, whole)[0].clone()
+    for sizes in ([1] * 64, [7] * 9 + [1], [1, 2, 4, 8, 16, 33], [63, 1], [1, 63]):
+        state, pieces = start.clone(), []
+        for x_piece, y_piece in zip(x.split(sizes), y.split(sizes), strict=True):
+            pieces.append(model.forward(x_piece, state)[0].clone())
+            gradient(model, x_piece, y_piece, random_state(model))  # what is done between does not matter
+        assert error(state, whole) < 1e-14
+        assert error(torch.cat(pieces), logits) < 1e-14
+
+
+def test_zero_state() -> None:
+    for cell, parts in {"rnn": 1, "gru": 1, "lstm": 2}.items():
+        state = make_model(cell, hidden=5, layers=2).zero_state(3)
+        assert torch.equal(state, torch.zeros(2, parts, 3, 5, dtype=torch.float64))
+
+
+def test_streams_do_not_see_each_other() -> None:
+    model = make_model(layers=2)
+    (x, _), state = random_text(model, 9), random_state(model)
+    alone = state[:, :, 1:2].clone()
+    logits = model.forward(x, state)[0].view(9, 3, -1)[:, 1].clone()
+    assert error(model.forward(x[:, 1:2], alone)[0], logits) < 1e-14
+    assert error(alone, state[:, :, 1:2]) < 1e-14
+
+
+# --- making a model ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"cell": "mamba"}, "--cell mamba: unknown; give one of rnn, gru, lstm"),
+        ({"vocabulary": 0}, "--vocabulary 0: must be at least 1"),
+        ({"hidden": 0}, "--hidden 0: must be at least 1"),
+        ({"layers": -1}, "--layers -1: must be at least 1"),
+        ({"dropout": 1.0}, "--dropout 1: must be at least 0 and below 1"),
+        ({"dropout": -0.1}, "--dropout -0.1: must be at least 0 and below 1"),
+        ({"dropout": float("nan")}, "--dropout nan: must be at least 0 and below 1"),
+    ],
+)
+def test_impossible_models_are_refused(wrong: dict[str, object], message: str) -> None:
+    assert message_of(ModelConfig, **{"vocabulary": 5, **wrong}) == message
+
+
+@every_depth
+@every_cell
+def test_shapes_are_those_of_torch(cell: str, layers: int) -> None:
+    model = make_model(cell, layers=layers)
+    theirs = {name: tuple(parameter.shape) for name, parameter in TorchNetwork(model).named_parameters()}
+    assert {name: tuple(value.shape) for name, value in model.parameters.values.items()} == theirs
+
+
+@every_cell
+def test_fresh_weights(cell: str) -> None:
+    hidden = 64
+    model = CharRNN.create(ModelConfig(30, cell, hidden, 2), "float32", seed=1)
+    for name, value in model.parameters.values.items():
+        if "weight" in name:
+            assert value.abs().max() <= hidden**-0.5
+            assert value.std() == pytest.approx((3 * hidden) ** -0.5, rel=0.05)
+        else:
+            expected = torch.zeros_like(value)
+            if cell == "lstm" and "bias_ih" in name:
+                expected[hidden : 2 * hidden] = 1
+            assert torch.equal(value, expected), name
+
+
+def test_seed_alone_determines_the_weights() -> None:
+    def flat(seed: int, precision: str = "float32") -> Tensor:
+        torch.rand(1)  # the global generator has no part in it
+        return CharRNN.create(ModelConfig(9, "gru", 5), precision, seed=seed).parameters.flat
+
+    assert torch.equal(flat(1), flat(1))
+    assert torch.equal(flat(1), flat(1, "bfloat16"))
+    assert torch.equal(flat(1), flat(1, "float64").float())
+    assert not torch.equal(flat(1), flat(2))
+
+
+def test_at_precision_shares_the_weights() -> None:
+    model = CharRNN.create(ModelConfig(9, "gru", 5, 2), "bfloat16")
+    (x, _), exact = random_text(model, 9), model.at_precision("float32")
+    model.parameters.flat.mul_(2)  # a change after it was made
+    same = CharRNN.create(model.config, "float32")
+    same.parameters.load(model.parameters.values)
+    assert exact.parameters.flat is model.parameters.flat
+    assert torch.equal(exact.forward(x, exact.zero_state(3))[0], same.forward(x, same.zero_state(3))[0])
+    wide = make_model()
+    assert wide.at_precision("float32") is wide
+
+
+@pytest.mark.parametrize(
+    ("cell", "layers", "weights"),
+    # V = 7, H = 5: a square for each gate and layer, one more for the input of each layer above, and the head
+    [("rnn", 1, 25 + 35), ("gru", 1, 3 * 25 + 35), ("lstm", 2, 4 * 25 * 3 + 35)],
+)
+def test_flops_per_character(cell: str, layers: int, weights: int) -> None:
+    assert make_model(cell, layers=layers).flops_per_character == 6 * weights
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@every_cell
+def test_tape_bytes_covers_what_an_update_keeps(cell: str, dropout: float, precision: str) -> None:
+    model = make_model(cell, hidden=16, layers=2, dropout=dropout, precision=precision)
+    steps, streams = 200, 4
+    _, tape = gradient(model, *random_text(model, steps, streams), random_state(model, streams), torch.Generator())
+    holders = [*tape.layers, tape.layers[0].gradients]
+    kept = [buffer for holder in holders for buffer in vars(holder).values() if isinstance(buffer, Tensor)]
+    storages = {buffer.untyped_storage().data_ptr(): buffer.untyped_storage().nbytes() for buffer in kept}
+    logits = 2 * steps * streams * model.config.vocabulary * model.parameters.flat.itemsize
+    assert 0.99 <= model.tape_bytes(steps, streams) / (sum(storages.values()) + logits) < 1.35
+    assert model.tape_bytes(3 * steps, 5 * streams) == 15 * model.tape_bytes(steps, streams)
+
+
+def test_every_cell_can_be_configured() -> None:
+    assert tuple(CELLS) == CELL_NAMES
