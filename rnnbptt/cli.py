@@ -7,8 +7,9 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,7 +22,7 @@ from rnnbptt.config import ModelConfig, TrainConfig
 from rnnbptt.errors import UserError
 
 if TYPE_CHECKING:
-    from rnnbptt.corpus import Corpus, TextOptions
+    from rnnbptt.corpus import Corpus
     from rnnbptt.runs import RunFolder
     from rnnbptt.training import Trainer
 
@@ -180,14 +181,14 @@ def train(
     budget = _budget(ctx)
     if resume:
         _refuse_beside_resume(ctx)
-    folder_path = run or Path("runs", f"{_stem(str(corpus))}-{trunc}".replace("/", "-").replace(":", "-"))
+    settings = _settings(ctx.params, budget)  # what is wrong with them is said before torch is loaded
 
     from rnnbptt import display
     from rnnbptt.runs import RunFolder
 
-    folder = RunFolder(folder_path)
+    folder = RunFolder(run or Path("runs", f"{_stem(str(corpus))}-{trunc}".replace("/", "-").replace(":", "-")))
     _set_up_torch(threads)
-    trainer = _resume(ctx.params, folder, budget) if resume else _begin(ctx.params, folder, budget)
+    trainer = _resume(ctx.params, folder, budget) if resume else _begin(ctx.params, folder, *settings)
     display.say_memory(trainer, quiet)
     with _interrupts() as interrupted, display.TrainingView(trainer, quiet, sample_length) as view:
         for record in folder.follow(trainer, interrupted):
@@ -245,19 +246,23 @@ def _refuse_beside_resume(ctx: typer.Context) -> None:
             )
 
 
-def _begin(values: Mapping[str, Any], folder: RunFolder, budget: Budget | None) -> Trainer:
-    """A new run in its folder; a text file is prepared into `corpus` there first."""
-    chosen = {field.name: values[field.name] for field in fields(TrainConfig) if field.name in values}
-    config = TrainConfig(**chosen, budget=budget or Budget())
-    shape = {field.name: values[field.name] for field in fields(ModelConfig) if field.name in values}
-    ModelConfig(vocabulary=1, **shape)  # what is wrong is said before anything is made
+def _settings(values: Mapping[str, Any], budget: Budget | None) -> tuple[TrainConfig, ModelConfig]:
+    """What the options say of a new run; the vocabulary is not known yet."""
+    chosen, shape = (
+        {field.name: values[field.name] for field in fields(kind) if field.name in values}
+        for kind in (TrainConfig, ModelConfig)
+    )
+    return TrainConfig(**chosen, budget=budget or Budget()), ModelConfig(**shape, vocabulary=1)
 
+
+def _begin(values: Mapping[str, Any], folder: RunFolder, config: TrainConfig, model_config: ModelConfig) -> Trainer:
+    """A new run in its folder; a text file is prepared into `corpus` there first."""
     from rnnbptt.model import CharRNN
     from rnnbptt.training import Trainer
 
     folder.check(values["force"])
     corpus = _open_corpus(values, folder)
-    model_config = ModelConfig(vocabulary=len(corpus.vocabulary), **shape)
+    model_config = replace(model_config, vocabulary=len(corpus.vocabulary))
     model = CharRNN.create(model_config, values["precision"], values["device"], config.seed)
     trainer = Trainer(model, corpus, config)
     folder.clear()
@@ -290,9 +295,20 @@ def _resume(values: Mapping[str, Any], folder: RunFolder, budget: Budget | None)
     checkpoint = load_checkpoint(folder.last)
     source: Path = values["corpus"]
     corpus = Corpus.open(source if source.is_dir() else folder.corpus)
+    if not source.is_dir():
+        _check_text(source, corpus, folder)
     trainer = Trainer.resume(checkpoint, corpus, values["precision"], values["device"], budget)
     folder.rewind(trainer.counts.updates)
     return trainer
+
+
+def _check_text(source: Path, corpus: Corpus, folder: RunFolder) -> None:
+    """UserError unless the text is still the one that the run's own corpus was made from."""
+    from rnnbptt.corpus import prepare as prepare_corpus
+
+    with TemporaryDirectory() as scratch:
+        if prepare_corpus([source], Path(scratch, "again"), corpus.options).fingerprint != corpus.fingerprint:
+            raise UserError(f"{source}: not the text that {folder.last} was trained on; give that one to resume")
 
 
 @app.command()

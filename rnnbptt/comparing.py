@@ -9,13 +9,13 @@ What they are evaluated on is a `Split` or a `Text`; what is known of a checkpoi
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
 import unicodedata
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnbptt.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from rnnbptt.corpus import Corpus, Ids, Vocabulary
+from rnnbptt.corpus import Corpus, Ids, TextOptions, Vocabulary
 from rnnbptt.errors import UserError
 from rnnbptt.evaluation import LN2, character_nats
 from rnnbptt.statistics import SHORTEST_TEXT, Interval, paired_interval
@@ -135,7 +135,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; give a file that can be written") from None
     finally:
-        partial.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial.unlink()
 
 
 def _plain(value: Any) -> Any:
@@ -161,20 +162,44 @@ def compare(paths: Sequence[Path], text: Path | None = None, progress: Progress 
     """
     if len(paths) < 2:
         raise UserError(
-            f"{len(paths)} checkpoint to compare; give at least 2 run folders (such as runs/NAME) or .safetensors files, "
-            "the one to compare the others with first"
+            f"checkpoints to compare: {len(paths)}; give at least 2 run folders (such as runs/NAME) or .safetensors "
+            "files, the one to compare the others with first"
         )
     entries = _load(paths)
     passages, notes = _open_splits(entries) if text is None else _open_text(text, entries)
+    scores, pairs = _measure(entries, passages, progress)
+    return Comparison(
+        splits=tuple(passage.name for passage in passages),
+        rows=tuple(map(_row, entries, scores)),
+        pairs=tuple(pairs),
+        warnings=tuple(filter(None, (_unfairness(entries[0], other) for other in entries[1:]))),
+        notes=(*notes, *_notes(pairs, entries)),
+    )
+
+
+def _measure(
+    entries: Sequence[Entry], passages: Sequence[Passage], progress: Progress | None
+) -> tuple[list[list[Score]], list[Pair]]:
+    """The scores of each entry, one a passage, and the pairs. Keeps the losses of two checkpoints at a time."""
     scores: list[list[Score]] = [[] for _ in entries]
     pairs: list[Pair] = []
     done, total = 0, sum(passage.characters for passage in passages) * len(entries)
+    first, *others = entries
     for passage in passages:
-        nats = np.empty(0)
+        baseline = np.empty(0)
         for entry, own_scores in zip(entries, scores, strict=True):
-            nats, first = passage.nats(entry.checkpoint), nats if own_scores else nats
-        done += 1
-    return Comparison(
+            nats = passage.nats(entry.checkpoint)
+            own_scores.append(_score(passage.name, nats, entry))
+            if entry is first:
+                baseline = nats
+            else:
+                pairs.append(_pair(passage.name, first, entry, (nats - baseline) / LN2, len(others)))
+            done += passage.characters
+            if progress:
+                progress(done, total)
+    return scores, pairs
+
+
 def _score(split: str, nats: Nats, entry: Entry) -> Score:
     mean = float(nats.mean())
     if not math.isfinite(mean):
@@ -204,22 +229,22 @@ def _row(entry: Entry, scores: Iterable[Score]) -> Row:
     )
 
 
-def _pair(split: str, first: str, second: str, differences: Nats, comparisons: int) -> Pair:
+def _pair(split: str, first: Entry, second: Entry, differences: Nats, comparisons: int) -> Pair:
     """`differences` (n,) are second minus first, bits, at each character.
 
     Bonferroni: with the level raised for the number of comparisons with the first, all of them hold at once with 95 %.
     """
     difference = float(differences.mean())
     interval = paired_interval(differences, 1 - (1 - LEVEL) / comparisons)
-    said = verdict(first, second, difference, interval, len(differences))
-    return Pair(split, first, second, difference, interval, said)
+    said = verdict(first.name, second.name, difference, interval, len(differences))
+    return Pair(split, first.name, second.name, difference, interval, said)
 
 
 def verdict(first: str, second: str, difference: float, interval: Interval | None, characters: int) -> str:
     """What a difference (second minus first, bits per character) on so many characters amounts to."""
     better = second if difference < 0 else first
     if interval is None:
-        measured = f"{better} measured {abs(difference):.3f} bits per character better" if difference else "no difference"
+        measured = f"{better} is ahead by {abs(difference):.3f} bits per character" if difference else "no difference"
         return f"text too short to tell ({measured} on {characters:,} characters)"
     half = interval.half_width
     digits = 3 if half >= 0.001 or not half else min(9, -math.floor(math.log10(half)))  # at least one of the half-width
@@ -289,7 +314,7 @@ def _read_curve(checkpoint: Checkpoint) -> Curve | None:
         lines = (checkpoint.path.parent / "metrics.jsonl").read_text("utf-8").splitlines(keepends=True)
         # A run that is going on, or was cut off, may have left half a line at the end.
         records = [json.loads(line) for line in lines if line.endswith("\n")]
-        evals = [record for record in records if record["kind"] == "eval"]
+        evals = [record for record in records if record["kind"] == "eval" and record["nats"] is not None]
         same_run = [record["nats"] for record in evals[: len(own["nats"])]] == own["nats"]
         axes = {axis: tuple(record[axis] for record in evals) for axis in ("chars", "updates", "seconds", "bpc")}
         return Curve(split=evals[-1]["split"], **axes) if evals and same_run else None
@@ -333,7 +358,7 @@ def _shown(value: Any) -> str:
 # --- the texts --------------------------------------------------------------------------------------------------------
 
 
-class Test(Protocol):
+class Passage(Protocol):
     """A text to evaluate on: its name, how many characters are scored, and the loss of a checkpoint at each of them."""
 
     @property
@@ -410,10 +435,11 @@ def encode(codes: NDArray[Any], vocabulary: Vocabulary) -> NDArray[np.int64]:
     symbols = vocabulary.symbols if vocabulary.unknown is None else vocabulary.symbols[:-1]
     table = np.full(0x110000, -1, dtype=np.int64)
     table[[ord(symbol) for symbol in symbols]] = np.arange(len(symbols))
-    return table[codes]
+    ids: NDArray[np.int64] = table[codes]
+    return ids
 
 
-def _open_splits(entries: Sequence[Entry]) -> tuple[list[Test], list[str]]:
+def _open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
     """The validation and the test split that all checkpoints share, and what is to be said about them."""
     first = entries[0]
     splits = first.corpus["splits"]
@@ -430,7 +456,7 @@ def _open_splits(entries: Sequence[Entry]) -> tuple[list[Test], list[str]]:
             f"the validation and the test split of {first.corpus['path']} are empty; "
             "give a text to compare on that was not trained on: --text FILE"
         )
-    corpus = next(filter(None, map(_corpus_of, entries)), None)
+    corpus = next(filter(None, _corpora(entries)), None)
     if corpus is None:
         raise UserError(
             f"{first.corpus['path']}: the corpus that {first.name} was trained on is no longer there; "
@@ -443,33 +469,46 @@ def _open_splits(entries: Sequence[Entry]) -> tuple[list[Test], list[str]]:
     return [Split(name, corpus.ids, start, stop) for name, (start, stop) in filled.items()], notes
 
 
-def _corpus_of(entry: Entry) -> Corpus | None:
-    """The corpus a checkpoint was trained on, if it is where it was, and is what it was."""
-    try:
-        corpus = Corpus.open(entry.corpus["path"])
-    except UserError:
-        return None
-    return corpus if corpus.fingerprint == entry.corpus["fingerprint"] else None
+def _corpora(entries: Sequence[Entry]) -> list[Corpus | None]:
+    """The corpus each checkpoint was trained on, None for one that is not where it was, or not what it was."""
+    opened: dict[str, Corpus] = {}
+    for path in {entry.corpus["path"] for entry in entries}:
+        with suppress(UserError):
+            opened[path] = Corpus.open(path)
+    corpora = [opened.get(entry.corpus["path"]) for entry in entries]
+    return [
+        corpus if corpus and corpus.fingerprint == entry.corpus["fingerprint"] else None
+        for corpus, entry in zip(corpora, entries, strict=True)
+    ]
 
 
-def _open_text(path: Path, entries: Sequence[Entry]) -> tuple[list[Test], list[str]]:
+def _open_text(path: Path, entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
     """The text as all checkpoints read it, and how that is."""
     try:
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; give a text file: --text FILE") from None
+    corpora = _corpora(entries)
     if all(entry.vocabulary.unit == "byte" for entry in entries):
         text, notes = Text(path, data.decode("latin-1"), "byte"), ["A character is a byte here, as in the checkpoints."]
     else:
-        text, notes = _decode(path, data, entries)
+        text, notes = _decode(path, data, [corpus.options for corpus in corpora if corpus])
     if text.characters < 1:
-        raise UserError(f"{path}: {len(text.content)} characters are too few to evaluate on; give a longer text")
+        raise UserError(
+            f"{path}: {len(text.content)} characters are too few to evaluate on; give a longer text: --text FILE"
+        )
+    digest = hashlib.sha256(data).hexdigest()
+    for entry, corpus in zip(entries, corpora, strict=True):
+        if corpus and digest in {source.sha256 for source in corpus.sources}:
+            notes.append(
+                f"{entry.name} was trained on this very text: its figures say nothing of how it does on others."
+            )
     same = all(entry.vocabulary == entries[0].vocabulary for entry in entries)
     for entry in entries:
         lacking = text.lacking(entry.vocabulary)
         if not lacking.size:
             continue
-        # For one vocabulary, the unknown symbol is the same to all; of two, the one that knows less would have it easier.
+        # In one vocabulary, the unknown symbol is the same to all; of two, the poorer would have the easier task.
         if not same or entry.vocabulary.unknown is None:
             raise UserError(_unreadable(text, int(lacking[0]), entry))
         if entry is entries[0]:
@@ -479,12 +518,11 @@ def _open_text(path: Path, entries: Sequence[Entry]) -> tuple[list[Test], list[s
     return [text], notes
 
 
-def _decode(path: Path, data: bytes, entries: Sequence[Entry]) -> tuple[Text, list[str]]:
-    """The text of `data`, made of it as the corpora of the checkpoints were made, as far as these are still there."""
-    corpora = [_corpus_of(entry) for entry in entries if entry.vocabulary.unit == "char"]
-    encodings = {corpus.options.encoding for corpus in corpora if corpus}
+def _decode(path: Path, data: bytes, options: Sequence[TextOptions]) -> tuple[Text, list[str]]:
+    """The text of `data`, made of it as the corpora with these options were made: UTF-8 where they do not agree."""
+    encodings = {each.encoding for each in options if each.unit == "char"}
     encoding = encodings.pop() if len(encodings) == 1 else "utf-8"
-    nfc = any(corpus.options.nfc for corpus in corpora if corpus)
+    nfc = any(each.nfc for each in options)
     try:
         content = data.decode(encoding).removeprefix("\ufeff")
     except UnicodeError as error:
@@ -498,8 +536,8 @@ def _unreadable(text: Text, position: int, entry: Entry) -> str:
     what = f"the byte 0x{ord(char):02X}" if text.unit == "byte" else f"{char!r} (U+{ord(char):04X})"
     unit = "byte" if text.unit == "byte" else "character"
     return (
-        f"{text.path}: {entry.name} cannot read {what}, {unit} {position + 1:,} of the text, which its vocabulary lacks; "
-        "give a text without it, or leave that checkpoint out"
+        f"{text.path}: {entry.name} cannot read {what}, {unit} {position + 1:,} of the text, which its vocabulary "
+        "lacks; give a text without it, or leave that checkpoint out"
     )
 
 
@@ -509,25 +547,22 @@ def _unreadable(text: Text, position: int, entry: Entry) -> str:
 def _notes(pairs: Sequence[Pair], entries: Sequence[Entry]) -> list[str]:
     """What the intervals mean, and where to be careful."""
     notes = []
-    intervals = [(pair, pair.interval) for pair in pairs if pair.interval]
+    intervals = [(pair.split, pair.interval) for pair in pairs if pair.interval]
     if intervals:
         notes.append(
-            "The intervals (95 %, paired block bootstrap) say how far the choice of the text could change the difference "
-            "between these very checkpoints. They do not cover the randomness of training: to compare ways of training, "
-            "train several seeds of each."
+            "The intervals (95 %, paired block bootstrap) say how far the choice of the text could move the difference "
+            "between these very checkpoints. They do not cover the randomness of training: to compare ways of "
+            "training, train several seeds of each."
         )
         if len(entries) > 2:
             notes.append(
                 f"{len(entries) - 1} checkpoints are compared with {entries[0].name}, so each interval has the level "
-                f"{intervals[0][1].level:.2%} (Bonferroni): on each text, all of them hold together with 95 %."
+                f"{100 * intervals[0][1].level:.4g} % (Bonferroni): on each text, all hold together with 95 %."
             )
-    for split, pieces in Counter(pair.split for pair, interval in intervals if not interval.flat).items():
+    for split in dict.fromkeys(split for split, interval in intervals if not interval.flat):
         notes.append(
-            f"On the {split} text, {pieces} of the intervals may be too narrow: the text is too short to see that longer "
-            "blocks would not widen them."
+            f"{split}: too short a text to rule out that longer blocks of it would widen some of its intervals."
         )
-    short = [pair.split for pair in pairs if not pair.interval]
-    if short:
-        splits = " and ".join(dict.fromkeys(short))
-        notes.append(f"An interval needs at least {SHORTEST_TEXT:,} characters that differ throughout: none on {splits}.")
+    for split in dict.fromkeys(pair.split for pair in pairs if not pair.interval):
+        notes.append(f"{split}: too short a text for an interval, which takes {SHORTEST_TEXT:,} characters or more.")
     return notes

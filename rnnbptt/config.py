@@ -83,9 +83,10 @@ class TrainConfig:
             raise UserError(f"--optimizer {self.optimizer}: unknown; give one of {', '.join(OPTIMIZER_NAMES)}")
         if not 0 < self.lr < math.inf:
             raise UserError(f"--lr {self.lr:g}: must be above 0")
-        for name in ("final_lr", "beta2"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be between 0 and 1")
+        if not 0 <= self.final_lr <= 1:
+            raise UserError(f"--final-lr {self.final_lr:g}: must be between 0 and 1")
+        if not 0 <= self.beta2 < 1:
+            raise UserError(f"--beta2 {self.beta2:g}: must be at least 0 and below 1")
         for name in ("warmup", "weight_decay", "beta2_chars", "clip", "eval_every"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be 0 or more")

@@ -64,7 +64,7 @@ def show_corpus(corpus: Corpus) -> None:
     table.add_row("order-0 entropy", f"{corpus.entropy():.4f} bits per character")
     console.print(table)
     common = "  ".join(f"{symbol!r} {count / total:.1%}" for symbol, count in corpus.most_common(8))
-    console.print(f"most common  {common}", markup=False)
+    console.print(f"most common      {common}", markup=False)
 
 
 def say_memory(trainer: Trainer, quiet: bool) -> None:
@@ -108,9 +108,9 @@ class TrainingView:
             self._write(self._line(record))
             if self._sample_length:
                 self._write(self._sample())
+        losses = f"train {self._train}  valid {self._valid} bpc"
         self._bar.set_postfix_str(
-            f"epoch {record['epoch']:.1f}  k {record['k1']}  train {self._train}  valid {self._valid} bpc  {self._speed}",
-            refresh=False,
+            f"epoch {record['epoch']:.1f}  k {record['k1']}  {losses}  {self._speed}", refresh=False
         )
         self._bar.update(self._trainer.spent - self._bar.n)
 
@@ -165,3 +165,60 @@ def show_samples(prompt: str, texts: list[str]) -> None:
     """Write several samples, a blank line between them."""
     sys.stdout.write("\n\n".join(prompt + text for text in texts) + "\n")
     sys.stdout.flush()
+
+
+@contextmanager
+def comparing_bar() -> Iterator[Callable[[int, int], None]]:
+    """A bar for `compare`, told the characters scored and how many there will be."""
+    with tqdm(unit="char", unit_scale=True, desc="compare", file=sys.stderr, disable=None, leave=False) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
+
+
+def show_comparison(comparison: Comparison) -> None:
+    """The table of `compare`, then a verdict for each checkpoint against the first; warnings to standard error."""
+    console = _console()
+    console.print(_runs_table(comparison))
+    for split in comparison.splits:
+        console.print()
+        console.print(_scores_table(comparison, split))
+    for warning in comparison.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    for note in comparison.notes:
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _runs_table(comparison: Comparison) -> Table:
+    table = _table("", "truncation", "cell", "parameters", "characters", "updates", "seconds", "char/s")
+    for row in comparison.rows:
+        speed = f"{row.characters_per_second:,.0f}" if row.characters_per_second else "-"
+        counts = (f"{number:,.0f}" for number in (row.parameters, row.chars, row.updates, row.seconds))
+        table.add_row(row.name, row.trunc, row.cell, *counts, speed)
+    return table
+
+
+def _scores_table(comparison: Comparison, split: str) -> Table:
+    pairs = {pair.second: pair for pair in comparison.pairs if pair.split == split}
+    scores = [score for row in comparison.rows for score in row.scores if score.split == split]
+    table = _table(f"{split}: {scores[0].characters:,} characters", "bits per character", "perplexity", "verdict")
+    table.columns[-1].justify = "left"
+    for row, score in zip(comparison.rows, scores, strict=True):
+        verdict = pairs[row.name].verdict if row.name in pairs else ""
+        table.add_row(row.name, f"{score.bpc:.4f}", f"{score.perplexity:.3f}", verdict)
+    return table
+
+
+def show_comparison_samples(comparison: Comparison, prompt: str, length: int, seed: int) -> None:
+    """A sample of each checkpoint, from the same prompt and seed."""
+    from rnnbptt.checkpoint import load_checkpoint
+    from rnnbptt.sampling import SampleConfig, sample
+
+    config = SampleConfig(prompt=prompt, length=length, seed=seed)
+    for row in comparison.rows:
+        checkpoint = load_checkpoint(row.path)
+        print(f"\n--- {row.name} ({row.trunc})")
+        stream(prompt, sample(checkpoint.build_model(), checkpoint.vocabulary, config))

@@ -97,5 +97,6 @@ class Parameters:
             if tensors[name].shape != view.shape:
                 given, wanted = tuple(tensors[name].shape), tuple(view.shape)
                 raise UserError(f"the weights {name!r} have shape {given}, the model wants {wanted}")
+        for name, view in self.values.items():
             view.copy_(tensors[name])
         self.refresh_operands()

@@ -74,7 +74,7 @@ def paired_interval(
     residuals, sizes = block_residuals(differences, blocks)
     errors = studentized_errors(residuals, sizes, resamples, np.random.default_rng(seed))
     half = float(np.quantile(errors, level, method="higher")) * standard_error(residuals, n)
-    if not np.isfinite(half):
+    if half > np.ptp(differences):  # wider than the differences themselves: nothing was learnt about their mean
         return None
     mean = float(differences.mean())
     return Interval(mean - half, mean + half, level, blocks, n // blocks, flat, resamples, seed)
@@ -113,9 +113,7 @@ def standard_error(residuals: Floats, n: int) -> float:
     return float(np.sqrt(blocks / (blocks - 1) * (residuals**2).sum())) / n
 
 
-def studentized_errors(
-    residuals: Floats, sizes: NDArray[np.int64], resamples: int, rng: np.random.Generator
-) -> Floats:
+def studentized_errors(residuals: Floats, sizes: NDArray[np.int64], resamples: int, rng: np.random.Generator) -> Floats:
     """|mean* - mean| / standard error* of each resample, (resamples,); each draws m of the m blocks, with replacement.
 
     A resample's mean is weighted by characters, and its standard error is made from it as that of the text is.

@@ -87,6 +87,10 @@ class Trainer:
             raise UserError(
                 f"{corpus.path}: not the text that {checkpoint.path} was trained on; give that one to resume"
             )
+        if {name: list(part) for name, part in corpus.splits.items()} != document["corpus"]["splits"]:
+            raise UserError(
+                f"{corpus.path}: split otherwise than when {checkpoint.path} was trained on it; prepare it as it was"
+            )
         config = TrainConfig.from_json(document["train"])
         config = replace(config, budget=budget) if budget else config
         trainer = cls(checkpoint.build_model(precision, device), corpus, config)
@@ -175,11 +179,7 @@ class Trainer:
         norm = float(torch.linalg.vector_norm(grad))
         if not math.isfinite(loss + norm):
             what = "gradient" if math.isfinite(loss) else "loss"
-            raise DivergedError(
-                f"the {what} is not finite at character {self.counts.chars + chars:,}"
-                f" (update {self.counts.updates + 1:,}); the last good checkpoint is kept;"
-                f" try a lower --lr (it was {config.lr:g}) or a lower --clip"
-            )
+            raise self._diverged(what, self.counts.chars + chars, self.counts.updates + 1)
         clipped = 0 < config.clip < norm
         if clipped:
             grad.mul_(config.clip / norm)
@@ -196,6 +196,12 @@ class Trainer:
         interval.nats += loss * chars
         interval.grad_norm += norm
         interval.clipped += clipped
+
+    def _diverged(self, what: str, chars: int, updates: int) -> DivergedError:
+        return DivergedError(
+            f"the {what} is not finite at character {chars:,} (update {updates:,}); the last good checkpoint is kept;"
+            f" try a lower --lr (it was {self.config.lr:g}) or a lower --clip"
+        )
 
     def _axes(self, kind: str) -> Record:
         counts = self.counts
@@ -222,6 +228,8 @@ class Trainer:
     def _validate(self) -> Record:
         split, (start, stop) = self.validation_split()
         nats = mean_nats(self.model, self.corpus.ids, start, stop)
+        if not math.isfinite(nats):
+            raise self._diverged("validation loss", self.counts.chars, self.counts.updates)
         self.validations.chars.append(self.counts.chars)
         self.validations.nats.append(nats)
         return self._axes("eval") | {"bpc": nats / LN2, "nats": nats, "split": split}

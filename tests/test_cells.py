@@ -1,4 +1,4 @@
-"""Each recurrence alone against torch.nn's: with W_ih the identity, its input gradient is that of the pre-activations."""
+"""Each recurrence alone against torch.nn's: where W_ih is the identity, the input is the pre-activations themselves."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -44,7 +46,7 @@ def lane_by_lane(model: CharRNN, ids: NDArray, start: int, stop: int, warmup: in
     theirs, out, start = TorchNetwork(model), [], max(start, 1)
     lanes = min(64, max(1, (stop - start) // 500))
     edges = [start + j * (stop - start) // lanes for j in range(lanes + 1)]
-    for begin, end in zip(edges[:-1], edges[1:], strict=True):
+    for begin, end in pairwise(edges):
         first = max(0, begin - 1 - warmup)
         text = torch.from_numpy(ids[first:end].astype(np.int64))[:, None]
         with torch.no_grad():
@@ -89,7 +91,7 @@ def test_length_of_the_pieces_changes_nothing(start: int, stop: int, piece: int)
     assert abs(mean_nats(model, IDS, start, stop, piece) - mean_nats(model, IDS, start, stop)) < 1e-12
 
 
-def test_cell_layers_and_training_matter_only_through_the_weights() -> None:
+def test_of_a_model_only_its_weights_matter() -> None:
     for cell in TorchNetwork.CELLS:
         model = make_model(cell, layers=2)
         fresh = CharRNN.create(model.config, "float64")

@@ -1,0 +1,375 @@
+"""The commands as a user types them: exact output, exit codes 0, 1, 2 and 130, and the files they leave."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import prose
+from safetensors.torch import load_file
+from typer.main import get_command
+from typer.testing import CliRunner, Result
+
+from rnnbptt import __version__
+from rnnbptt.cli import app
+
+SMALL = ["--hidden", "12", "--streams", "4", "--quiet", "--threads", "1"]
+TRAIN = ["train", "text.txt", *SMALL]
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder with one text in it."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "100")
+    Path("text.txt").write_text(prose(3000), encoding="utf-8")
+    return tmp_path
+
+
+def run(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(app, arguments, input=stdin)
+
+
+def succeed(*arguments: str) -> str:
+    """Standard output of a command that must end well."""
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def refusal(*arguments: str) -> str:
+    """The one line of standard error of a command that must end with 1."""
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith("error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr.removeprefix("error: ").rstrip("\n")
+
+
+def misuse(*arguments: str) -> str:
+    """What a command that must end with 2 says, on one line and without its frame."""
+    result = run(*arguments)
+    assert (result.exit_code, result.stdout) == (2, "")
+    return " ".join(re.sub("[│╭╮╰╯─]", " ", result.stderr).split())
+
+
+def shell(arguments: Sequence[str]) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", "from rnnbptt.cli import main; main()", *arguments]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+# --- all commands -----------------------------------------------------------------------------------------------------
+
+
+def test_version_and_help() -> None:
+    assert succeed("--version") == f"rnnbptt {__version__}\n"
+    for command in ("prepare", "train", "sample", "compare"):
+        assert command in succeed("--help")
+        assert "Usage: " in succeed(command, "--help")
+
+
+def test_help_and_refusals_do_not_load_torch() -> None:
+    for arguments in (["--help"], ["train", "--help"], ["train"], ["train", "text.txt", "--trunc", "0"]):
+        code = (
+            "import sys\nfrom rnnbptt.cli import main\n"
+            f"sys.argv[1:] = {arguments!r}\n"
+            "try:\n    main()\nexcept SystemExit:\n    pass\n"
+            "sys.exit(3 if 'torch' in sys.modules else 0)\n"
+        )
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment)
+        assert done.returncode == 0, done.stderr
+
+
+def test_the_options_are_these() -> None:
+    """Frozen: a new option is a decision."""
+    options = {
+        name: sorted(option for parameter in command.params for option in parameter.opts if option.startswith("--"))
+        for name, command in get_command(app).commands.items()  # type: ignore[attr-defined]
+    }
+    text = ["--encoding", "--min-count", "--nfc", "--split", "--unit"]
+    machine = ["--device", "--threads"]
+    assert options == {
+        "prepare": sorted([*text, "--force", "--out"]),
+        "train": sorted(
+            [
+                *text,
+                *machine,
+                *("--trunc", "--run", "--resume", "--force", "--quiet"),
+                *("--epochs", "--chars", "--updates", "--minutes"),
+                *("--cell", "--hidden", "--layers", "--dropout"),
+                *("--streams", "--optimizer", "--lr", "--warmup", "--final-lr", "--weight-decay"),
+                *("--beta2", "--beta2-chars", "--clip", "--seed"),
+                *("--eval-every", "--sample-length", "--precision"),
+            ]
+        ),
+        "sample": sorted(
+            [
+                *machine,
+                *("--prompt", "--prompt-file", "--length", "--temperature", "--top-k", "--top-p"),
+                *("--stop", "--count", "--seed"),
+            ]
+        ),
+        "compare": sorted(["--text", "--plot", "--json", "--prompt", "--sample-length", "--seed", "--threads"]),
+    }
+
+
+# --- prepare ----------------------------------------------------------------------------------------------------------
+
+
+def test_prepare_shows_what_it_made() -> None:
+    Path("tiny.txt").write_text("abcab " * 50, encoding="utf-8")
+    lines = succeed("prepare", "tiny.txt", "--split", "0.8/0.2/0").splitlines()
+    assert [re.split("  +", line.strip()) for line in lines] == [
+        ["tiny.corpus"],
+        ["characters", "300"],
+        ["symbols", "4"],
+        ["training", "240"],
+        ["validation", "60"],
+        ["test", "0"],
+        ["order-0 entropy", "1.9183 bits per character"],
+        ["most common", "'a' 33.3%", "'b' 33.3%", "' ' 16.7%", "'c' 16.7%"],
+    ]
+    assert sorted(path.name for path in Path("tiny.corpus").iterdir()) == ["corpus.json", "ids.npy"]
+
+
+def test_prepare_says_what_is_unknown_and_unused() -> None:
+    Path("tiny.txt").write_text("abab" * 30 + "ż", encoding="utf-8")
+    shown = succeed("prepare", "tiny.txt", "--split", "50/20/20", "--min-count", "2", "--out", "other").splitlines()
+    assert [line.split() for line in shown if line.startswith(("unknown", "in no part"))] == [
+        ["in", "no", "part", "31"],
+        ["unknown", "1"],
+    ]
+
+
+def test_prepare_refuses() -> None:
+    assert refusal("prepare", "none.txt") == (
+        "cannot read 'none.txt': No such file or directory; give the path of a readable text, or - for standard input"
+    )
+    succeed("prepare", "text.txt")
+    assert refusal("prepare", "text.txt") == "'text.corpus' exists; give --force to prepare it again, or another folder"
+    succeed("prepare", "text.txt", "--force")
+    assert "Missing argument" in misuse("prepare")
+
+
+# --- train ------------------------------------------------------------------------------------------------------------
+
+
+def test_train_leaves_a_run() -> None:
+    assert succeed(*TRAIN, "--chars", "2000", "--trunc", "4") == ""
+    folder = Path("runs/text-4")
+    names = ["best.safetensors", "corpus", "last.safetensors", "metrics.jsonl"]
+    assert sorted(path.name for path in folder.iterdir()) == names
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert (lines[-1]["kind"], lines[-1]["chars"]) == ("eval", 2000)
+
+
+def test_train_shows_lines_and_a_table() -> None:
+    result = run(
+        "train", "text.txt", *SMALL[:4], "--threads", "1", "--chars", "400", "--eval-every", "200", "--trunc", "5"
+    )
+    assert result.exit_code == 0
+    lines = [line for line in result.stderr.splitlines() if "characters" in line]
+    assert [line[:25] for line in lines] == [" 50%           200 charac", "100%           400 charac"]
+    header, best, last, cost = result.stdout.splitlines()
+    assert header.split() == ["runs/text-5", "characters", "bits", "per", "character", "nats"]
+    assert best.split()[:2] == ["best", "400"]
+    assert last.split()[:2] == ["last", "400"]
+    assert re.fullmatch(r"20 updates, \d+ s of training", cost)
+
+
+def test_train_refuses_a_used_folder() -> None:
+    succeed(*TRAIN, "--chars", "400", "--run", "mine")
+    before = Path("mine/last.safetensors").read_bytes()
+    assert refusal(*TRAIN, "--chars", "400", "--run", "mine") == (
+        "mine: holds a run; give --resume to continue it, --force to replace it, or another --run"
+    )
+    assert Path("mine/last.safetensors").read_bytes() == before
+    succeed(*TRAIN, "--chars", "800", "--run", "mine", "--force")
+    assert Path("mine/last.safetensors").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trunc", "0"], "--trunc 0: at least 1 character is read for an update; give 1 or more"),
+        (["--cell", "cnn"], "--cell cnn: unknown; give one of rnn, gru, lstm"),
+        (["--optimizer", "lion"], "--optimizer lion: unknown; give one of adam, rmsprop, sgd"),
+        (["--epochs", "0"], "--epochs 0: must be above 0"),
+        (
+            ["--streams", "5000"],
+            "--streams 5000: too many for the 2700 symbols of the training text, give at most 1349",
+        ),
+        (["--precision", "int8"], "--precision int8: unknown; give one of auto, float32, bfloat16, float64"),
+        (["--split", "1/1"], None),
+    ],
+)
+def test_train_refuses(arguments: list[str], message: str | None) -> None:
+    said = refusal(*TRAIN, *arguments)
+    assert message is None or said == message
+    assert not Path("runs/text-1..64/last.safetensors").exists()
+
+
+def test_train_refuses_options_that_do_not_go_together() -> None:
+    assert "--epochs and --chars are both budgets; give one of" in misuse(*TRAIN, "--epochs", "1", "--chars", "9")
+    assert "--force cannot be given with --resume" in misuse("train", "text.txt", "--resume", "--force")
+    assert "--lr cannot be given with --resume" in misuse("train", "text.txt", "--resume", "--lr", "0.1")
+
+
+def test_an_interrupted_run_resumes_bit_for_bit() -> None:
+    options = ["train", "text.txt", *SMALL, "--chars", "24000", "--trunc", "1", "--dropout", "0.2"]
+    succeed(*options, "--run", "whole")
+    child = shell([*options, "--run", "parts"])
+    metrics = Path("parts/metrics.jsonl")
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert (child.returncode, stderr) == (130, "")
+    assert len(metrics.read_text().splitlines()) < len(Path("whole/metrics.jsonl").read_text().splitlines())
+
+    succeed("train", "text.txt", "--run", "parts", "--resume", "--quiet", "--threads", "1")
+    whole, parts = (load_file(Path(name, "last.safetensors")) for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    records = [
+        [
+            {key: value for key, value in json.loads(line).items() if "second" not in key}
+            for line in Path(name, "metrics.jsonl").read_text().splitlines()
+        ]
+        for name in ("whole", "parts")
+    ]
+    assert records[0] == records[1]
+
+
+def test_a_resumed_run_may_go_on_for_longer() -> None:
+    succeed(*TRAIN, "--chars", "400", "--run", "mine")
+    succeed("train", "text.txt", "--run", "mine", "--resume", "--chars", "1200", "--quiet")
+    records = [json.loads(line) for line in Path("mine/metrics.jsonl").read_text().splitlines()]
+    assert records[-1]["chars"] == 1200
+    chars = [record["chars"] for record in records]
+    assert chars == sorted(chars)
+
+
+def test_resume_wants_a_run() -> None:
+    assert refusal("train", "text.txt", "--resume") == (
+        "runs/text-1..64: no run to resume; name its folder with --run, or leave --resume out to begin one"
+    )
+
+
+def test_resume_wants_the_same_text() -> None:
+    succeed(*TRAIN, "--chars", "400", "--run", "mine")
+    Path("text.txt").write_text(prose(3000, seed=1), encoding="utf-8")
+    assert refusal("train", "text.txt", "--run", "mine", "--resume") == (
+        "text.txt: not the text that mine/last.safetensors was trained on; give that one to resume"
+    )
+
+
+def test_divergence_keeps_the_last_good_checkpoint() -> None:
+    said = refusal(*TRAIN, "--optimizer", "sgd", "--lr", "1e38", "--clip", "0", "--trunc", "2", "--chars", "2000")
+    assert re.fullmatch(
+        r"the (loss|gradient) is not finite at character [\d,]+ \(update \d+\); the last good checkpoint is kept;"
+        r" try a lower --lr \(it was 1e\+38\) or a lower --clip",
+        said,
+    )
+
+
+# --- sample -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def checkpoint() -> str:
+    succeed(*TRAIN, "--chars", "2000", "--run", "mine")
+    return "mine"
+
+
+def test_sample_writes_the_text_and_nothing_else(checkpoint: str) -> None:
+    result = run("sample", checkpoint, "--prompt", "the ", "--length", "40")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert len(result.stdout) == len("the ") + 40 + 1
+    assert result.stdout.startswith("the ")
+    assert run("sample", checkpoint, "--prompt", "the ", "--length", "40").stdout == result.stdout
+    Path("prompt.txt").write_text("the ", encoding="utf-8")
+    assert run("sample", checkpoint, "--prompt-file", "prompt.txt", "--length", "40").stdout == result.stdout
+
+
+def test_sample_makes_several(checkpoint: str) -> None:
+    text = succeed("sample", checkpoint, "--count", "3", "--length", "10", "--top-k", "2", "--prompt", "a")
+    assert len(text) == 3 * 11 + 2 * 2 + 1
+
+
+def test_sample_refuses(checkpoint: str) -> None:
+    assert refusal("sample", "nowhere") == (
+        "nowhere: no such checkpoint; give a run folder (such as runs/NAME) or a .safetensors file"
+    )
+    assert "'é' (U+00E9" in refusal("sample", checkpoint, "--prompt", "café")
+    assert refusal("sample", checkpoint, "--temperature", "-1") == "--temperature -1: must be 0 or more"
+    assert "--prompt and --prompt-file both give a prompt" in misuse(
+        "sample", "x", "--prompt", "a", "--prompt-file", "b"
+    )
+
+
+def test_sample_ends_quietly_when_the_pipe_closes(checkpoint: str) -> None:
+    child = shell(["sample", checkpoint, "--length", "0"])
+    assert child.stdout
+    assert child.stderr
+    assert len(child.stdout.read(50)) == 50
+    child.stdout.close()
+    assert child.wait(timeout=60) == 0
+    assert child.stderr.read() == ""
+    child.stderr.close()
+
+
+def test_sample_ends_with_130_when_interrupted(checkpoint: str) -> None:
+    child = shell(["sample", checkpoint, "--length", "0"])
+    assert child.stdout
+    child.stdout.read(50)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert (child.returncode, stderr) == (130, "")
+
+
+# --- compare ----------------------------------------------------------------------------------------------------------
+
+
+def test_compare_shows_tables_samples_plot_and_json() -> None:
+    Path("long.txt").write_text(prose(30000), encoding="utf-8")
+    succeed("prepare", "long.txt")
+    for trunc in ("1", "8"):
+        succeed("train", "long.corpus", *SMALL, "--trunc", trunc, "--chars", "4000")
+    runs = ["runs/long-1", "runs/long-8"]
+    result = run("compare", *runs, "--plot", "curves.png", "--json", "all.json", "--sample-length", "20")
+    assert result.exit_code == 0
+    assert "warning" not in result.stderr
+    document = json.loads(Path("all.json").read_text())
+    assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
+    lines = result.stdout.splitlines()
+    assert lines[0].split() == ["truncation", "cell", "parameters", "characters", "updates", "seconds", "char/s"]
+    assert lines[1].split()[:5] == ["long-1", "1", "lstm", f"{document['rows'][0]['parameters']:,}", "4,000"]
+    assert document["pairs"][0]["verdict"] in result.stdout
+    assert [line for line in lines if line.startswith("--- ")] == ["--- long-1 (1)", "--- long-8 (8)"]
+    swapped = run("compare", *runs[::-1], "--sample-length", "0").stdout
+    assert document["pairs"][0]["verdict"] in swapped
+
+
+def test_compare_warns_of_other_differences() -> None:
+    succeed("prepare", "text.txt")
+    for name, hidden in (("a", "8"), ("b", "9")):
+        succeed("train", "text.corpus", *SMALL[2:], "--hidden", hidden, "--chars", "400", "--run", name)
+    result = run("compare", "a", "b", "--sample-length", "0")
+    assert "warning: a and b have the same truncation and differ in: hidden 8 / 9\n" in result.stderr
+
+
+def test_compare_refuses() -> None:
+    assert "2 run folders" in refusal("compare", "nowhere") or "no such checkpoint" in refusal("compare", "nowhere")

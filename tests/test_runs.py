@@ -1,0 +1,280 @@
+"""The folder of a run: what it holds, what it refuses, and that no crash makes it lose or repeat anything."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import make_corpus, message_of, prose
+
+from rnnbptt.budget import Budget
+from rnnbptt.checkpoint import Checkpoint, load_checkpoint
+from rnnbptt.config import ModelConfig, TrainConfig
+from rnnbptt.corpus import Corpus
+from rnnbptt.model import CharRNN
+from rnnbptt.runs import FILES, RunFolder
+from rnnbptt.training import DivergedError, Record, Trainer
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return make_corpus(tmp_path_factory.mktemp("small"), prose(220), split="200/20/0")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "runs" / "name")
+    folder.clear()
+    return folder
+
+
+def make_trainer(corpus: Corpus, **config: Any) -> Trainer:
+    """20 updates and 4 validations."""
+    settings = {"trunc": "4", "streams": 3, "budget": Budget("chars", 240), "eval_every": 60, "lr": 0.05}
+    model = CharRNN.create(ModelConfig(len(corpus.vocabulary), "gru", 6, dropout=0.2), "float32")
+    return Trainer(model, corpus, TrainConfig(**settings | config))
+
+
+def resume(folder: RunFolder, corpus: Corpus) -> Trainer:
+    trainer = Trainer.resume(load_checkpoint(folder.last), corpus, "float32")
+    folder.rewind(trainer.counts.updates)
+    return trainer
+
+
+def lines(folder: RunFolder) -> list[Record]:
+    return [json.loads(line) for line in folder.metrics.read_text("utf-8").splitlines()]
+
+
+def without_time(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {k: without_time(v) for k, v in data.items() if k not in ("seconds", "chars_per_second")}
+    return [without_time(item) for item in data] if isinstance(data, list) else data
+
+
+def assert_same(a: Path, b: Path) -> None:
+    """The same checkpoint, bit for bit but for time."""
+    one, other = load_checkpoint(a), load_checkpoint(b)
+    assert without_time(one.document) == without_time(other.document)
+    assert one.tensors.keys() == other.tensors.keys()
+    assert all(torch.equal(tensor, other.tensors[name]) for name, tensor in one.tensors.items())
+
+
+# --- a new run --------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "a" / "b")
+    assert not folder.used
+    folder.check(force=False)
+    assert not folder.path.exists()
+    folder.clear()
+    assert list(folder.path.iterdir()) == []
+    assert not folder.used
+    folder.check(force=False)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_used_folder_is_refused_unless_forced(folder: RunFolder, name: str) -> None:
+    (folder.path / name).touch()
+    assert folder.used
+    assert message_of(folder.check, force=False) == (
+        f"{folder.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
+    )
+    folder.check(force=True)
+    assert folder.used, "checking alone removes nothing"
+
+
+def test_clearing_removes_a_run_and_nothing_else(folder: RunFolder) -> None:
+    for name in (*FILES, "notes.txt"):
+        (folder.path / name).write_text("x")
+    folder.clear()
+    assert [entry.name for entry in folder.path.iterdir()] == ["notes.txt"]
+
+
+@pytest.mark.parametrize(("name", "reason"), [("file", "File exists"), ("file/below", "Not a directory")])
+def test_a_file_in_the_way_is_the_users_to_mend(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / name
+    RunFolder(path).check(force=False)
+    assert message_of(RunFolder(path).clear) == f"cannot write {path}: {reason}; give another --run"
+
+
+# --- what a run leaves ------------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_the_records_one_a_line(folder: RunFolder, small: Corpus) -> None:
+    records = list(folder.follow(make_trainer(small)))
+    assert folder.metrics.read_bytes().endswith(b"}\n")
+    assert lines(folder) == records
+    axes = ["kind", "chars", "updates", "seconds", "flops", "epoch", "k1", "k2", "lr", "bpc", "nats"]
+    more = {"train": ["grad_norm", "clip_rate", "chars_per_second"], "eval": ["split"]}
+    for line in lines(folder):
+        assert list(line) == axes + more[line["kind"]]
+    assert {entry.name for entry in folder.path.iterdir()} == set(FILES)
+
+
+def test_a_record_is_on_disk_when_it_is_yielded(folder: RunFolder, small: Corpus) -> None:
+    for number, record in enumerate(folder.follow(make_trainer(small)), 1):
+        assert lines(folder)[number - 1 :] == [record]
+        if record["kind"] == "eval":
+            assert load_checkpoint(folder.last).document["progress"]["counts"]["updates"] == record["updates"]
+
+
+@pytest.mark.parametrize(
+    ("nats", "best"), [([3.0, 2.0, 2.5, 2.0], 1), ([3.0, 2.0, 2.5, 1.5], 3), ([3.0, 3.5, 4.0, 3.0], 0)]
+)
+def test_last_is_the_end_and_best_the_first_of_the_best_validations(
+    folder: RunFolder, small: Corpus, nats: list[float], best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming = iter(nats)
+    monkeypatch.setattr("rnnbptt.training.mean_nats", lambda *_: next(coming))
+    trainer = make_trainer(small)
+    evals = [record for record in folder.follow(trainer) if record["kind"] == "eval"]
+    assert [record["nats"] for record in evals] == nats
+    for path, record in ((folder.last, evals[-1]), (folder.best, evals[best])):
+        progress = load_checkpoint(path).document["progress"]
+        assert progress["counts"]["chars"] == record["chars"]
+        assert progress["validations"]["nats"][-1] == record["nats"]
+    tensors, _ = trainer.snapshot()
+    assert all(torch.equal(t, tensors[name]) for name, t in load_checkpoint(folder.last).tensors.items())
+
+
+def test_a_run_that_is_stopped_saves_where_it_stands(folder: RunFolder, small: Corpus) -> None:
+    trainer, asked = make_trainer(small), count()
+    list(folder.follow(trainer, stop=lambda: next(asked) == 7))
+    assert load_checkpoint(folder.last).document["progress"]["counts"]["updates"] == trainer.counts.updates == 7
+
+
+def test_divergence_leaves_the_last_good_checkpoint(folder: RunFolder, small: Corpus) -> None:
+    trainer = make_trainer(small)
+    run = folder.follow(trainer)
+    next(record for record in run if record["kind"] == "eval")
+    kept = {path: path.read_bytes() for path in (folder.last, folder.best)}
+    trainer.model.parameters.flat.fill_(torch.inf)
+    with pytest.raises(DivergedError):
+        list(run)
+    assert kept == {path: path.read_bytes() for path in (folder.last, folder.best)}
+
+
+@pytest.mark.parametrize("bad", [1, 2, 4])
+def test_no_weights_are_saved_whose_validation_is_not_finite(
+    folder: RunFolder, small: Corpus, bad: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nats = iter([3.0] * (bad - 1) + [math.nan] * 4)
+    monkeypatch.setattr("rnnbptt.training.mean_nats", lambda *_: next(nats))
+    with pytest.raises(DivergedError):
+        list(folder.follow(make_trainer(small)))
+    saved = [path for path in (folder.last, folder.best) if path.exists()]
+    assert len(saved) == (0 if bad == 1 else 2)
+    for path in saved:
+        assert set(load_checkpoint(path).document["progress"]["validations"]["nats"]) == {3.0}
+
+
+# --- crashes ----------------------------------------------------------------------------------------------------------
+
+
+class PowerFailure(BaseException):
+    """Nothing that a program may handle."""
+
+
+def interrupted(folder: RunFolder, trainer: Trainer, after: int) -> Iterator[Record]:
+    """Follow the trainer, and fail when that many records have come."""
+    for number, record in enumerate(folder.follow(trainer), 1):
+        yield record
+        if number == after:
+            return
+
+
+@pytest.fixture(scope="module")
+def whole(small: Corpus, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """The run as it is without interruption."""
+    folder = RunFolder(tmp_path_factory.mktemp("whole"))
+    list(folder.follow(make_trainer(small)))
+    return folder
+
+
+def assert_as_if_nothing_happened(folder: RunFolder, whole: RunFolder) -> None:
+    assert without_time(lines(folder)) == without_time(lines(whole))
+    assert_same(folder.last, whole.last)
+    assert_same(folder.best, whole.best)
+
+
+def test_a_run_killed_after_any_record_resumes_as_if_nothing_happened(
+    small: Corpus, whole: RunFolder, tmp_path: Path
+) -> None:
+    records = lines(whole)
+    first = next(number for number, record in enumerate(records, 1) if record["kind"] == "eval")
+    assert len(records) > first + 10
+    for after in range(first, len(records) + 1):
+        folder = RunFolder(tmp_path / str(after))
+        folder.clear()
+        list(interrupted(folder, make_trainer(small), after))
+        list(folder.follow(resume(folder, small)))
+        assert_as_if_nothing_happened(folder, whole)
+
+
+def test_a_run_killed_while_a_file_is_replaced_resumes_as_if_nothing_happened(
+    small: Corpus, whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, kills = os.replace, 0
+    for moment in count():
+        folder, calls = RunFolder(tmp_path / str(moment)), count()
+        folder.clear()
+
+        def fail_once(*paths: Any, calls: Iterator[int] = calls, moment: int = moment) -> None:
+            if next(calls) == moment:
+                raise PowerFailure
+            replace(*paths)
+
+        monkeypatch.setattr(os, "replace", fail_once)
+        try:
+            list(folder.follow(make_trainer(small)))
+            break
+        except PowerFailure:
+            kills += 1
+        finally:
+            monkeypatch.undo()
+        if not folder.last.exists():
+            folder.clear()
+            list(folder.follow(make_trainer(small)))
+        else:
+            list(folder.follow(resume(folder, small)))
+        assert_as_if_nothing_happened(folder, whole)
+    assert kills >= 8, "last and best should both have been hit"
+
+
+@pytest.mark.parametrize("torn", ["", '{"kind": "tr', '{"kind": "train", "updates": 3}', "\0\0\0"])
+def test_rewinding_drops_what_came_after_the_checkpoint_and_a_torn_line(
+    folder: RunFolder, small: Corpus, torn: str
+) -> None:
+    records = list(folder.follow(make_trainer(small)))
+    updates = records[len(records) // 2]["updates"]
+    kept = [record for record in records if record["updates"] <= updates]
+    with folder.metrics.open("a", encoding="utf-8") as file:
+        file.write(torn)
+    folder.rewind(updates)
+    assert lines(folder) == kept
+    folder.rewind(updates)
+    assert lines(folder) == kept
+    assert {entry.name for entry in folder.path.iterdir()} == set(FILES)
+
+
+def test_rewinding_without_metrics_makes_none(folder: RunFolder) -> None:
+    folder.rewind(3)
+    assert list(folder.path.iterdir()) == []
+
+
+def test_a_checkpoint_tells_where_it_came_from(folder: RunFolder, small: Corpus) -> None:
+    list(folder.follow(make_trainer(small)))
+    checkpoint: Checkpoint = load_checkpoint(folder.best)
+    assert checkpoint.vocabulary == small.vocabulary
+    assert checkpoint.document["corpus"]["fingerprint"] == small.fingerprint
+    assert Path(checkpoint.document["corpus"]["path"]) == small.path
+    assert TrainConfig.from_json(checkpoint.document["train"]) == make_trainer(small).config

@@ -1,0 +1,513 @@
+"""The training loop against a second one made of torch.nn, autograd and torch.optim, and against itself resumed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import TorchNetwork, error, make_corpus, message_of, prose
+from torch import Tensor
+
+from rnnbptt.budget import Budget
+from rnnbptt.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rnnbptt.config import ModelConfig, TrainConfig
+from rnnbptt.corpus import Corpus
+from rnnbptt.errors import UserError
+from rnnbptt.evaluation import mean_nats
+from rnnbptt.model import CharRNN
+from rnnbptt.training import DivergedError, Record, Trainer, Validations
+
+FROZEN = 1e-300  # a learning rate that no weight notices
+AXES = ["kind", "chars", "updates", "seconds", "flops", "epoch", "k1", "k2", "lr", "bpc", "nats"]
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """200 characters to train on, 199 predictions, and 20 to validate."""
+    return make_corpus(tmp_path_factory.mktemp("small"), prose(220), split="200/20/0")
+
+
+def make_trainer(
+    corpus: Corpus,
+    cell: str = "gru",
+    hidden: int = 6,
+    layers: int = 1,
+    dropout: float = 0.0,
+    precision: str = "float32",
+    **config: Any,
+) -> Trainer:
+    config = TrainConfig(**{"streams": 3, "budget": Budget("epochs", 1), "trunc": "4", **config})
+    model_config = ModelConfig(len(corpus.vocabulary), cell, hidden, layers, dropout)
+    return Trainer(CharRNN.create(model_config, precision, seed=config.seed), corpus, config)
+
+
+def train(*args: Any, **kwargs: Any) -> tuple[Trainer, list[Record]]:
+    trainer = make_trainer(*args, **kwargs)
+    return trainer, list(trainer.run())
+
+
+def of_kind(kind: str, records: Iterable[Record]) -> Iterator[Record]:
+    return (record for record in records if record["kind"] == kind)
+
+
+class Spy:
+    """An optimizer that notes what it is given, and passes it on."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._optimizer, self.steps = trainer.optimizer, []
+        self.state, trainer.optimizer = trainer.optimizer.state, self
+
+    def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
+        self.steps.append((float(grad.norm()), lr, beta2))
+        self._optimizer.step(flat, grad, lr, beta2)
+
+
+def stop_after(updates: int) -> Callable[[], bool]:
+    """A `stop` that lets that many updates pass."""
+    answers = iter([False] * updates)
+    return lambda: next(answers, True)
+
+
+# --- the same in other words ------------------------------------------------------------------------------------------
+
+
+def other_loop(trainer: Trainer, network: TorchNetwork, k_at: Callable[[float], int]) -> Iterator[tuple[float, Tensor]]:
+    """What `trainer` should do, update by update, to the network: the loss, and the state after it."""
+    config, ids = trainer.config, torch.from_numpy(trainer.corpus.split("train").astype("int64"))
+    pairs = len(ids) - 1
+    lanes = torch.tensor([b * pairs // config.streams for b in range(config.streams)])
+    state, chars = trainer.model.zero_state(config.streams), 0
+    budget = math.ceil(config.budget.amount * pairs)
+    optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    while chars < budget:
+        room = math.ceil((budget - chars) / config.streams)
+        k = min(k_at(chars / budget), int(pairs - lanes.max()), room)
+        x, y = (ids[lanes + t + torch.arange(k)[:, None]] for t in (0, 1))
+        loss, state = network.loss(x, y, state)
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.stack([p.grad.norm() for p in network.parameters()]).norm()
+        for parameter in network.parameters():
+            parameter.grad *= min(1.0, config.clip / norm)
+        cosine = config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * chars / budget))
+        optimizer.param_groups[0]["lr"] = config.lr * cosine * min(1.0, (chars + 1) / config.warmup)
+        optimizer.step()
+        chars += x.numel()
+        lanes = (lanes + k) % pairs
+        yield loss.item(), state
+        state[:, :, lanes == 0] = 0  # a lane at the start of the text has read nothing
+
+
+@pytest.mark.parametrize(
+    ("trunc", "clip", "k_at"),
+    [
+        ("1", 0.9, lambda spent: 1),
+        ("7", 0.3, lambda spent: 7),
+        ("full", 0.21, lambda spent: 10**9),
+        ("2..8", 0.4, lambda spent: 2 if spent < 0.3 else 4 if spent < 0.6 else 8),
+    ],
+)
+def test_training_equals_a_loop_of_autograd_and_torch_optim(
+    small: Corpus, trunc: str, clip: float, k_at: Callable[[float], int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnnbptt.training.mean_nats", lambda *_: 0.0)  # asked for after each update here
+    settings = {"lr": 0.02, "warmup": 100, "final_lr": 0.2, "weight_decay": 0.1, "beta2": 0.99, "clip": clip}
+    trainer = make_trainer(
+        small,
+        "lstm",
+        layers=2,
+        precision="float64",
+        trunc=trunc,
+        budget=Budget("epochs", 2.3),
+        eval_every=1,
+        **settings,
+    )
+    network = TorchNetwork(trainer.model)
+    expected, clipped = other_loop(trainer, network, k_at), set()
+    for record in of_kind("train", trainer.run()):
+        loss, state = next(expected)
+        assert record["nats"] == pytest.approx(loss, rel=1e-9)
+        assert error(trainer.state, state) < 1e-9
+        for name, parameter in network.named_parameters():
+            assert error(trainer.model.parameters.values[name], parameter.detach()) < 1e-9, name
+        clipped.add(record["clip_rate"])
+    assert next(expected, None) is None
+    assert clipped == {0, 1}, "clipping should be at work, but not always"
+
+
+def test_loss_falls_well_below_that_of_single_symbols(corpus: Corpus) -> None:
+    _, records = train(corpus, "lstm", hidden=32, streams=8, trunc="1..16", lr=0.02, budget=Budget("epochs", 4))
+    evals = list(of_kind("eval", records))
+    assert evals[0]["bpc"] > evals[-1]["bpc"]
+    assert evals[-1]["bpc"] < corpus.entropy() - 1
+
+
+# --- state ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trunc", ["1", "3", "64", "full", "1..16", "1..16@linear", "1..16@plateau"])
+@pytest.mark.parametrize("layers", [1, 2])
+def test_state_is_carried_whatever_k_and_reset_only_where_a_lane_wraps(small: Corpus, trunc: str, layers: int) -> None:
+    rows = 170  # two wraps and more of each of the three lanes: every lane reads 199 pairs in turn
+    trainer, _ = train(
+        small, "lstm", layers=layers, precision="float64", trunc=trunc, lr=FROZEN, budget=Budget("chars", 3 * rows)
+    )
+    assert trainer.streams.position == rows
+    theirs, ids = TorchNetwork(trainer.model), torch.from_numpy(small.split("train").astype("int64"))
+    for lane, start in enumerate((0, 66, 132)):
+        read = (start + torch.arange(rows)) % 199
+        since_wrap = read[int((read == 0).nonzero()[-1]) if (read == 0).any() else 0 :]
+        with torch.no_grad():
+            _, state = theirs(ids[since_wrap][:, None], trainer.model.zero_state(1))
+        assert error(trainer.state[:, :, lane : lane + 1], state) < 1e-12
+
+
+# --- budgets ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trunc", ["1", "7", "full", "1..8", "1..8@linear", "1..8@plateau"])
+@pytest.mark.parametrize(
+    ("budget", "chars"),
+    [(Budget("epochs", 1), 199), (Budget("epochs", 0.5), 100), (Budget("chars", 500), 500), (Budget("chars", 1), 1)],
+)
+def test_a_budget_of_characters_is_met_within_a_row(small: Corpus, trunc: str, budget: Budget, chars: int) -> None:
+    trainer, records = train(small, trunc=trunc, budget=budget)
+    assert chars <= trainer.counts.chars < chars + 3
+    assert trainer.counts.chars == 3 * trainer.streams.position
+    assert records[-1]["chars"] == trainer.counts.chars
+    assert trainer.spent == 1
+
+
+@pytest.mark.parametrize("trunc", ["1", "7", "full", "1..8"])
+def test_a_budget_of_updates_is_met_exactly(small: Corpus, trunc: str) -> None:
+    trainer, records = train(small, trunc=trunc, budget=Budget("updates", 9))
+    assert trainer.counts.updates == records[-1]["updates"] == 9
+
+
+def test_a_budget_of_minutes_counts_training_alone(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10**6))
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))  # each look takes a second
+    trainer, records = train(small, budget=Budget("minutes", 0.2))
+    assert trainer.counts.seconds == trainer.counts.updates == 12
+    assert list(of_kind("train", records))[-1]["chars_per_second"] == 12
+
+
+# --- records ----------------------------------------------------------------------------------------------------------
+
+
+def test_keys_of_the_records_are_frozen(small: Corpus) -> None:
+    _, records = train(small)
+    for record in records:
+        more = {"train": ["grad_norm", "clip_rate", "chars_per_second"], "eval": ["split"]}[record["kind"]]
+        assert list(record) == AXES + more
+
+
+def test_records_come_by_characters_and_agree_with_what_was_done(small: Corpus) -> None:
+    trainer, records = train(small, trunc="1", budget=Budget("chars", 600), eval_every=200)
+    assert [record["chars"] for record in of_kind("eval", records)] == [201, 402, 600]
+    trains = [record["chars"] for record in of_kind("train", records)]
+    assert len(trains) == 30
+    assert all(abs(chars - 20 * (i + 1)) < 3 for i, chars in enumerate(trains))
+    for record in records:
+        assert record["chars"] == 3 * record["updates"]
+        assert record["flops"] == pytest.approx(record["chars"] * trainer.model.flops_per_character)
+        assert record["epoch"] == record["chars"] / 199
+        assert record["k1"] == record["k2"] == 1
+        assert record["bpc"] == pytest.approx(record["nats"] / math.log(2))
+    assert records[-1]["lr"] == pytest.approx(trainer.config.lr * trainer.config.final_lr)
+    assert records[-1]["nats"] == mean_nats(trainer.model, small.ids, 200, 220)
+    assert trainer.validations.nats == [record["nats"] for record in of_kind("eval", records)]
+
+
+def test_a_train_record_is_the_mean_of_its_updates(small: Corpus) -> None:
+    """All in one record, where the first two updates have 8 rows and the last has 4: it counts half."""
+    settings = {"trunc": "8", "budget": Budget("chars", 60), "clip": 0.0}
+    one = make_trainer(small, eval_every=1000, **settings)
+    (record,) = of_kind("train", one.run())
+    _, each = train(small, eval_every=1, **settings)
+    nats, norms = ([r[key] for r in of_kind("train", each)] for key in ("nats", "grad_norm"))
+    assert record["nats"] == pytest.approx((2 * nats[0] + 2 * nats[1] + nats[2]) / 5)
+    assert record["grad_norm"] == pytest.approx(sum(norms) / 3)
+
+
+@pytest.mark.parametrize(
+    ("budget", "every"),
+    [
+        (Budget("chars", 1010), 51),
+        (Budget("epochs", 10), 100),
+        (Budget("updates", 7), 199),
+        (Budget("minutes", 1), 199),
+    ],
+)
+def test_validation_comes_twenty_times_or_each_epoch(small: Corpus, budget: Budget, every: int) -> None:
+    assert make_trainer(small, budget=budget).eval_every == every
+    assert make_trainer(small, budget=budget, eval_every=77).eval_every == 77
+
+
+def test_validation_does_not_disturb_training(small: Corpus) -> None:
+    def final(eval_every: int, precision: str) -> Tensor:
+        settings = {"layers": 2, "dropout": 0.3, "precision": precision, "trunc": "5"}
+        return train(small, eval_every=eval_every, **settings)[0].model.parameters.flat
+
+    for precision in ("float32", "float64"):
+        assert torch.equal(final(10**6, precision), final(1, precision))
+
+
+def test_without_a_validation_split_the_last_twentieth_of_the_training_text_is_scored(tmp_path: Path) -> None:
+    trainer, records = train(make_corpus(tmp_path, prose(210), split="0.9/0/0.1"))
+    evals = list(of_kind("eval", records))
+    assert {record["split"] for record in evals} == {"train"}
+    assert evals[-1]["nats"] == mean_nats(trainer.model, trainer.corpus.ids, 189 - 10, 189)
+
+
+def test_the_validation_split_is_scored_where_there_is_one(small: Corpus) -> None:
+    assert make_trainer(small).validation_split() == ("valid", (200, 220))
+
+
+@pytest.mark.parametrize(
+    ("nats", "best"),
+    [([3.0], True), ([3.0, 2.9], True), ([3.0, 3.0], False), ([3.0, 2.0, 2.5], False), ([3.0, math.nan], False)],
+)
+def test_latest_is_best(nats: list[float], best: bool) -> None:
+    assert Validations(chars=[0] * len(nats), nats=nats).latest_is_best() is best
+
+
+# --- the step ---------------------------------------------------------------------------------------------------------
+
+
+def test_clipping_limits_the_norm_and_its_rate_is_recorded(small: Corpus) -> None:
+    settings = {"trunc": "5", "eval_every": 1, "lr": FROZEN}
+    norms = [record["grad_norm"] for record in of_kind("train", train(small, clip=0.0, **settings)[1])]
+    clip = sorted(norms)[len(norms) // 2]  # some are above, some are not
+    trainer = make_trainer(small, clip=clip, **settings)
+    spy = Spy(trainer)
+    records = list(of_kind("train", trainer.run()))
+    assert [record["grad_norm"] for record in records] == norms
+    assert [record["clip_rate"] for record in records] == [float(norm > clip) for norm in norms]
+    assert [norm for norm, _, _ in spy.steps] == pytest.approx([min(norm, clip) for norm in norms], rel=1e-5)
+
+
+@pytest.mark.parametrize("trunc", ["1", "8", "1..8"])
+def test_beta2_follows_the_characters_of_an_update_when_asked_to(small: Corpus, trunc: str) -> None:
+    trainer = make_trainer(small, trunc=trunc, beta2_chars=500.0)
+    spy, seen = Spy(trainer), []
+    list(trainer.run(lambda: seen.append(trainer.counts.chars)))  # None: it never stops
+    sizes = [after - before for before, after in pairwise([*seen, trainer.counts.chars])]
+    assert [beta2 for _, _, beta2 in spy.steps] == [math.exp(-size / 500) for size in sizes]
+
+
+def test_beta2_is_the_one_given_otherwise(small: Corpus) -> None:
+    trainer = make_trainer(small, beta2=0.97)
+    spy = Spy(trainer)
+    list(trainer.run())
+    assert {beta2 for _, _, beta2 in spy.steps} == {0.97}
+
+
+def test_rates_are_those_of_characters_and_do_not_depend_on_k(small: Corpus) -> None:
+    rates = []
+    for trunc in ("1", "8"):
+        trainer = make_trainer(small, trunc=trunc, lr=0.01, warmup=60, budget=Budget("chars", 192))
+        spy = Spy(trainer)
+        list(trainer.run())
+        rates.append([lr for _, lr, _ in spy.steps])
+    assert rates[0][::8] == rates[1]
+    assert rates[1][0] == pytest.approx(0.01 / 60)
+
+
+# --- divergence -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("what", "weight", "value"), [("loss", "head.bias", math.inf), ("gradient", "head.weight", 1e30)]
+)
+def test_a_loss_or_gradient_that_is_not_finite_stops_training_before_the_step(
+    corpus: Corpus, what: str, weight: str, value: float
+) -> None:
+    trainer = make_trainer(corpus, trunc="5", streams=80, lr=0.25)
+    list(trainer.run(stop_after(3)))
+    trainer.model.parameters.values[weight].view(-1)[0] = value
+    weights, counts = trainer.model.parameters.flat.clone(), replace(trainer.counts)
+    moments = {name: tensor.clone() for name, tensor in trainer.optimizer.state.items()}
+    with pytest.raises(DivergedError) as caught:
+        list(trainer.run())
+    assert str(caught.value) == (
+        f"the {what} is not finite at character 1,600 (update 4); the last good checkpoint is kept;"
+        " try a lower --lr (it was 0.25) or a lower --clip"
+    )
+    assert isinstance(caught.value, UserError)
+    assert torch.equal(trainer.model.parameters.flat, weights)
+    assert trainer.counts == counts
+    assert all(torch.equal(tensor, moments[name]) for name, tensor in trainer.optimizer.state.items())
+
+
+def test_too_high_a_rate_diverges(small: Corpus) -> None:
+    with pytest.raises(DivergedError):
+        train(small, "rnn", lr=1e38, optimizer="sgd", clip=0.0)
+
+
+def test_no_validation_that_is_not_finite_is_recorded(small: Corpus) -> None:
+    """It would become the last checkpoint, and even the best, in place of a good one."""
+    trainer = make_trainer(small, lr=1e38, eval_every=1)
+    with pytest.raises(DivergedError):
+        list(trainer.run())
+    assert all(map(math.isfinite, trainer.validations.nats))
+
+
+# --- repeating and resuming -------------------------------------------------------------------------------------------
+
+
+def frozen_copy(trainer: Trainer) -> Checkpoint:
+    """A checkpoint in memory, its document once through JSON."""
+    tensors, document = trainer.snapshot()
+    return Checkpoint(Path("memory"), {n: t.clone() for n, t in tensors.items()}, json.loads(json.dumps(document)))
+
+
+def without_time(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {k: without_time(v) for k, v in data.items() if k not in ("seconds", "chars_per_second")}
+    return [without_time(item) for item in data] if isinstance(data, list) else data
+
+
+def assert_same(a: Checkpoint, b: Checkpoint) -> None:
+    """Bit for bit but for time."""
+    assert without_time(a.document) == without_time(b.document)
+    assert a.tensors.keys() == b.tensors.keys()
+    for name, tensor in a.tensors.items():
+        assert torch.equal(tensor, b.tensors[name]), name
+
+
+RUNS = [
+    {"trunc": "1"},
+    {"trunc": "4", "precision": "bfloat16", "cell": "lstm", "eval_every": 200},
+    {"trunc": "full", "optimizer": "sgd"},
+    {"trunc": "1..8", "optimizer": "rmsprop", "cell": "rnn"},
+    {"trunc": "1..8@linear", "precision": "float64"},
+    {"trunc": "1..8@plateau", "cell": "lstm", "lr": 1e-5},
+]
+every_run = pytest.mark.parametrize("run", RUNS, ids=lambda run: run["trunc"])
+SIZE = {"layers": 2, "dropout": 0.3, "budget": Budget("epochs", 2.2), "eval_every": 70, "warmup": 30, "clip": 0.5}
+
+
+@every_run
+def test_a_run_resumed_after_any_update_goes_on_as_if_never_interrupted(small: Corpus, run: dict[str, Any]) -> None:
+    """From each snapshot, one update leads to the next snapshot; by induction, all of them lead to the end."""
+    trainer = make_trainer(small, **SIZE | run)
+    records: list[Record] = []
+    moments: list[tuple[Checkpoint, int]] = []
+    ks = set()
+
+    def note() -> bool:
+        moments.append((frozen_copy(trainer), len(records)))
+        return False
+
+    for record in trainer.run(note):
+        records.append(record)
+        ks.add(record["k1"])
+    note()
+    in_mid_interval = [moment for moment, _ in moments if moment.document["progress"]["interval"]["updates"]]
+    assert trainer.streams.position > 2 * 67, "the lanes should wrap more than once"
+    assert in_mid_interval or run["trunc"] == "full"
+    assert len(ks) > 2 or ".." not in run["trunc"]
+
+    for (before, seen), (after, seen_after) in pairwise(moments):
+        resumed = Trainer.resume(before, small, run.get("precision", "float32"))
+        new = list(resumed.run(stop_after(1)))
+        assert_same(frozen_copy(resumed), after)
+        assert without_time(new) == without_time(records[seen:seen_after])
+
+
+@every_run
+def test_a_run_resumed_from_a_file_ends_the_same(small: Corpus, run: dict[str, Any], tmp_path: Path) -> None:
+    whole, records = train(small, **SIZE | run)
+    interrupted = make_trainer(small, **SIZE | run)
+    some = list(interrupted.run(stop_after(2)))
+    save_checkpoint(tmp_path / "a", *interrupted.snapshot())
+    resumed = Trainer.resume(load_checkpoint(tmp_path / "a"), small, run.get("precision", "float32"))
+    assert without_time(some + list(resumed.run())) == without_time(records)
+    assert_same(frozen_copy(resumed), frozen_copy(whole))
+    assert resumed.counts.seconds > interrupted.counts.seconds
+
+
+@every_run
+def test_the_seed_decides_everything(small: Corpus, run: dict[str, Any]) -> None:
+    first, again, other = (train(small, **SIZE | run, seed=seed) for seed in (1, 1, 2))
+    assert_same(frozen_copy(first[0]), frozen_copy(again[0]))
+    assert without_time(first[1]) == without_time(again[1])
+    assert not torch.equal(first[0].model.parameters.flat, other[0].model.parameters.flat)
+
+
+def test_a_finished_run_has_nothing_left_to_do(small: Corpus) -> None:
+    trainer, _ = train(small)
+    resumed = Trainer.resume(frozen_copy(trainer), small, "float32")
+    assert list(resumed.run()) == []
+    assert_same(frozen_copy(resumed), frozen_copy(trainer))
+
+
+def test_a_longer_budget_stretches_the_schedules(small: Corpus) -> None:
+    trainer, _ = train(small, trunc="1..8", budget=Budget("chars", 300), eval_every=50)
+    resumed = Trainer.resume(frozen_copy(trainer), small, "float32", budget=Budget("chars", 1200))
+    assert resumed.spent == 0.25
+    records = list(resumed.run())
+    assert records[0]["k1"] == 2
+    assert resumed.counts.chars == records[-1]["chars"] == 1200
+    assert resumed.config == replace(trainer.config, budget=Budget("chars", 1200))
+
+
+def test_another_text_is_refused(small: Corpus, corpus: Corpus, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a", *make_trainer(small).snapshot())
+    assert message_of(Trainer.resume, load_checkpoint(tmp_path / "a"), corpus, "float32") == (
+        f"{corpus.path}: not the text that {tmp_path / 'a'} was trained on; give that one to resume"
+    )
+
+
+def test_the_same_text_split_otherwise_is_refused(small: Corpus, tmp_path: Path) -> None:
+    """Otherwise the place in the text would be another, and validation text would be trained on."""
+    other = make_corpus(tmp_path, prose(220), split="1/0/0")
+    assert other.fingerprint == small.fingerprint
+    message_of(Trainer.resume, frozen_copy(make_trainer(small)), other, "float32")
+
+
+# --- configuration ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"optimizer": "lion"}, "--optimizer lion: unknown; give one of adam, rmsprop, sgd"),
+        ({"lr": 0.0}, "--lr 0: must be above 0"),
+        ({"lr": math.nan}, "--lr nan: must be above 0"),
+        ({"final_lr": 1.5}, "--final-lr 1.5: must be between 0 and 1"),
+        ({"beta2": -0.1}, "--beta2 -0.1: must be at least 0 and below 1"),
+        ({"warmup": -1}, "--warmup -1: must be 0 or more"),
+        ({"weight_decay": -0.1}, "--weight-decay -0.1: must be 0 or more"),
+        ({"beta2_chars": -1.0}, "--beta2-chars -1: must be 0 or more"),
+        ({"clip": math.nan}, "--clip nan: must be 0 or more"),
+        ({"eval_every": -1}, "--eval-every -1: must be 0 or more"),
+        ({"trunc": "0"}, "--trunc 0: at least 1 character is read for an update; give 1 or more"),
+    ],
+)
+def test_impossible_settings_are_refused(wrong: dict[str, Any], message: str) -> None:
+    assert message_of(TrainConfig, **wrong) == message
+
+
+def test_beta2_of_1_is_refused() -> None:
+    """The mean of squares would stay 0, and Adam's correction of it divide by 0: the weights become NaN."""
+    message_of(TrainConfig, beta2=1.0)
+
+
+def test_configuration_survives_json() -> None:
+    config = TrainConfig(trunc="1..8@plateau", budget=Budget("minutes", 0.1), lr=0.1 + 0.2, seed=7)
+    assert TrainConfig.from_json(json.loads(json.dumps(asdict(config)))) == config
+
+
+@pytest.mark.parametrize(("trunc", "steps"), [("7", 7), ("500", 67), ("full", 67), ("1..8", 8)])
+def test_memory_of_the_longest_update(small: Corpus, trunc: str, steps: int) -> None:
+    trainer = make_trainer(small, trunc=trunc)
+    assert trainer.tape_bytes() == trainer.model.tape_bytes(steps, 3)
