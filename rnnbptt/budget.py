@@ -35,8 +35,10 @@ class Budget:
     amount: float = 6.0
 
     def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise UserError(f"a budget in {self.unit}: unknown; give it in {', '.join(UNITS)}")
         if not 0 < self.amount < math.inf:
-            raise UserError(f"--{self.unit} {self.amount:g}: must be above 0")
+            raise UserError(f"--{self.unit} {self.amount:g}: must be a number above 0")
 
     def chars(self, epoch_chars: int) -> int | None:
         """The budget in characters, or None where the unit does not tell."""

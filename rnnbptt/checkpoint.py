@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from rnnbptt.config import ModelConfig
-from rnnbptt.corpus import Vocabulary
 from rnnbptt.errors import UserError
 from rnnbptt.model import CharRNN
+from rnnbptt.vocabulary import Vocabulary
 
 FORMAT = 1
 
@@ -51,11 +51,13 @@ class Checkpoint:
 
     def build_model(self, precision: str = "float32", device: str = "cpu") -> CharRNN:
         """The model with its weights; UserError when weights and configuration do not belong together."""
-        model = CharRNN.create(ModelConfig(**self.document["model"]), precision, device)
         try:
+            model = CharRNN.create(ModelConfig(**self.document["model"]), precision, device)
             model.parameters.load(self.group("model"))
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{self.path}: damaged: {error!r} in what it says of its model") from None
         return model
 
 
@@ -64,7 +66,7 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], document: Mapping
     metadata = {"rnnbptt": json.dumps({"format": FORMAT, **document}, ensure_ascii=True)}
     partial = path.with_name(f".{path.name}.partial")
     try:
-        save_file({name: t.contiguous().cpu() for name, t in tensors.items()}, partial, metadata=metadata)
+        partial.write_bytes(save({name: t.contiguous().cpu() for name, t in tensors.items()}, metadata))
         os.replace(partial, path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
@@ -84,8 +86,12 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path}: not a readable safetensors file ({error})") from None
     if "rnnbptt" not in metadata:
         raise UserError(f"{path}: a safetensors file, but not a checkpoint of rnnbptt (its metadata lacks 'rnnbptt')")
-    document = json.loads(metadata["rnnbptt"])
-    if document["format"] > FORMAT:
+    try:
+        document = json.loads(metadata["rnnbptt"])
+        newer = document["format"] > FORMAT
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged: {error!r} in its document") from None
+    if newer:
         raise UserError(f"{path}: format {document['format']}, this rnnbptt reads up to {FORMAT}; upgrade rnnbptt")
     return Checkpoint(path, tensors, document)
 

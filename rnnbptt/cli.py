@@ -101,7 +101,7 @@ def prepare(
     """Turn texts, joined in order, into a corpus: vocabulary, symbols and splits, ready for any number of runs."""
     from rnnbptt import display
     from rnnbptt.corpus import TextOptions
-    from rnnbptt.corpus import prepare as prepare_corpus
+    from rnnbptt.preparing import prepare as prepare_corpus
 
     options = TextOptions(unit=unit, encoding=encoding, nfc=nfc, min_count=min_count, split=split)
     with display.reading_bar() as progress:
@@ -272,7 +272,7 @@ def _begin(values: Mapping[str, Any], folder: RunFolder, config: TrainConfig, mo
 def _open_corpus(values: Mapping[str, Any], folder: RunFolder) -> Corpus:
     from rnnbptt import display
     from rnnbptt.corpus import Corpus, TextOptions
-    from rnnbptt.corpus import prepare as prepare_corpus
+    from rnnbptt.preparing import prepare as prepare_corpus
 
     source: Path = values["corpus"]
     if source.is_dir():
@@ -304,7 +304,7 @@ def _resume(values: Mapping[str, Any], folder: RunFolder, budget: Budget | None)
 
 def _check_text(source: Path, corpus: Corpus, folder: RunFolder) -> None:
     """UserError unless the text is still the one that the run's own corpus was made from."""
-    from rnnbptt.corpus import prepare as prepare_corpus
+    from rnnbptt.preparing import prepare as prepare_corpus
 
     with TemporaryDirectory() as scratch:
         if prepare_corpus([source], Path(scratch, "again"), corpus.options).fingerprint != corpus.fingerprint:
@@ -376,17 +376,17 @@ def compare(
     from rnnbptt import display
     from rnnbptt.comparing import compare as compare_checkpoints
     from rnnbptt.comparing import write_json
+    from rnnbptt.plotting import check_format, plot_curves
 
+    if plot:
+        check_format(plot)  # before the work
     _set_up_torch(threads)
     with display.comparing_bar() as progress:
         comparison = compare_checkpoints(checkpoints, text, progress)
-    display.show_comparison(comparison)
-    if plot:
-        from rnnbptt.plotting import plot_curves
-
-        plot_curves(comparison.rows, plot)
+    notes = plot_curves(comparison.rows, plot) if plot else ()
     if json:
         write_json(comparison, json)
+    display.show_comparison(comparison, notes)
     if sample_length:
         display.show_comparison_samples(comparison, prompt, sample_length, seed)
 

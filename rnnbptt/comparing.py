@@ -4,36 +4,32 @@ Each checkpoint is evaluated in the same way, in float32, however it was trained
 split of the corpus that all were trained on, or on a text file that all can read. The first is the one that the others
 are compared with, in `Pair`s; a difference is theirs minus its, so below 0 theirs is better.
 
-What they are evaluated on is a `Split` or a `Text`; what is known of a checkpoint before that is an `Entry`.
+What they are evaluated on, and whether they can be, is the matter of passages.py.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rnnbptt.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from rnnbptt.corpus import Corpus, Ids, TextOptions, Vocabulary
 from rnnbptt.errors import UserError
-from rnnbptt.evaluation import LN2, character_nats
+from rnnbptt.evaluation import LN2
+from rnnbptt.passages import Entry, Nats, Passage, open_splits, open_text
 from rnnbptt.statistics import SHORTEST_TEXT, Interval, paired_interval
 
 LEVEL = 0.95  # with which all the intervals of one text hold together
 
 Progress = Callable[[int, int], None]
-Nats = NDArray[np.float64]
 
 # --- the result -------------------------------------------------------------------------------------------------------
 
@@ -165,15 +161,15 @@ def compare(paths: Sequence[Path], text: Path | None = None, progress: Progress 
             f"checkpoints to compare: {len(paths)}; give at least 2 run folders (such as runs/NAME) or .safetensors "
             "files, the one to compare the others with first"
         )
-    entries = _load(paths)
-    passages, notes = _open_splits(entries) if text is None else _open_text(text, entries)
-    scores, pairs = _measure(entries, passages, progress)
+    runs = _load(paths)
+    passages, notes = open_splits(runs) if text is None else open_text(text, runs)
+    scores, pairs = _measure(runs, passages, progress)
     return Comparison(
         splits=tuple(passage.name for passage in passages),
-        rows=tuple(map(_row, entries, scores)),
+        rows=tuple(map(_row, runs, scores)),
         pairs=tuple(pairs),
-        warnings=tuple(filter(None, (_unfairness(entries[0], other) for other in entries[1:]))),
-        notes=(*notes, *_notes(pairs, entries)),
+        warnings=tuple(filter(None, (_unfairness(runs[0], other) for other in runs[1:]))),
+        notes=(*notes, *_notes(pairs, runs)),
     )
 
 
@@ -211,21 +207,21 @@ def _score(split: str, nats: Nats, entry: Entry) -> Score:
     return Score(split, len(nats), mean / LN2, perplexity)
 
 
-def _row(entry: Entry, scores: Iterable[Score]) -> Row:
-    document = entry.checkpoint.document
+def _row(run: _Run, scores: Iterable[Score]) -> Row:
+    document = run.checkpoint.document
     counts = document["progress"]["counts"]
     return Row(
-        name=entry.name,
-        path=entry.checkpoint.path,
+        name=run.name,
+        path=run.checkpoint.path,
         trunc=document["train"]["trunc"],
         cell=document["model"]["cell"],
-        parameters=sum(tensor.numel() for tensor in entry.checkpoint.group("model").values()),
+        parameters=sum(tensor.numel() for tensor in run.checkpoint.group("model").values()),
         chars=counts["chars"],
         updates=counts["updates"],
         seconds=counts["seconds"],
         characters_per_second=counts["chars"] / counts["seconds"] if counts["seconds"] else None,
         scores=tuple(scores),
-        curve=entry.curve,
+        curve=run.curve,
     )
 
 
@@ -257,22 +253,10 @@ def verdict(first: str, second: str, difference: float, interval: Interval | Non
 
 
 @dataclass(frozen=True)
-class Entry:
-    """A checkpoint that takes part."""
+class _Run(Entry):
+    """A checkpoint that takes part, and the curve of its run."""
 
-    name: str
-    checkpoint: Checkpoint
     curve: Curve | None
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self.checkpoint.vocabulary
-
-    @property
-    def corpus(self) -> dict[str, Any]:
-        """Where its corpus was, the fingerprint and the splits."""
-        corpus: dict[str, Any] = self.checkpoint.document["corpus"]
-        return corpus
 
     @property
     def budget_spent(self) -> int:
@@ -283,10 +267,10 @@ class Entry:
         return chars
 
 
-def _load(paths: Sequence[Path]) -> list[Entry]:
+def _load(paths: Sequence[Path]) -> list[_Run]:
     checkpoints = [load_checkpoint(find_checkpoint(path)) for path in paths]
     return [
-        Entry(name, checkpoint, _read_curve(checkpoint))
+        _Run(name, checkpoint, _read_curve(checkpoint))
         for name, checkpoint in zip(_short_names(paths), checkpoints, strict=True)
     ]
 
@@ -322,7 +306,7 @@ def _read_curve(checkpoint: Checkpoint) -> Curve | None:
         return None
 
 
-def _unfairness(first: Entry, second: Entry) -> str:
+def _unfairness(first: _Run, second: _Run) -> str:
     """What two checkpoints differ in beside their truncation; empty when it is nothing."""
     ours, theirs = _settings(first), _settings(second)
     trunc = ours.pop("trunc"), theirs.pop("trunc")
@@ -339,12 +323,13 @@ def _unfairness(first: Entry, second: Entry) -> str:
     return f"{first.name} and {second.name} {verb}: {', '.join(differing)}"
 
 
-def _settings(entry: Entry) -> dict[str, str]:
+def _settings(run: _Run) -> dict[str, str]:
     """What was chosen for its training and model, as it is shown."""
-    document = entry.checkpoint.document
-    start, stop = entry.corpus["splits"]["train"]
-    sizes = {"training characters": stop - start, "characters seen": entry.budget_spent}
-    return {name: _shown(value) for name, value in (document["train"] | document["model"] | sizes).items()}
+    document = run.checkpoint.document
+    start, stop = run.corpus["splits"]["train"]
+    settings = document["train"] | document["model"] | {"precision": document["precision"]}
+    settings |= {"training characters": stop - start, "characters seen": run.budget_spent}
+    return {name: _shown(value) for name, value in settings.items()}
 
 
 def _shown(value: Any) -> str:
@@ -353,192 +338,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, float) and not value.is_integer():
         return repr(value)
     return f"{value:,.0f}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
-
-
-# --- the texts --------------------------------------------------------------------------------------------------------
-
-
-class Passage(Protocol):
-    """A text to evaluate on: its name, how many characters are scored, and the loss of a checkpoint at each of them."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def characters(self) -> int: ...
-
-    def nats(self, checkpoint: Checkpoint) -> Nats:
-        """The negative log-likelihood of each character, (characters,), the same characters for every checkpoint."""
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """A split of the corpus that all checkpoints were trained on."""
-
-    name: str
-    ids: Ids
-    start: int
-    stop: int
-
-    @property
-    def characters(self) -> int:
-        return self.stop - max(1, self.start)
-
-    def nats(self, checkpoint: Checkpoint) -> Nats:
-        return character_nats(checkpoint.build_model("float32"), self.ids, self.start, self.stop)
-
-
-@dataclass(frozen=True)
-class Text:
-    """A text file. Each checkpoint reads it with its own vocabulary, and every loss is that of a whole character.
-
-    content  the text; for unit "byte" each byte is the character of the same number, as in the vocabularies
-    unit     "byte" when all checkpoints have that unit, otherwise "char"
-    """
-
-    path: Path
-    content: str
-    unit: str
-    name: str = "text"
-
-    @property
-    def characters(self) -> int:
-        return len(self.content) - 1  # the first has no text before it
-
-    def nats(self, checkpoint: Checkpoint) -> Nats:
-        vocabulary = checkpoint.vocabulary
-        codes, starts = self.units(vocabulary)
-        ids = encode(codes, vocabulary)
-        if vocabulary.unknown is not None:
-            ids[ids < 0] = vocabulary.unknown
-        nats = character_nats(checkpoint.build_model("float32"), ids, 0, len(ids))
-        # Unit 0 is not scored, so unit u has nats[u - 1]; what its character has beyond it is no character of its own.
-        return nats if len(codes) == len(starts) else np.add.reduceat(nats, starts[1:] - 1)
-
-    def units(self, vocabulary: Vocabulary) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """The code of each unit that a model reads, and at which unit each character of the text starts."""
-        if vocabulary.unit == self.unit:
-            codes: NDArray[Any] = np.frombuffer(self.content.encode("utf-32-le", "surrogatepass"), "<u4")
-            return codes, np.arange(len(codes))
-        utf8 = np.frombuffer(self.content.encode("utf-8", "surrogatepass"), np.uint8)
-        return utf8, np.flatnonzero((utf8 & 0xC0) != 0x80)  # all but continuation bytes
-
-    def lacking(self, vocabulary: Vocabulary) -> NDArray[np.int64]:
-        """The positions of characters that the vocabulary does not have, ascending."""
-        codes, starts = self.units(vocabulary)
-        lacking = np.flatnonzero(encode(codes, vocabulary) < 0)
-        return np.unique(np.searchsorted(starts, lacking, side="right") - 1)
-
-
-def encode(codes: NDArray[Any], vocabulary: Vocabulary) -> NDArray[np.int64]:
-    """The ids of codes (n,), -1 where the vocabulary lacks one: what is to become of these is not decided here."""
-    symbols = vocabulary.symbols if vocabulary.unknown is None else vocabulary.symbols[:-1]
-    table = np.full(0x110000, -1, dtype=np.int64)
-    table[[ord(symbol) for symbol in symbols]] = np.arange(len(symbols))
-    ids: NDArray[np.int64] = table[codes]
-    return ids
-
-
-def _open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
-    """The validation and the test split that all checkpoints share, and what is to be said about them."""
-    first = entries[0]
-    splits = first.corpus["splits"]
-    for entry in entries[1:]:
-        for what, key in (("corpora", "fingerprint"), ("splits of the same corpus", "splits")):
-            if entry.corpus[key] != first.corpus[key]:
-                raise UserError(
-                    f"{first.name} and {entry.name} were trained on different {what}; give a text to compare them on, "
-                    "one that neither was trained on: --text FILE"
-                )
-    filled = {name: (start, stop) for name, (start, stop) in splits.items() if name != "train" and stop > start}
-    if not filled:
-        raise UserError(
-            f"the validation and the test split of {first.corpus['path']} are empty; "
-            "give a text to compare on that was not trained on: --text FILE"
-        )
-    corpus = next(filter(None, _corpora(entries)), None)
-    if corpus is None:
-        raise UserError(
-            f"{first.corpus['path']}: the corpus that {first.name} was trained on is no longer there; "
-            "put it back, or give a text to compare on: --text FILE"
-        )
-    notes = [f"The {name} split is empty and left out." for name in ("valid", "test") if name not in filled]
-    if "valid" in filled:
-        advice = "quote the test split" if "test" in filled else "quote a text that was not used: --text FILE"
-        notes.append(f"The validation split chose the best checkpoint of each run, which flatters it: {advice}.")
-    return [Split(name, corpus.ids, start, stop) for name, (start, stop) in filled.items()], notes
-
-
-def _corpora(entries: Sequence[Entry]) -> list[Corpus | None]:
-    """The corpus each checkpoint was trained on, None for one that is not where it was, or not what it was."""
-    opened: dict[str, Corpus] = {}
-    for path in {entry.corpus["path"] for entry in entries}:
-        with suppress(UserError):
-            opened[path] = Corpus.open(path)
-    corpora = [opened.get(entry.corpus["path"]) for entry in entries]
-    return [
-        corpus if corpus and corpus.fingerprint == entry.corpus["fingerprint"] else None
-        for corpus, entry in zip(corpora, entries, strict=True)
-    ]
-
-
-def _open_text(path: Path, entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
-    """The text as all checkpoints read it, and how that is."""
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; give a text file: --text FILE") from None
-    corpora = _corpora(entries)
-    if all(entry.vocabulary.unit == "byte" for entry in entries):
-        text, notes = Text(path, data.decode("latin-1"), "byte"), ["A character is a byte here, as in the checkpoints."]
-    else:
-        text, notes = _decode(path, data, [corpus.options for corpus in corpora if corpus])
-    if text.characters < 1:
-        raise UserError(
-            f"{path}: {len(text.content)} characters are too few to evaluate on; give a longer text: --text FILE"
-        )
-    digest = hashlib.sha256(data).hexdigest()
-    for entry, corpus in zip(entries, corpora, strict=True):
-        if corpus and digest in {source.sha256 for source in corpus.sources}:
-            notes.append(
-                f"{entry.name} was trained on this very text: its figures say nothing of how it does on others."
-            )
-    same = all(entry.vocabulary == entries[0].vocabulary for entry in entries)
-    for entry in entries:
-        lacking = text.lacking(entry.vocabulary)
-        if not lacking.size:
-            continue
-        # In one vocabulary, the unknown symbol is the same to all; of two, the poorer would have the easier task.
-        if not same or entry.vocabulary.unknown is None:
-            raise UserError(_unreadable(text, int(lacking[0]), entry))
-        if entry is entries[0]:
-            notes.append(f"{lacking.size:,} characters of the text are read as the unknown symbol of the vocabulary.")
-    if not same:
-        notes.append("The checkpoints have different vocabularies: each reads the text in its own symbols.")
-    return [text], notes
-
-
-def _decode(path: Path, data: bytes, options: Sequence[TextOptions]) -> tuple[Text, list[str]]:
-    """The text of `data`, made of it as the corpora with these options were made: UTF-8 where they do not agree."""
-    encodings = {each.encoding for each in options if each.unit == "char"}
-    encoding = encodings.pop() if len(encodings) == 1 else "utf-8"
-    nfc = any(each.nfc for each in options)
-    try:
-        content = data.decode(encoding).removeprefix("\ufeff")
-    except UnicodeError as error:
-        raise UserError(f"{path}: not valid {encoding} ({error}); give it in that encoding: --text FILE") from None
-    notes = [f"The text is read as {encoding}{', in normalization form C' if nfc else ''}."]
-    return Text(path, unicodedata.normalize("NFC", content) if nfc else content, "char"), notes
-
-
-def _unreadable(text: Text, position: int, entry: Entry) -> str:
-    char = text.content[position]
-    what = f"the byte 0x{ord(char):02X}" if text.unit == "byte" else f"{char!r} (U+{ord(char):04X})"
-    unit = "byte" if text.unit == "byte" else "character"
-    return (
-        f"{text.path}: {entry.name} cannot read {what}, {unit} {position + 1:,} of the text, which its vocabulary "
-        "lacks; give a text without it, or leave that checkpoint out"
-    )
 
 
 # --- what a reader has to know ----------------------------------------------------------------------------------------

@@ -82,14 +82,14 @@ class TrainConfig:
         if self.optimizer not in OPTIMIZER_NAMES:
             raise UserError(f"--optimizer {self.optimizer}: unknown; give one of {', '.join(OPTIMIZER_NAMES)}")
         if not 0 < self.lr < math.inf:
-            raise UserError(f"--lr {self.lr:g}: must be above 0")
+            raise UserError(f"--lr {self.lr:g}: must be a number above 0")
         if not 0 <= self.final_lr <= 1:
             raise UserError(f"--final-lr {self.final_lr:g}: must be between 0 and 1")
         if not 0 <= self.beta2 < 1:
             raise UserError(f"--beta2 {self.beta2:g}: must be at least 0 and below 1")
         for name in ("warmup", "weight_decay", "beta2_chars", "clip", "eval_every"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be 0 or more")
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be a number, 0 or more")
 
     @classmethod
     def from_json(cls, document: dict[str, Any]) -> TrainConfig:

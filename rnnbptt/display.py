@@ -179,7 +179,7 @@ def comparing_bar() -> Iterator[Callable[[int, int], None]]:
         yield progress
 
 
-def show_comparison(comparison: Comparison) -> None:
+def show_comparison(comparison: Comparison, plot_notes: Iterable[str] = ()) -> None:
     """The table of `compare`, then a verdict for each checkpoint against the first; warnings to standard error."""
     console = _console()
     console.print(_runs_table(comparison))
@@ -188,7 +188,7 @@ def show_comparison(comparison: Comparison) -> None:
         console.print(_scores_table(comparison, split))
     for warning in comparison.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    for note in comparison.notes:
+    for note in (*comparison.notes, *plot_notes):
         print(f"note: {note}", file=sys.stderr)
 
 

@@ -69,11 +69,13 @@ class CharRNN:
         return model
 
     def at_precision(self, name: str) -> CharRNN:
-        """This model, its weights shared and not copied, with other operands (to evaluate in float32, say)."""
+        """This model, its weights shared and not copied, with operands as they are now in another dtype."""
         if self.precision.float == torch.float64:
             return self  # its weights are float64, and so are its products
         precision = choose_precision(name, self.device)
-        return CharRNN(self.config, _parameters(self.config, precision, self.device, self.parameters.flat), precision)
+        parameters = _parameters(self.config, precision, self.device, self.parameters.flat)
+        parameters.refresh_operands()
+        return CharRNN(self.config, parameters, precision)
 
     @property
     def flops_per_character(self) -> float:
@@ -87,10 +89,11 @@ class CharRNN:
         """Memory of the tape and the gradients of `steps` characters of `streams` streams; it is linear in both."""
         config, wide, narrow = self.config, self.precision.float.itemsize, self.precision.operand.itemsize
         gates = self.cell.gates * config.hidden
-        layer = wide * (gates + 3 * config.hidden) + narrow * config.hidden
+        converted = narrow if narrow != wide else 0  # copies for matrix products, where these read another dtype
+        layer = wide * (gates + 3 * config.hidden) + converted * config.hidden
         if config.dropout:
             layer += (wide + narrow) * config.hidden
-        gradients = wide * config.hidden + (wide + narrow) * gates
+        gradients = wide * config.hidden + (wide + (narrow if self.cell.gated_product else converted)) * gates
         return steps * streams * (config.layers * layer + gradients + 2 * wide * config.vocabulary)
 
     def zero_state(self, streams: int) -> Tensor:

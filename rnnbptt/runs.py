@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -49,7 +47,10 @@ class RunFolder:
         if not self.metrics.exists():
             return
         lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if line.endswith("\n") and json.loads(line)["updates"] <= updates]
+        try:
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["updates"] <= updates]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{self.metrics}: damaged; move it away to resume without the records so far") from None
         if kept != lines:
             partial = self.metrics.with_suffix(".partial")
             partial.write_text("".join(kept), encoding="utf-8")
@@ -62,16 +63,12 @@ class RunFolder:
         """
         for record in trainer.run(stop):
             with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(_finite(record)) + "\n")
+                file.write(json.dumps(record, allow_nan=False) + "\n")
             if record["kind"] == "eval":
-                save_checkpoint(self.last, *trainer.snapshot())
+                snapshot = trainer.snapshot()
+                # the best first: whatever is cut off between the two, the last one is there to do it again
                 if trainer.validations.latest_is_best():
-                    shutil.copyfile(self.last, partial := self.best.with_suffix(".partial"))
-                    partial.replace(self.best)
+                    save_checkpoint(self.best, *snapshot)
+                save_checkpoint(self.last, *snapshot)
             yield record
         save_checkpoint(self.last, *trainer.snapshot())
-
-
-def _finite(record: Record) -> Record:
-    """JSON knows no infinity: such a number becomes null."""
-    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in record.items()}

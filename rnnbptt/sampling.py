@@ -16,12 +16,12 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from rnnbptt.corpus import Vocabulary
 from rnnbptt.errors import UserError
 from rnnbptt.model import CharRNN
+from rnnbptt.vocabulary import Vocabulary
 
 PIECE = 256  # symbols of the prompt read at a time: bounds memory, changes nothing else
-BLOCK = 1 << 14  # random numbers drawn at a time: a call for each character would cost more than the numbers
+BLOCK = 1 << 12  # random numbers drawn at a time: a call for each character would cost more than the numbers
 LOCKSTEP = 16  # characters that the streams of a batch make between two looks at whether all have ended
 COLDEST, HOTTEST = 1e-6, 1e6  # beyond these a temperature does nothing more, and float32 overflows in the end
 BATCH = 16  # streams from which products in bfloat16 are faster than in float32, whatever the cell
@@ -40,7 +40,7 @@ class SampleConfig:
                  top_k leaves
     stop         the text ends right before the first place where this string would stand in it, the prompt not
                  counted; it may end sooner, by `length`
-    count        texts to make
+    count        texts that `sample_many` makes
     seed         the same seed gives the same text (on the same processor, as for all floating-point numbers)
     """
 
@@ -92,7 +92,6 @@ def _pieces(
     prompt = _prompt_ids(vocabulary, config.prompt)
     _check_stop(vocabulary, config.stop)
     model = model.at_precision("auto" if streams >= BATCH else "float32")
-    model.parameters.refresh_operands()
     known = len(vocabulary) if vocabulary.unknown is None else vocabulary.unknown
     symbols = _symbols(model, prompt, known, config, streams)
     texts = [_Text(vocabulary, config) for _ in range(streams)]

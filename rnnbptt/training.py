@@ -81,7 +81,10 @@ class Trainer:
     def resume(
         cls, checkpoint: Checkpoint, corpus: Corpus, precision: str, device: str = "cpu", budget: Budget | None = None
     ) -> Trainer:
-        """The run that left this checkpoint, where it left off; with another `budget` its schedules stretch to that."""
+        """The run that left this checkpoint, where it left off.
+
+        With another `budget` its schedules stretch to that; the precision "auto" is the one it was trained in.
+        """
         document = checkpoint.document
         if corpus.fingerprint != document["corpus"]["fingerprint"]:
             raise UserError(
@@ -89,10 +92,11 @@ class Trainer:
             )
         if {name: list(part) for name, part in corpus.splits.items()} != document["corpus"]["splits"]:
             raise UserError(
-                f"{corpus.path}: split otherwise than when {checkpoint.path} was trained on it; prepare it as it was"
+                f"{corpus.path}: split otherwise than for {checkpoint.path}; prepare it with the same --split"
             )
         config = TrainConfig.from_json(document["train"])
         config = replace(config, budget=budget) if budget else config
+        precision = document["precision"] if precision == "auto" else precision
         trainer = cls(checkpoint.build_model(precision, device), corpus, config)
         progress = document["progress"]
         trainer.streams = Streams(corpus.split("train"), trainer.config.streams, progress["position"])
@@ -116,7 +120,13 @@ class Trainer:
             "model": asdict(self.model.config),
             "train": asdict(self.config),
             "vocabulary": corpus.vocabulary.to_json(),
-            "corpus": {"path": str(corpus.path.resolve()), "fingerprint": corpus.fingerprint, "splits": corpus.splits},
+            "corpus": {
+                "path": str(corpus.path.resolve()),
+                "fingerprint": corpus.fingerprint,
+                "splits": corpus.splits,
+                "options": asdict(corpus.options),
+            },
+            "precision": str(self.model.precision.operand).removeprefix("torch."),
             "progress": {
                 "position": self.streams.position,
                 "counts": asdict(self.counts),
@@ -198,9 +208,10 @@ class Trainer:
         interval.clipped += clipped
 
     def _diverged(self, what: str, chars: int, updates: int) -> DivergedError:
+        clip = "a lower --clip" if self.config.clip else "a --clip above 0"
         return DivergedError(
-            f"the {what} is not finite at character {chars:,} (update {updates:,}); the last good checkpoint is kept;"
-            f" try a lower --lr (it was {self.config.lr:g}) or a lower --clip"
+            f"the {what} is not finite at character {chars:,} (update {updates:,}); what was saved before is kept;"
+            f" try a lower --lr (it was {self.config.lr:g}) or {clip}"
         )
 
     def _axes(self, kind: str) -> Record:

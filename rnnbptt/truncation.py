@@ -171,16 +171,16 @@ def parse_truncation(spec: str) -> Strategy:
     """The strategy a `--trunc` names; UserError for anything else."""
     if spec == "full":
         return Full()
-    if re.fullmatch(r"[0-9]+", spec):
+    if re.fullmatch(r"[0-9]{1,9}", spec):
         return Fixed(_length(spec, spec))
-    if match := re.fullmatch(r"([0-9]+)\.\.([0-9]+)(?:@([a-z]+))?", spec):
+    if match := re.fullmatch(r"([0-9]{1,9})\.\.([0-9]{1,9})(?:@([a-z]+))?", spec):
         first, last, growth = _length(match[1], spec), _length(match[2], spec), match[3] or "doubling"
         if growth not in _GROWTH:
             raise UserError(f"--trunc {spec}: unknown growth @{growth}; give one of @{', @'.join(_GROWTH)}")
         if first > last:
             raise UserError(f"--trunc {spec}: it must not shrink; give {last}..{first} or the fixed {last}")
         return Progressive(first, last, growth)
-    raise UserError(f"--trunc {spec}: not a truncation; give one of {FORMS}")
+    raise UserError(f"--trunc {spec!r}: not a truncation; give one of {FORMS}")
 
 
 def _length(digits: str, spec: str) -> int:

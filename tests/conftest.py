@@ -11,10 +11,12 @@ import pytest
 import torch
 from hypothesis import settings
 
+from rnnbptt.checkpoint import Checkpoint
 from rnnbptt.config import ModelConfig
-from rnnbptt.corpus import Corpus, TextOptions, prepare
+from rnnbptt.corpus import Corpus, TextOptions
 from rnnbptt.errors import UserError
 from rnnbptt.model import CharRNN
+from rnnbptt.preparing import prepare
 
 torch.set_num_threads(1)
 # Shared machines are no stopwatch, and a failure must come again on the next run.
@@ -26,7 +28,9 @@ PHRASE = "the quick brown fox jumps over a lazy dog and is not at all sorry for 
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
+    """The same start for every test, whatever a command before it has set."""
     torch.manual_seed(0)
+    torch.set_flush_denormal(False)
 
 
 def prose(length: int, seed: int = 0) -> str:
@@ -49,12 +53,32 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return make_corpus(tmp_path_factory.mktemp("corpus"), prose(2000))
 
 
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """200 characters to train on, 199 predictions, and 20 to validate."""
+    return make_corpus(tmp_path_factory.mktemp("small"), prose(220), split="200/20/0")
+
+
 def message_of(function: Callable[..., Any], *args: Any, **kwargs: Any) -> str:
     """What the user is told: always one line."""
     with pytest.raises(UserError) as caught:
         function(*args, **kwargs)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def without_time(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {k: without_time(v) for k, v in data.items() if k not in ("seconds", "chars_per_second")}
+    return [without_time(item) for item in data] if isinstance(data, list) else data
+
+
+def assert_same(a: Checkpoint, b: Checkpoint) -> None:
+    """Bit for bit but for time."""
+    assert without_time(a.document) == without_time(b.document)
+    assert a.tensors.keys() == b.tensors.keys()
+    for name, tensor in a.tensors.items():
+        assert torch.equal(tensor, b.tensors[name]), name
 
 
 def make_model(

@@ -9,28 +9,31 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from conftest import make_corpus, message_of, prose
 
 from rnnbptt.budget import Budget
 from rnnbptt.checkpoint import load_checkpoint, save_checkpoint
-from rnnbptt.comparing import Comparison, Entry, Pair, Text, compare, encode, to_json, verdict, write_json
+from rnnbptt.comparing import Comparison, Pair, compare, to_json, verdict, write_json
 from rnnbptt.config import ModelConfig, TrainConfig
-from rnnbptt.corpus import Corpus, TextOptions, Vocabulary, prepare
+from rnnbptt.corpus import Corpus, TextOptions
 from rnnbptt.evaluation import character_nats
 from rnnbptt.model import CharRNN
+from rnnbptt.preparing import prepare
 from rnnbptt.runs import RunFolder
 from rnnbptt.statistics import Interval
 from rnnbptt.training import Trainer
 
 
-def train(folder: Path, corpus: Corpus, hidden: int = 6, chars: int = 4000, **options: Any) -> Path:
+def train(
+    folder: Path, corpus: Corpus, hidden: int = 6, chars: int = 4000, precision: str = "float32", **options: Any
+) -> Path:
     """A run folder."""
     settings: dict[str, Any] = {"trunc": "4", "streams": 4, "eval_every": 1000, **options}
     config = TrainConfig(budget=Budget("chars", chars), **settings)
-    model = CharRNN.create(ModelConfig(len(corpus.vocabulary), "gru", hidden, dropout=0.0), seed=config.seed)
+    model_config = ModelConfig(len(corpus.vocabulary), "gru", hidden, dropout=0.0)
+    model = CharRNN.create(model_config, precision, seed=config.seed)
     run = RunFolder(folder)
     run.clear()
     list(run.follow(Trainer(model, corpus, config)))
@@ -53,12 +56,11 @@ def runs(text_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def edit(run: Path, **changes: dict[str, Any]) -> None:
-    """Change parts of the documents of a run's checkpoints."""
+def edit(run: Path, **changes: Any) -> None:
+    """Replace parts of the documents of a run's checkpoints."""
     for path in run.glob("*.safetensors"):
         checkpoint = load_checkpoint(path)
-        document = {key: value | changes.get(key, {}) for key, value in checkpoint.document.items() if key != "format"}
-        save_checkpoint(path, checkpoint.tensors, document)
+        save_checkpoint(path, checkpoint.tensors, checkpoint.document | changes)
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -183,11 +185,11 @@ def test_runs_that_differ_in_truncation_alone_give_no_warning(runs: Path) -> Non
 
 
 def test_a_warning_names_whatever_else_differs(runs: Path, text_corpus: Corpus, tmp_path: Path) -> None:
-    train(tmp_path / "big", text_corpus, hidden=12, chars=2000, lr=0.002, beta2=0.99)
+    train(tmp_path / "big", text_corpus, hidden=12, chars=2000, precision="bfloat16", lr=0.002, beta2=0.99)
     result = compare([runs / "one", runs / "four", tmp_path / "big"])
     assert result.warnings == (
         "one and big differ in more than truncation: budget 4,000 chars / 2,000 chars, lr 0.004 / 0.002, "
-        "beta2 0.999 / 0.99, hidden 6 / 12, characters seen 4,000 / 2,000",
+        "beta2 0.999 / 0.99, hidden 6 / 12, precision float32 / bfloat16, characters seen 4,000 / 2,000",
     )
 
 
@@ -201,15 +203,19 @@ def test_the_budget_of_a_best_checkpoint_is_that_of_its_whole_run(runs: Path, tm
     """Both had the same choice, though one run was best earlier."""
     shutil.copytree(runs / "four", tmp_path / "four")
     last = load_checkpoint(tmp_path / "four" / "best.safetensors").document["progress"]
-    early = {
+    early = last | {
         "counts": last["counts"] | {"chars": 3000},
         "validations": {k: v[:3] for k, v in last["validations"].items()},
     }
     edit(tmp_path / "four", progress=early)
     assert compare([runs / "one", tmp_path / "four"]).warnings == ()
-    (tmp_path / "four" / "best.safetensors").rename(tmp_path / "four" / "other.safetensors")
-    assert compare([runs / "one", tmp_path / "four" / "other.safetensors"]).warnings == (
+    shutil.copy(tmp_path / "four" / "best.safetensors", other := tmp_path / "four" / "other.safetensors")
+    assert compare([runs / "one", other]).warnings == (
         "one and other differ in more than truncation: characters seen 4,000 / 3,000",
+    )
+    (tmp_path / "four" / "metrics.jsonl").unlink()  # nothing tells how far the run went
+    assert compare([runs / "one", tmp_path / "four"]).warnings == (
+        "one and four differ in more than truncation: characters seen 4,000 / 3,000",
     )
 
 
@@ -243,175 +249,50 @@ def test_a_curve_needs_the_metrics_of_the_very_run(runs: Path, tmp_path: Path) -
 # --- texts ------------------------------------------------------------------------------------------------------------
 
 
-def test_the_corpus_is_known_again_wherever_it_lies(runs: Path, text_corpus: Corpus, tmp_path: Path) -> None:
-    for name in ("here", "gone"):
-        shutil.copytree(runs / "one", tmp_path / name)
-    corpus = load_checkpoint(runs / "one" / "best.safetensors").document["corpus"]
-    edit(tmp_path / "gone", corpus=corpus | {"path": str(tmp_path / "nowhere")})
-    assert compare([tmp_path / "gone", tmp_path / "here"]).splits == ("valid", "test")
-    assert message_of(compare, [tmp_path / "gone", tmp_path / "gone"]) == (
-        f"{tmp_path / 'nowhere'}: the corpus that gone was trained on is no longer there; "
-        "put it back, or give a text to compare on: --text FILE"
-    )
-    # At the same path, but another text: that is not the corpus either.
-    make_corpus(tmp_path, prose(5000, seed=3))
-    edit(tmp_path / "gone", corpus=corpus | {"path": str(tmp_path / "prepared")})
-    assert "is no longer there" in message_of(compare, [tmp_path / "gone", tmp_path / "gone"])
-
-
-def test_an_empty_split_is_left_out_and_two_are_refused(runs: Path, tmp_path: Path) -> None:
-    shutil.copytree(runs / "one", run := tmp_path / "one")
-    corpus = load_checkpoint(run / "best.safetensors").document["corpus"]
-    splits = corpus["splits"] | {"test": [20_000, 20_000]}
-    edit(run, corpus=corpus | {"splits": splits})
-    result = compare([run, run])
-    assert result.splits == ("valid",)
-    assert "The test split is empty and left out." in result.notes
-    assert any(note.endswith("quote a text that was not used: --text FILE.") for note in result.notes)
-    edit(run, corpus=corpus | {"splits": splits | {"valid": [20_000, 20_000]}})
-    assert message_of(compare, [run, run]) == (
-        f"the validation and the test split of {corpus['path']} are empty; "
-        "give a text to compare on that was not trained on: --text FILE"
-    )
-
-
-def test_different_corpora_and_splits_need_a_text(runs: Path, tmp_path: Path) -> None:
-    for name in ("other", "split"):
-        shutil.copytree(runs / "one", tmp_path / name)
-    corpus = load_checkpoint(runs / "one" / "best.safetensors").document["corpus"]
-    edit(tmp_path / "other", corpus=corpus | {"fingerprint": "0" * 64, "path": "/elsewhere"})
-    edit(tmp_path / "split", corpus=corpus | {"splits": corpus["splits"] | {"train": [0, 13_000]}})
-    for name, what in (("other", "corpora"), ("split", "splits of the same corpus")):
-        assert message_of(compare, [runs / "one", tmp_path / name]) == (
-            f"one and {name} were trained on different {what}; give a text to compare them on, "
-            "one that neither was trained on: --text FILE"
-        )
-    text = write(tmp_path / "text.txt", prose(3000, seed=5))
-    result = compare([runs / "one", tmp_path / "other", tmp_path / "split"], text)
-    assert result.warnings == (
-        f"one and other have the same truncation and differ in: corpus {corpus['path']} / /elsewhere",
-        "one and split have the same truncation and differ in: training characters 14,000 / 13,000",
-    )
-
-
 def test_on_a_text_file(runs: Path, tmp_path: Path, text_corpus: Corpus) -> None:
     content = prose(3000, seed=5)
-    result = compare([runs / "one", runs / "four"], write(tmp_path / "text.txt", "\ufeff" + content))
+    result = compare([runs / "one", runs / "four"], write(tmp_path / "text.txt", content))
     assert result.splits == ("text",)
     assert result.notes[0] == "The text is read as utf-8."
-    assert not any("trained on this very text" in note for note in result.notes)
     ids = text_corpus.vocabulary.encode(content)
     nats = character_nats(load_checkpoint(result.rows[0].path).build_model(), ids, 0, len(ids)).mean()
     assert result.rows[0].scores[0].characters == 2999
     assert result.rows[0].scores[0].bpc == pytest.approx(nats / math.log(2), rel=1e-12)
 
 
-def corpus_of(folder: Path, text: str, **options: Any) -> Corpus:
-    source = write(folder / "source.txt", text, options.get("encoding", "utf-8"))
-    return prepare([source], folder / "corpus", TextOptions(**options))
+def test_checkpoints_of_different_corpora_on_a_text(runs: Path, tmp_path: Path) -> None:
+    for name in ("other", "split"):
+        shutil.copytree(runs / "one", tmp_path / name)
+    corpus = load_checkpoint(runs / "one" / "best.safetensors").document["corpus"]
+    edit(tmp_path / "other", corpus=corpus | {"fingerprint": "0" * 64, "path": "/elsewhere"})
+    edit(tmp_path / "split", corpus=corpus | {"splits": corpus["splits"] | {"train": [0, 13_000]}})
+    paths = [runs / "one", tmp_path / "other", tmp_path / "split"]
+    assert "one and other were trained on different corpora" in message_of(compare, paths)
+    result = compare(paths, write(tmp_path / "text.txt", prose(3000, seed=5)))
+    assert result.warnings == (
+        f"one and other have the same truncation and differ in: corpus {corpus['path']} / /elsewhere",
+        "one and split have the same truncation and differ in: training characters 14,000 / 13,000",
+    )
 
 
-def test_a_text_is_read_as_the_corpora_were(tmp_path: Path) -> None:
-    composed = "a café, a naïve café. " * 200
-    run = train(tmp_path / "run", corpus_of(tmp_path, composed, encoding="utf-16", nfc=True))
-    decomposed = "a cafe\u0301, a nai\u0308ve cafe\u0301. " * 20
-    result = compare([run, run], write(tmp_path / "text.txt", decomposed, "utf-16"))
-    assert "The text is read as utf-16, in normalization form C." in result.notes
-    assert result.rows[0].scores[0].characters == 22 * 20 - 1
-    odd = tmp_path / "odd.txt"
-    odd.write_bytes(b"\xff\xfea")
-    assert message_of(compare, [run, run], odd).startswith(f"{odd}: not valid utf-16 (")
-
-
-def test_different_vocabularies_are_compared_by_the_character(runs: Path, tmp_path: Path) -> None:
-    """A model of bytes gives a character the product of the probabilities of its bytes."""
-    special = "naïve 😀 café "
-    byte_run = train(tmp_path / "bytes", corpus_of(tmp_path, prose(3000) + special * 20, unit="byte"))
-    (tmp_path / "char").mkdir()
-    char_run = train(tmp_path / "chars", corpus_of(tmp_path / "char", prose(3000) + special * 20))
-    content = special * 3 + prose(3000, seed=4) + special
-    result = compare([char_run, byte_run], write(tmp_path / "text.txt", content))
-    assert "The checkpoints have different vocabularies: each reads the text in its own symbols." in result.notes
+def test_characters_and_bytes_on_a_text(tmp_path: Path) -> None:
+    source = write(tmp_path / "source.txt", content := prose(3000) + "naïve café " * 20)
+    for unit in ("char", "byte"):
+        train(tmp_path / unit, prepare([source], tmp_path / f"{unit}.corpus", TextOptions(unit=unit)))
+    result = compare([tmp_path / "char", tmp_path / "byte"], source)
     assert [row.scores[0].characters for row in result.rows] == [len(content) - 1] * 2
-    checkpoint = load_checkpoint(byte_run / "best.safetensors")
-    data = content.encode()
-    ids = checkpoint.vocabulary.encode(content)
-    of_bytes = iter(character_nats(checkpoint.build_model(), ids, 0, len(data)))
-    by_hand = [sum(next(of_bytes) for _ in char.encode()) for char in content[1:]]
-    ours = Text(tmp_path, content, "char").nats(checkpoint)
-    np.testing.assert_allclose(ours, by_hand, rtol=1e-12)
-    assert result.rows[1].scores[0].bpc == pytest.approx(np.mean(by_hand) / math.log(2), rel=1e-12)
-    assert result.warnings[0].startswith("chars and bytes have the same truncation and differ in: vocabulary ")
-
-
-def test_the_rest_of_a_first_character_of_several_bytes_is_not_scored(tmp_path: Path) -> None:
-    byte_run = train(tmp_path / "bytes", corpus_of(tmp_path, "naïve café 😀" * 200, unit="byte"))
-    checkpoint = load_checkpoint(byte_run / "best.safetensors")
-    ids = checkpoint.vocabulary.encode("😀é")
-    nats = character_nats(checkpoint.build_model(), ids, 0, 6)
-    np.testing.assert_allclose(Text(tmp_path, "😀é", "char").nats(checkpoint), [nats[3:].sum()], rtol=1e-12)
-
-
-def test_models_of_bytes_are_compared_on_bytes(tmp_path: Path) -> None:
-    source = tmp_path / "latin.txt"
-    source.write_bytes("café au lait, ".encode("latin-1") * 300)
-    run = train(tmp_path / "bytes", prepare([source], tmp_path / "corpus", TextOptions(unit="byte")))
-    result = compare([run, run], source)
-    assert result.rows[0].scores[0].characters == 14 * 300 - 1
-    assert "A character is a byte here, as in the checkpoints." in result.notes
-    assert "bytes was trained on this very text: its figures say nothing of how it does on others." in result.notes
-    text = write(tmp_path / "text.txt", "café", "utf-8")
-    assert message_of(compare, [run, run], text) == (
-        f"{text}: bytes cannot read the byte 0xC3, byte 4 of the text, which its vocabulary lacks; "
-        "give a text without it, or leave that checkpoint out"
-    )
-
-
-def test_a_text_that_not_all_can_read_is_refused(runs: Path, tmp_path: Path) -> None:
-    wider = train(tmp_path / "wider", corpus_of(tmp_path, prose(3000) + "é" * 50))
-    text = write(tmp_path / "text.txt", "a café")
-    assert message_of(compare, [wider, runs / "one"], text) == (
-        f"{text}: one cannot read 'é' (U+00E9), character 6 of the text, which its vocabulary lacks; "
-        "give a text without it, or leave that checkpoint out"
-    )
-    byte_run = train(tmp_path / "bytes", prepare([tmp_path / "source.txt"], tmp_path / "b", TextOptions(unit="byte")))
-    assert compare([wider, byte_run], text).splits == ("text",)
-    write(text, "a café à")
-    assert "bytes cannot read 'à' (U+00E0), character 8" in message_of(compare, [byte_run, wider], text)
-
-
-def test_rare_characters_are_the_unknown_symbol_where_it_is_the_same_to_all(runs: Path, tmp_path: Path) -> None:
-    run = train(tmp_path / "rare", corpus_of(tmp_path, prose(3000) + "é", min_count=2))
-    text = write(tmp_path / "text.txt", "a é b à" + prose(500))
-    notes = compare([run, run], text).notes
-    assert "2 characters of the text are read as the unknown symbol of the vocabulary." in notes
-    assert "rare cannot read 'é' (U+00E9), character 3" in message_of(compare, [run, runs / "one"], text)
-
-
-def test_encode_leaves_out_what_is_lacking() -> None:
-    codes = np.array([ord(char) for char in "xbya\ufffd"])
-    assert encode(codes, Vocabulary("char", ("a", "b", "\ufffd"), unknown=2)).tolist() == [-1, 1, -1, 0, -1]
-    assert encode(codes, Vocabulary("char", ("a", "b", "\ufffd"))).tolist() == [-1, 1, -1, 0, 2]
+    assert result.warnings[0].startswith("char and byte have the same truncation and differ in: vocabulary ")
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------------
 
 
 def test_refusals(runs: Path, tmp_path: Path) -> None:
-    both = [runs / "one", runs / "four"]
     assert message_of(compare, [runs / "one"]) == (
         "checkpoints to compare: 1; give at least 2 run folders (such as runs/NAME) or .safetensors files, "
         "the one to compare the others with first"
     )
     assert message_of(compare, [runs / "one", tmp_path / "nothing"]).startswith(f"{tmp_path / 'nothing'}: no such ")
-    missing = tmp_path / "missing.txt"
-    assert message_of(compare, both, missing) == (
-        f"cannot read {missing}: No such file or directory; give a text file: --text FILE"
-    )
-    short = write(tmp_path / "short.txt", "a")
-    assert message_of(compare, both, short) == (
-        f"{short}: 1 characters are too few to evaluate on; give a longer text: --text FILE"
-    )
 
 
 def test_weights_that_are_no_numbers_are_refused(runs: Path, tmp_path: Path) -> None:
@@ -467,8 +348,3 @@ def test_a_file_that_cannot_be_written_is_refused(runs: Path, tmp_path: Path) ->
     )
     (tmp_path / "file").touch()
     assert "Not a directory" in message_of(write_json, result, tmp_path / "file" / "result.json")
-
-
-def test_entries_know_their_parts(runs: Path) -> None:
-    entry = Entry("one", load_checkpoint(runs / "one" / "last.safetensors"), None)
-    assert entry.budget_spent == 4000

@@ -74,6 +74,10 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "curves.svg"
     plot_curves([row("_hidden", 1), row("$x$", 2), row("训练", 4)], path)
     assert {"_hidden  (trunc 1)", "$x$  (trunc 2)", "训练  (trunc 4)"} <= words_of(path)
+    one = row("$x$", 1)
+    assert one.curve is not None
+    (legend,) = plotting._draw([(one, one.curve)]).legends
+    assert [text.get_parse_math() for text in legend.get_texts()] == [False]
 
 
 def test_many_runs_all_look_different() -> None:

@@ -172,7 +172,7 @@ FORMS = "K (such as 1 or 64), A..B (such as 1..64, also 1..64@linear or 1..64@pl
     ("spec", "message"),
     [
         *(
-            (spec, f"--trunc {spec}: not a truncation; give one of {FORMS}")
+            (spec, f"--trunc {spec!r}: not a truncation; give one of {FORMS}")
             for spec in ("", "k", "-1", "1.5", "1..", "..4", "1...4", "1..4@", "1..4@2", "Full", " 1", "1 ", "1\u0663")
         ),
         *(

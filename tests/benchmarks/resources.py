@@ -81,10 +81,10 @@ def sample() -> None:
     import torch
 
     from rnnbptt.config import ModelConfig
-    from rnnbptt.corpus import Vocabulary
     from rnnbptt.model import CharRNN
     from rnnbptt.sampling import SampleConfig, sample_many
     from rnnbptt.sampling import sample as sample_one
+    from rnnbptt.vocabulary import Vocabulary
 
     torch.set_num_threads(1)
     symbols = tuple(sorted({chr(code) for code in range(32, 96)} | {"\n"}))

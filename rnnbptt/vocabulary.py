@@ -1,0 +1,129 @@
+"""The symbols of a text, their ids, and the way back.
+
+V is the size of the vocabulary.
+"""
+
+from __future__ import annotations
+
+import codecs
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnbptt.errors import UserError
+
+UNKNOWN = "\ufffd"
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The symbols in order of code point; the id of a symbol is its index. A byte is shown as the chr of its value.
+
+    `unknown` is the index of the unknown symbol, always the last: it stands for the rare characters of `min_count` and
+    decodes to U+FFFD, but is not that character, which may have an id of its own. Nothing encodes to it.
+    """
+
+    unit: str
+    symbols: tuple[str, ...]
+    unknown: int | None = None
+
+    def __post_init__(self) -> None:
+        known = self._known
+        limit = {"char": sys.maxunicode, "byte": 255}.get(self.unit, -1)
+        if not known.size or known[-1] > limit or (np.diff(known) <= 0).any():
+            raise UserError("the vocabulary is damaged: its symbols are not in order of code point")
+        if self.unknown is not None and (self.unknown != known.size or self.symbols[-1] != UNKNOWN):
+            raise UserError("the vocabulary is damaged: its unknown symbol is not the last")
+
+    def __len__(self) -> int:
+        return len(self.symbols)
+
+    @cached_property
+    def _known(self) -> NDArray[np.int64]:
+        """Code points of the symbols that a text can be encoded to."""
+        known = self.symbols if self.unknown is None else self.symbols[:-1]
+        return np.array([ord(symbol) for symbol in known], dtype=np.int64)
+
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """The ids of `text`, shape (len(text),) or for unit byte (bytes of its UTF-8,).
+
+        UserError naming the first character that the vocabulary lacks, its position counted from 1.
+        """
+        if self.unit == "byte":
+            # surrogatepass: a lone surrogate has no UTF-8, and is to be named as lacking rather than crash.
+            units = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
+        else:
+            units = code_points(text)
+        ids = np.searchsorted(self._known, units)
+        lacking = np.flatnonzero(self._known.take(ids, mode="clip") != units)
+        if lacking.size:
+            raise UserError(self._lack(text, int(lacking[0])))
+        return ids.astype(np.int64, copy=False)
+
+    def _lack(self, text: str, unit: int) -> str:
+        """Say which character the symbol number `unit` of `text` belongs to."""
+        position, missing = unit, "character"
+        if self.unit == "byte":
+            data = text.encode("utf-8", "surrogatepass")
+            position = sum(byte & 0xC0 != 0x80 for byte in data[: unit + 1]) - 1  # all but continuation bytes
+            missing = f"byte 0x{data[unit]:02X} of the character"
+        char = text[position]
+        return (
+            f"the vocabulary has no {missing} {char!r} (U+{ord(char):04X}, position {position + 1} of the prompt); "
+            "leave it out, or train on a text that has it"
+        )
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of `ids`; for unit byte, bytes that are not valid UTF-8 are shown as U+FFFD."""
+        decoder = self.decoder()
+        return decoder.feed(ids) + decoder.finish()
+
+    def decoder(self) -> Decoder:
+        """A decoder for ids that come a few at a time."""
+        return Decoder(self)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"unit": self.unit, "symbols": list(self.symbols), "unknown": self.unknown}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Vocabulary:
+        """The inverse of `to_json`; UserError when `data` is anything else."""
+        try:
+            return cls(data["unit"], tuple(data["symbols"]), data["unknown"])
+        except (KeyError, TypeError):
+            raise UserError("the vocabulary is damaged: it has no unit, symbols and unknown") from None
+
+
+class Decoder:
+    """Turns ids into text piece by piece; a UTF-8 character whose bytes are still coming is held back until whole."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self._symbols = vocabulary.symbols
+        self._bytes: list[bytes] | None = None
+        if vocabulary.unit == "byte":
+            self._bytes = [symbol.encode("utf-8" if symbol == UNKNOWN else "latin-1") for symbol in self._symbols]
+        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+
+    def feed(self, ids: Iterable[int]) -> str:
+        if self._bytes is None:
+            return "".join([self._symbols[i] for i in ids])
+        return self._utf8.decode(b"".join([self._bytes[i] for i in ids]))
+
+    def finish(self) -> str:
+        """What is still held back, as U+FFFD: nothing more will complete it."""
+        return self._utf8.decode(b"", final=True)
+
+
+def code_points(text: str) -> NDArray[Any]:
+    """Shape (len(text),), as bytes for ASCII, 16 bits if that holds them all, otherwise 32."""
+    if text.isascii():
+        return np.frombuffer(text.encode("ascii"), np.uint8)
+    data = text.encode("utf-16-le", "surrogatepass")
+    if len(data) == 2 * len(text):  # no character needed a pair
+        return np.frombuffer(data, "<u2")
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
