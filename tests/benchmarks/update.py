@@ -3,8 +3,9 @@
     python tests/benchmarks/update.py [--rounds 5] [--seconds 2]
 
 Every measurement is a fresh process with one thread; the sides take turns, so that a busy moment of the machine hits
-both. "usual" is nn.Embedding, nn.LSTM, nn.Linear, Adam, clip_grad_norm_; "usual, tuned" the same with a C library told not
-to give memory back to the system at each step; "unrolled" an LSTM cell by hand with fused Adam. Medians of the rounds.
+both. "usual" is nn.Embedding, nn.LSTM, nn.Linear, Adam, clip_grad_norm_; "usual, tuned" the same with a C library
+told not to give memory back to the system at each step; "unrolled" an LSTM cell by hand with fused Adam. Medians of
+the rounds.
 """
 
 from __future__ import annotations
