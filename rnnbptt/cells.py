@@ -9,19 +9,27 @@ the equations; a name that ends in `_new` is a value after the character, `_op` 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from rnnbptt.tape import LayerTape
+from rnnbptt.tape import LayerTape, Span
 
 _sigmoid_backward: Callable[..., Tensor] = torch.ops.aten.sigmoid_backward.grad_input
 _tanh_backward: Callable[..., Tensor] = torch.ops.aten.tanh_backward.grad_input
 
 # as tensors, because a Python number is converted to one at each call, which takes longer than a small product
 _MINUS_ONE, _TWO = torch.tensor(-1.0), torch.tensor(2.0)
+
+
+Carry = Sequence[float]  # the factor on the gradient that passes from character t + 1 of a span to t
+
+
+def _later(steps: list[Any], span: Span, carry: Carry) -> Iterator[tuple[float, Any]]:
+    """The steps of a span from the last to the first, each with the factor on the gradient that comes from the next."""
+    return zip((0.0, *reversed(carry)), reversed(steps[slice(*span)]), strict=True)
 
 
 def _stretch(s: Tensor) -> Tensor:
@@ -48,15 +56,16 @@ class Cell(Protocol):
     def fold_bias(self, b_ih: Tensor, b_hh: Tensor) -> Tensor:
         """The part of both biases that does not depend on the state, (G,): it is added to the input's share."""
 
-    def forward(self, w_hh: Tensor, b_hh: Tensor, tape: LayerTape, steps: int) -> None:
-        """Run the recurrence over the first `steps` characters of the tape, from the state it entered with."""
+    def forward(self, w_hh: Tensor, b_hh: Tensor, tape: LayerTape, span: Span) -> None:
+        """Run the recurrence over the characters of `span`, from the state the tape entered with."""
 
-    def backward(self, w_hh: Tensor, tape: LayerTape, steps: int) -> None:
-        """Back-propagate through the first `steps` characters of the tape.
+    def backward(self, w_hh: Tensor, tape: LayerTape, span: Span, carry: Carry) -> None:
+        """Back-propagate through the characters of `span`.
 
         `tape.gradients.h` holds the gradient of the loss with respect to each h through everything but the recurrence.
         Fills `inputs` and `hidden` beside it. No gradient arrives from beyond the last character, and none is passed on
-        beyond the first: that is the cut.
+        beyond the first: that is the cut. The gradient that passes from character t + 1 of the span to t is multiplied
+        by carry[t], T - 1 factors: 1 is back-propagation, 0 one more cut.
         """
 
     def bias_gradients(self, d_inputs: Tensor, d_hidden: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,18 +98,19 @@ class TanhRNN(_UngatedProduct):
             zip(d.h.unbind(0), h[1:], d.inputs.unbind(0), d.hidden.unbind(0), strict=True),
         )
 
-    def forward(self, w_hh: Tensor, b_hh: Tensor, tape: LayerTape, steps: int) -> None:
+    def forward(self, w_hh: Tensor, b_hh: Tensor, tape: LayerTape, span: Span) -> None:
         w, product = w_hh.t(), tape.product
-        for pre, h_op, h_new, h_op_new in tape.forward_steps[:steps]:
+        for pre, h_op, h_new, h_op_new in tape.forward_steps[slice(*span)]:
             _tanh_of_half(torch.add(pre, product(h_op, w), out=h_new).mul_(_TWO))
             if tape.narrow:
                 h_op_new.copy_(h_new)
 
-    def backward(self, w_hh: Tensor, tape: LayerTape, steps: int) -> None:
-        d_op_new, product = None, tape.gradients.product
-        for d_h, h_new, d_in, d_op in reversed(tape.backward_steps[:steps]):
-            if d_op_new is not None:
-                d_h.add_(product(d_op_new, w_hh))
+    def backward(self, w_hh: Tensor, tape: LayerTape, span: Span, carry: Carry) -> None:
+        d_op_new: Any = None  # that of the character after
+        product = tape.gradients.product
+        for factor, (d_h, h_new, d_in, d_op) in _later(tape.backward_steps, span, carry):
+            if factor:
+                d_h.add_(product(d_op_new, w_hh), alpha=factor)
             _tanh_backward(d_h, h_new, grad_input=d_in)
             if tape.narrow:
                 d_op.copy_(d_in)
@@ -126,9 +136,9 @@ class LSTM(_UngatedProduct):
             zip(d.h.unbind(0), i, f, g, o, i_f, c, tanh_c, d_i, d_f, d_g, d_o, d_i_f, d_in, d_op, strict=False),
         )
 
-    def forward(self, w_hh: Tensor, b_hh: Tensor, tape: LayerTape, steps: int) -> None:
+    def forward(self, w_hh: Tensor, b_hh: Tensor, tape: LayerTape, span: Span) -> None:
         w, product = w_hh.t(), tape.product
-        for gates, i, f, g, o, h_op, c, tanh_c, h_new, h_op_new, c_new in tape.forward_steps[:steps]:
+        for gates, i, f, g, o, h_op, c, tanh_c, h_new, h_op_new, c_new in tape.forward_steps[slice(*span)]:
             gates.add_(product(h_op, w))
             g.mul_(_TWO)  # tanh(x) = 2 sigmoid(2x) - 1: with g doubled, one sigmoid serves all four gates
             gates.sigmoid_()
@@ -139,14 +149,16 @@ class LSTM(_UngatedProduct):
             if tape.narrow:
                 h_op_new.copy_(h_new)
 
-    def backward(self, w_hh: Tensor, tape: LayerTape, steps: int) -> None:
-        d_op_new, product = None, tape.gradients.product
+    def backward(self, w_hh: Tensor, tape: LayerTape, span: Span, carry: Carry) -> None:
+        d_op_new: Any = None  # that of the character after
+        product = tape.gradients.product
         d_c, d_c_here = tape.gradients.d_c.zero_().unbind(0)
-        for d_h, i, f, g, o, i_f, c, tanh_c, d_i, d_f, d_g, d_o, d_i_f, d_in, d_op in reversed(
-            tape.backward_steps[:steps]
-        ):
-            if d_op_new is not None:
-                d_h.add_(product(d_op_new, w_hh))
+        for factor, step in _later(tape.backward_steps, span, carry):
+            d_h, i, f, g, o, i_f, c, tanh_c, d_i, d_f, d_g, d_o, d_i_f, d_in, d_op = step
+            if factor:
+                d_h.add_(product(d_op_new, w_hh), alpha=factor)
+            if factor != 1:
+                d_c.mul_(factor)
             _sigmoid_backward(torch.mul(d_h, tanh_c, out=d_o), o, grad_input=d_o)
             d_c.add_(_tanh_backward(torch.mul(d_h, o, out=d_c_here), tanh_c, grad_input=d_c_here))
             torch.mul(d_c, g, out=d_i)
@@ -191,10 +203,10 @@ class GRU:
         folded[:r_and_z] += b_hh[:r_and_z]  # b_hn is multiplied by r, so it stays with the state
         return folded
 
-    def forward(self, w_hh: Tensor, b_hh: Tensor, tape: LayerTape, steps: int) -> None:
+    def forward(self, w_hh: Tensor, b_hh: Tensor, tape: LayerTape, span: Span) -> None:
         w, product, r_and_z = w_hh.t(), tape.product, 2 * tape.h.shape[-1]
         product_rz, product_n, b_hn = product.result[:, :r_and_z], product.result[:, r_and_z:], b_hh[r_and_z:]
-        for rz, r, z, n, q, h, h_op, h_new, h_op_new in tape.forward_steps[:steps]:
+        for rz, r, z, n, q, h, h_op, h_new, h_op_new in tape.forward_steps[slice(*span)]:
             product(h_op, w)
             rz.add_(product_rz).sigmoid_()
             torch.add(product_n, b_hn, out=q)
@@ -203,12 +215,14 @@ class GRU:
             if tape.narrow:
                 h_op_new.copy_(h_new)
 
-    def backward(self, w_hh: Tensor, tape: LayerTape, steps: int) -> None:
-        d_op_new, product = None, tape.gradients.product
+    def backward(self, w_hh: Tensor, tape: LayerTape, span: Span, carry: Carry) -> None:
+        d_op_new: Any = None  # that of the character after
+        product = tape.gradients.product
         d_by_z, _ = tape.gradients.d_c.unbind(0)  # what reaches the state before through z alone
-        for d_h, rz, r, z, n, q, h, d_r, d_z, d_n, d_rz, d_op_rz, d_op_n, d_op in reversed(tape.backward_steps[:steps]):
-            if d_op_new is not None:
-                d_h.add_(product(d_op_new, w_hh)).add_(d_by_z)
+        for factor, step in _later(tape.backward_steps, span, carry):
+            d_h, rz, r, z, n, q, h, d_r, d_z, d_n, d_rz, d_op_rz, d_op_n, d_op = step
+            if factor:
+                d_h.add_(product(d_op_new, w_hh), alpha=factor).add_(d_by_z, alpha=factor)
             torch.mul(d_h, z, out=d_by_z)
             _tanh_backward(torch.sub(d_h, d_by_z, out=d_n), n, grad_input=d_n)
             torch.mul(d_n, q, out=d_r)

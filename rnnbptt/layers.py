@@ -10,9 +10,9 @@ import math
 import torch
 from torch import Tensor
 
-from rnnbptt.cells import Cell
+from rnnbptt.cells import Carry, Cell
 from rnnbptt.parameters import Parameters
-from rnnbptt.tape import LayerTape, Views
+from rnnbptt.tape import LayerTape, Span, Views
 
 
 class Scratch:
@@ -87,19 +87,19 @@ class RecurrentLayer:
         self._b_ih, self._d_b_ih = (p[f"rnn.bias_ih_l{index}"] for p in (parameters.values, parameters.grads))
         self._b_hh, self._d_b_hh = (p[f"rnn.bias_hh_l{index}"] for p in (parameters.values, parameters.grads))
 
-    def forward(self, x: Tensor, state: Tensor, tape: LayerTape, steps: int) -> None:
+    def forward(self, x: Tensor, state: Tensor, tape: LayerTape, span: Span) -> None:
         """Read x, (N,) symbols or (N, H) operand, from `state` (S, B, H), which is moved on in place."""
-        gates = tape.views(steps).gates
+        gates = tape.views(span).gates
         self._input.forward(x, gates)
         gates.add_(self._cell.fold_bias(self._b_ih, self._b_hh))
-        tape.enter(state)
-        self._cell.forward(self._w_hh, self._b_hh, tape, steps)
-        tape.leave(steps, state)
+        tape.enter(span.start, state)
+        self._cell.forward(self._w_hh, self._b_hh, tape, span)
+        tape.leave(span.stop, state)
 
-    def backward(self, x: Tensor, tape: LayerTape, steps: int) -> None:
+    def backward(self, x: Tensor, tape: LayerTape, span: Span, carry: Carry) -> None:
         """Write this layer's gradients; the gradient of its output, `d_h` of the tape, becomes that of its input."""
-        views = tape.views(steps)
-        self._cell.backward(self._w_hh, tape, steps)
+        views = tape.views(span)
+        self._cell.backward(self._w_hh, tape, span, carry)
         self._scratch.product(self._d_w_hh, views.d_hidden.t(), views.h_before)
         d_b_ih, d_b_hh = self._cell.bias_gradients(views.d_inputs, views.d_hidden)
         self._d_b_ih.copy_(d_b_ih)

@@ -6,30 +6,15 @@ Axes: T characters of a segment, B streams, H hidden units, G = gates x H, V sym
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rnnbptt.cells import CELLS
+from rnnbptt.cells import CELLS, Carry
 from rnnbptt.config import ModelConfig
 from rnnbptt.layers import Head, RecurrentLayer, Scratch, drop
 from rnnbptt.parameters import Parameters, Precision, choose_precision
-from rnnbptt.tape import Gradients, LayerTape, Shape
-
-
-@dataclass(frozen=True)
-class Tape:
-    """What `forward` hands to `backward`, for T characters of B streams.
-
-    inputs  what each layer read and, last, what the head read: x (T*B,), then (T*B, H) operand
-    layers  one LayerTape a layer
-    """
-
-    steps: int
-    inputs: list[Tensor]
-    layers: list[LayerTape]
-    dropped: bool
+from rnnbptt.tape import Shape, Tape
 
 
 class CharRNN:
@@ -48,7 +33,7 @@ class CharRNN:
         scratch = Scratch()
         self._layers = [RecurrentLayer(self.cell, parameters, index, scratch) for index in range(config.layers)]
         self._head = Head(parameters, scratch)
-        self._tapes: dict[int, tuple[int, list[LayerTape]]] = {}
+        self._tapes: dict[int, Tape] = {}
 
     @classmethod
     def create(cls, config: ModelConfig, precision: str = "auto", device: str = "cpu", seed: int = 0) -> CharRNN:
@@ -101,42 +86,53 @@ class CharRNN:
         shape = (self.config.layers, self.cell.parts, streams, self.config.hidden)
         return torch.zeros(shape, dtype=self.precision.float, device=self.device)
 
-    def forward(self, x: Tensor, state: Tensor, dropout: torch.Generator | None = None) -> tuple[Tensor, Tape]:
+    def forward(
+        self, x: Tensor, state: Tensor, dropout: torch.Generator | None = None, keep: int = 0
+    ) -> tuple[Tensor, Tape]:
         """Read x (T, B) from `state` (L, S, B, H), which is moved on in place.
 
-        `dropout` is the source of dropout masks; without it nothing is dropped. Returns the logits (T*B, V) and the
-        tape; both live in buffers that the next call overwrites.
+        `dropout` is the source of dropout masks; without it nothing is dropped. `keep` is how many of the characters
+        read before `backward` may want to go back to. Returns the logits (T*B, V) and the tape; both live in buffers
+        that the next call overwrites.
         """
-        steps, streams = x.shape
-        dropping = dropout is not None and self.config.dropout > 0
-        tape = Tape(steps, [x.reshape(-1)], self._layer_tapes(steps, streams), dropping)
-        for layer, layer_tape, layer_state in zip(self._layers, tape.layers, state, strict=True):
-            layer.forward(tape.inputs[-1], layer_state, layer_tape, steps)
-            views = layer_tape.views(steps)
-            tape.inputs.append(drop(views, self.config.dropout, dropout) if dropping and dropout else views.out)
-        return self._head.forward(tape.inputs[-1]), tape
+        tape = self._tape(len(x), x.shape[1], keep)
+        span = tape.append(x, keep, dropping=dropout is not None and self.config.dropout > 0)
+        for index, layer in enumerate(self._layers):
+            layer.forward(tape.input(index, span), state[index], tape.layers[index], span)
+            if tape.dropping and dropout:
+                drop(tape.layers[index].views(span), self.config.dropout, dropout)
+        return self._head.forward(tape.input(len(self._layers), span)), tape
 
-    def backward(self, tape: Tape, d_logits: Tensor) -> None:
-        """Write the gradient of the tape's characters into `parameters.grad`, given d_logits (T*B, V)."""
-        d_h = tape.layers[-1].views(tape.steps).d_h  # one buffer, which the layers hand down in turn
-        self._head.backward(tape.inputs[-1], d_logits, d_h)
-        for layer, layer_tape, x in zip(self._layers[::-1], tape.layers[::-1], tape.inputs[-2::-1], strict=True):
-            if tape.dropped:
-                d_h.mul_(layer_tape.views(tape.steps).mask.flatten(0, 1))
-            layer.backward(x, layer_tape, tape.steps)
+    def backward(self, tape: Tape, d_logits: Tensor, depth: int | None = None, carry: Carry | None = None) -> None:
+        """Write the gradient of the characters just read into `parameters.grad`, given d_logits (T*B, V).
 
-    def _layer_tapes(self, steps: int, streams: int) -> list[LayerTape]:
-        """Tapes with room for `steps` characters: the longest made so far for this number of streams."""
-        capacity, tapes = self._tapes.get(streams, (0, []))
-        if capacity < steps:
+        `depth` is how many characters to go back from the last one, as far as the tape holds them: T, the segment,
+        unless given. `carry` is the factor on the gradient at each step back (see cells.py), 1 unless given.
+        """
+        new, span = tape.segment, tape.last(depth or 0)
+        carry = (1.0,) * (span.stop - span.start - 1) if carry is None else carry
+        d_h = tape.layers[-1].views(span).d_h  # one buffer, which the layers hand down in turn
+        older = (new.start - span.start) * tape.streams
+        d_h[:older].zero_()  # the losses of older characters had their update
+        self._head.backward(tape.input(len(self._layers), new), d_logits, d_h[older:])
+        for index in range(len(self._layers) - 1, -1, -1):
+            if tape.dropping:
+                d_h.mul_(tape.layers[index].views(span).mask.flatten(0, 1))
+            self._layers[index].backward(tape.input(index, span), tape.layers[index], span, carry)
+
+    def _tape(self, steps: int, streams: int, keep: int) -> Tape:
+        """The tape for this number of streams, with room for `steps` characters beside those to keep."""
+        tape = self._tapes.get(streams)
+        if tape is None or tape.capacity < steps + keep:
             cell, config, precision = self.cell, self.config, self.precision
             shape = Shape(streams, config.hidden, cell.gates, precision.float, precision.operand, self.device)
-            gradients = Gradients(shape, steps, cell.gated_product)
-            tapes = [LayerTape(shape, steps, gradients, config.dropout > 0) for _ in range(config.layers)]
-            for tape in tapes:
-                cell.bind(tape)
-            self._tapes[streams] = (steps, tapes)
-        return tapes
+            longer = Tape(shape, keep + max(steps, keep), config.layers, cell.gated_product, config.dropout > 0)
+            for layer in longer.layers:
+                cell.bind(layer)
+            if tape is not None:
+                longer.take_over(tape, keep)
+            tape = self._tapes[streams] = longer
+        return tape
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

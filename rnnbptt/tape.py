@@ -11,7 +11,7 @@ operations. So each tape keeps its views: by character (`forward_steps`, `backwa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,7 +31,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Views:
-    """One layer's tape for the first T characters, time and streams in one axis where products want it so.
+    """T characters of one layer's tape, time and streams in one axis where products want it so.
 
     gates     (T*B, G)   float    the input's share of the pre-activations, then the activations
     h_before  (T*B, H)   operand  the hidden states the characters met
@@ -53,6 +53,13 @@ class Views:
     d_h: Tensor
     d_inputs: Tensor
     d_hidden: Tensor
+
+
+class Span(NamedTuple):
+    """Characters [start, stop) of a tape."""
+
+    start: int
+    stop: int
 
 
 class Product:
@@ -112,35 +119,108 @@ class LayerTape:
         self.gradients = gradients
         self.forward_steps: list[Any] = []  # one tuple of views a character; the cell knows what is in it
         self.backward_steps: list[Any] = []
-        self._views: dict[int, Views] = {}
+        self._views: dict[Span, Views] = {}
 
-    def views(self, steps: int) -> Views:
-        """The first `steps` characters."""
-        if steps not in self._views:
-            d = self.gradients
-            self._views[steps] = Views(
-                gates=self.gates[:steps].flatten(0, 1),
-                h_before=self.h_op[:steps].flatten(0, 1),
-                h_after=self.h[1 : steps + 1],
-                out=self.h_op[1 : steps + 1].flatten(0, 1),
-                mask=self.mask[:steps],
-                dropped=self.dropped[:steps].flatten(0, 1),
-                d_h=d.h[:steps].flatten(0, 1),
-                d_inputs=d.inputs[:steps].flatten(0, 1),
-                d_hidden=d.hidden[:steps].flatten(0, 1),
+    def views(self, span: Span) -> Views:
+        """The characters of `span`."""
+        if span not in self._views:
+            d, here, after = self.gradients, slice(*span), slice(span.start + 1, span.stop + 1)
+            self._views[span] = Views(
+                gates=self.gates[here].flatten(0, 1),
+                h_before=self.h_op[here].flatten(0, 1),
+                h_after=self.h[after],
+                out=self.h_op[after].flatten(0, 1),
+                mask=self.mask[here],
+                dropped=self.dropped[here].flatten(0, 1),
+                d_h=d.h[here].flatten(0, 1),
+                d_inputs=d.inputs[here].flatten(0, 1),
+                d_hidden=d.hidden[here].flatten(0, 1),
             )
-        return self._views[steps]
+        return self._views[span]
 
-    def enter(self, state: Tensor) -> None:
-        """Begin with `state` (S, B, H): h, then c where the cell has one."""
-        self.h[0].copy_(state[0])
+    def enter(self, at: int, state: Tensor) -> None:
+        """Meet character `at` with `state` (S, B, H): h, then c where the cell has one."""
+        self.h[at].copy_(state[0])
         if self.narrow:
-            self.h_op[0].copy_(state[0])
+            self.h_op[at].copy_(state[0])
         if len(state) > 1:
-            self.c[0].copy_(state[1])
+            self.c[at].copy_(state[1])
 
-    def leave(self, steps: int, state: Tensor) -> None:
-        """Write the state after character `steps` into `state` (S, B, H)."""
-        state[0].copy_(self.h[steps])
+    def leave(self, at: int, state: Tensor) -> None:
+        """Write the state before character `at` into `state` (S, B, H)."""
+        state[0].copy_(self.h[at])
         if len(state) > 1:
-            state[1].copy_(self.c[steps])
+            state[1].copy_(self.c[at])
+
+    def kept(self) -> dict[str, Tensor]:
+        """What the tape remembers, by name: (T, B, ...), the states one longer."""
+        tensors = {"h": self.h, "c": self.c, "gates": self.gates, "memo": self.memo}
+        if self.narrow:
+            tensors["h_op"] = self.h_op
+        return tensors | {"mask": self.mask, "dropped": self.dropped}
+
+
+class Tape:
+    """What a model remembers of the characters it has read last, `capacity` of them at most, in `streams` streams.
+
+    x         (C, B) int64  the symbols
+    layers    one LayerTape a layer
+    segment   the characters read last, those whose losses the next backward pass is for
+    held      all that it still holds, `segment` at its end
+    dropping  whether the layers' output went through dropout
+    """
+
+    def __init__(self, shape: Shape, capacity: int, layers: int, separate_hidden: bool, dropout: bool) -> None:
+        self.capacity, self.streams = capacity, shape.streams
+        self.x = torch.empty(capacity, shape.streams, dtype=torch.int64, device=shape.device)
+        gradients = Gradients(shape, capacity, separate_hidden)
+        self.layers = [LayerTape(shape, capacity, gradients, dropout) for _ in range(layers)]
+        self.segment = self.held = Span(0, 0)
+        self.dropping = False
+
+    def append(self, x: Tensor, keep: int, dropping: bool) -> Span:
+        """Take x (T, B) as the new segment, and forget all but `keep` characters before it."""
+        start = max(self.held.start, self.held.stop - keep)
+        if self.held.stop + len(x) > self.capacity or start == self.held.stop:
+            self.take_over(self, keep)  # to the front of the buffers
+            start = 0
+        self.segment = Span(self.held.stop, self.held.stop + len(x))
+        self.held = Span(start, self.segment.stop)
+        self.dropping = dropping
+        self.x[slice(*self.segment)] = x
+        return self.segment
+
+    def take_over(self, other: Tape, keep: int) -> None:
+        """Hold, from the front on, the last `keep` characters of another tape, or of this one."""
+        start = max(other.held.start, other.held.stop - keep)
+        length = other.held.stop - start
+        self.held = Span(0, length)
+        if length:
+            for name, tensor in other.held_tensors(Span(start, start + length)).items():
+                self.kept()[name][: len(tensor)] = tensor.clone()  # source and target may overlap
+
+    def kept(self) -> dict[str, Tensor]:
+        """Its buffers, by name."""
+        layers = {f"{i}.{name}": t for i, layer in enumerate(self.layers) for name, t in layer.kept().items() if len(t)}
+        return {"x": self.x, **layers}
+
+    def held_tensors(self, span: Span) -> dict[str, Tensor]:
+        """What it remembers of a span, by name; states are one more than characters."""
+        return {
+            name: tensor[span.start : span.stop + len(tensor) - self.capacity] for name, tensor in self.kept().items()
+        }
+
+    def forget(self) -> None:
+        """Hold nothing: no gradient goes back beyond here."""
+        self.held = Span(self.held.stop, self.held.stop)
+
+    def last(self, depth: int) -> Span:
+        """The last `depth` characters, the segment at least, and no more than are held."""
+        return Span(min(self.segment.start, max(self.held.start, self.held.stop - depth)), self.held.stop)
+
+    def input(self, layer: int, span: Span) -> Tensor:
+        """What a layer, or beyond the last one the head, reads: symbols (N,), or the output below, (N, H) operand."""
+        if layer == 0:
+            return self.x[slice(*span)].flatten()
+        views = self.layers[layer - 1].views(span)
+        return views.dropped if self.dropping else views.out
