@@ -30,10 +30,11 @@ def gradient(
 def spoil(model: CharRNN) -> None:
     """Fill with NaN whatever an update has to write before it reads it."""
     model.parameters.grad.fill_(torch.nan)
-    for _, tapes in model._tapes.values():
-        for tape in tapes:
-            for buffer in (tape.h, tape.c, tape.gates, tape.memo, tape.gradients.h, tape.gradients.inputs):
+    for tape in model._tapes.values():
+        for layer in tape.layers:
+            for buffer in (layer.h, layer.c, layer.gates, layer.memo, layer.gradients.h, layer.gradients.inputs):
                 buffer.fill_(torch.nan)
+            layer.gradients.d_c.fill_(torch.nan)
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------
@@ -84,7 +85,7 @@ def test_gradient_under_dropout_equals_autograd_under_the_same_masks(cell: str, 
     (x, y), state = random_text(model, 9), random_state(model)
     before = state.clone()
     nats, tape = gradient(model, x, y, state, torch.Generator().manual_seed(3))
-    masks = [layer.views(9).mask for layer in tape.layers]
+    masks = [layer.views(tape.segment).mask for layer in tape.layers]
     assert len({mask.sum().item() for mask in masks}) == layers, "the layers share a mask"
 
     leaves = {name: value.clone().requires_grad_() for name, value in model.parameters.values.items()}
