@@ -32,7 +32,7 @@ class ModelConfig:
     cell: str = "lstm"
     hidden: int = 512
     layers: int = 1
-    dropout: float = 0.3
+    dropout: float = 0.4
 
     def __post_init__(self) -> None:
         if self.cell not in CELL_NAMES:
@@ -63,11 +63,11 @@ class TrainConfig:
     eval_every    characters between validations; 0: a twentieth of the budget, or an epoch where that is not known
     """
 
-    trunc: str = "1..64"
+    trunc: str = "8..64"
     budget: Budget = field(default_factory=Budget)
-    streams: int = 32
+    streams: int = 16
     optimizer: str = "adam"
-    lr: float = 4e-3
+    lr: float = 6e-3
     warmup: int = 0
     final_lr: float = 0.01
     weight_decay: float = 0.0

@@ -217,7 +217,7 @@ def test_train_refuses_a_used_folder() -> None:
 def test_train_refuses(arguments: list[str], message: str | None) -> None:
     said = refusal(*TRAIN, *arguments)
     assert message is None or said == message
-    assert not Path("runs/text-1..64/last.safetensors").exists()
+    assert not Path("runs/text-8..64/last.safetensors").exists()
 
 
 def test_train_refuses_options_that_do_not_go_together() -> None:
@@ -264,7 +264,7 @@ def test_a_resumed_run_may_go_on_for_longer() -> None:
 
 def test_resume_wants_a_run() -> None:
     assert refusal("train", "text.txt", "--resume") == (
-        "runs/text-1..64: no run to resume; name its folder with --run, or leave --resume out to begin one"
+        "runs/text-8..64: no run to resume; name its folder with --run, or leave --resume out to begin one"
     )
 
 
