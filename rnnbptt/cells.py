@@ -48,6 +48,7 @@ class Cell(Protocol):
     name: str
     gates: int  # G / H
     parts: int  # tensors of the state: 1 (h) or 2 (h and c)
+    memo: bool  # whether it remembers anything but states and gates
     gated_product: bool  # whether a gate multiplies W_hh h, so that the gradients of both shares differ
 
     def bind(self, tape: LayerTape) -> None:
@@ -88,7 +89,7 @@ class _UngatedProduct:
 class TanhRNN(_UngatedProduct):
     """h' = tanh(W_ih x + b_ih + W_hh h + b_hh): Elman 1990, as torch.nn.RNN has it."""
 
-    name, gates, parts = "rnn", 1, 1
+    name, gates, parts, memo = "rnn", 1, 1, False
 
     def bind(self, tape: LayerTape) -> None:
         d = tape.gradients
@@ -122,7 +123,7 @@ class LSTM(_UngatedProduct):
     i, f, g, o.
     """
 
-    name, gates, parts = "lstm", 4, 2
+    name, gates, parts, memo = "lstm", 4, 2, True
 
     def bind(self, tape: LayerTape) -> None:
         d = tape.gradients
@@ -176,7 +177,7 @@ class GRU:
     the product and the gates in the order r, z, n, as torch.nn.GRU has them.
     """
 
-    name, gates, parts, gated_product = "gru", 3, 1, True
+    name, gates, parts, memo, gated_product = "gru", 3, 1, True, True
 
     def bind(self, tape: LayerTape) -> None:
         d, hidden = tape.gradients, tape.h.shape[-1]

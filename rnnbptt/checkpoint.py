@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -47,7 +46,10 @@ class Checkpoint:
     @property
     def vocabulary(self) -> Vocabulary:
         """The symbols the model reads and writes."""
-        return Vocabulary.from_json(self.document["vocabulary"])
+        try:
+            return Vocabulary.from_json(self.document["vocabulary"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{self.path}: damaged: {error!r} in its vocabulary") from None
 
     def build_model(self, precision: str = "float32", device: str = "cpu") -> CharRNN:
         """The model with its weights; UserError when weights and configuration do not belong together."""
@@ -66,7 +68,10 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], document: Mapping
     metadata = {"rnnbptt": json.dumps({"format": FORMAT, **document}, ensure_ascii=True)}
     partial = path.with_name(f".{path.name}.partial")
     try:
-        partial.write_bytes(save({name: t.contiguous().cpu() for name, t in tensors.items()}, metadata))
+        with partial.open("wb") as file:
+            file.write(save({name: t.contiguous().cpu() for name, t in tensors.items()}, metadata))
+            file.flush()
+            os.fsync(file.fileno())  # or a power failure could leave the new name with none of its bytes
         os.replace(partial, path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from None
@@ -106,10 +111,3 @@ def find_checkpoint(path: Path, name: str = "best") -> Path:
     raise UserError(
         f"{path}: a folder without checkpoints; give a run folder (such as runs/NAME) or a .safetensors file"
     )
-
-
-def generator_from(state: Tensor, device: torch.device) -> torch.Generator:
-    """A random generator that goes on from a saved state."""
-    generator = torch.Generator(device=device)
-    generator.set_state(state)
-    return generator

@@ -20,6 +20,7 @@ from rnnbptt import __version__
 from rnnbptt.budget import UNITS, Budget
 from rnnbptt.config import ModelConfig, TrainConfig
 from rnnbptt.errors import UserError
+from rnnbptt.specs import FORMS, parse_truncation
 
 if TYPE_CHECKING:
     from rnnbptt.corpus import Corpus
@@ -38,6 +39,11 @@ class _Boundary(TyperGroup):
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
+        except RuntimeError as error:
+            if "allocate memory" not in str(error):  # torch has no exception of its own for that
+                raise
+            typer.echo("error: out of memory; give a shorter --trunc, fewer --streams or less --hidden", err=True)
+            raise typer.Exit(1) from None
         except BrokenPipeError:  # the reader has seen enough; let nothing be flushed into the closed pipe at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
@@ -125,7 +131,7 @@ def train(
         typer.Option(
             metavar="SPEC",
             help="How back-propagation is cut. K: update after every K characters, through these K. A..B: K grows from "
-            "A to B (by doubling; A..B@linear, A..B@plateau). full: never cut.",
+            f"A to B by doubling. K1/K2: update every K1, through K2. All forms: {FORMS}.",
         ),
     ] = TrainConfig.trunc,
     run: Annotated[
@@ -161,11 +167,9 @@ def train(
         float, _option(_STEP, "Horizon of that mean in characters instead; 0: --beta2 holds.")
     ] = TrainConfig.beta2_chars,
     clip: Annotated[float, _option(_STEP, "Largest norm of the gradient; 0: no clipping.")] = TrainConfig.clip,
-    seed: Annotated[int, _option(_STEP, "Seed of weights and dropout.")] = TrainConfig.seed,
-    eval_every: Annotated[
-        int, _option(_RUN, "Characters between validations; 0: a twentieth of the budget.")
-    ] = TrainConfig.eval_every,
-    sample_length: Annotated[int, _option(_RUN, "Characters of the sample shown after each validation.")] = 200,
+    seed: Annotated[int, _option(_STEP, "Seed of weights, dropout and random truncations.")] = TrainConfig.seed,
+    eval_every: Annotated[int, _option(_RUN, "Characters between validations; 0: 20 in all.")] = TrainConfig.eval_every,
+    sample_length: Annotated[int, _option(_RUN, "Characters of the sample shown after each validation.", min=0)] = 200,
     precision: Annotated[
         str, _option(_RUN, "auto, float32, bfloat16 (operands of matrix products) or float64.")
     ] = "auto",
@@ -179,14 +183,13 @@ def train(
 ) -> None:
     """Train a model on a text with a chosen truncation. Ctrl-C saves and stops; --resume goes on."""
     budget = _budget(ctx)
-    if resume:
-        _refuse_beside_resume(ctx)
+    _refuse_what_has_no_effect(ctx)
     settings = _settings(ctx.params, budget)  # what is wrong with them is said before torch is loaded
 
     from rnnbptt import display
     from rnnbptt.runs import RunFolder
 
-    folder = RunFolder(run or Path("runs", f"{_stem(str(corpus))}-{trunc}".replace("/", "-").replace(":", "-")))
+    folder = RunFolder(run or Path("runs", f"{_stem(str(corpus))}-{parse_truncation(trunc).spec}".replace("/", "-")))
     _set_up_torch(threads)
     trainer = _resume(ctx.params, folder, budget) if resume else _begin(ctx.params, folder, *settings)
     display.say_memory(trainer, quiet)
@@ -233,17 +236,28 @@ def _budget(ctx: typer.Context) -> Budget | None:
 
 
 # What a resumed run may be told: where it is, how long it lasts, and what changes none of its results.
-_BESIDE_RESUME = {"corpus", "run", "resume", "quiet", "sample_length", "precision", "threads", "device", *UNITS}
+_BESIDE_RESUME = {"corpus", "run", "resume", "quiet", "sample_length", "threads", *UNITS}
+_OF_TEXT = ("unit", "encoding", "nfc", "min_count", "split")
 
 
-def _refuse_beside_resume(ctx: typer.Context) -> None:
-    for name in ctx.params.keys() - _BESIDE_RESUME:
-        source = ctx.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            option = f"--{name.replace('_', '-')}"
-            raise typer.BadParameter(
-                f"{option} cannot be given with --resume: a run goes on with its own options (a budget may be changed)"
-            )
+def _given(ctx: typer.Context, *names: str) -> list[str]:
+    """Which of these options stand on the command line, as they are typed."""
+    sources = {name: ctx.get_parameter_source(name) for name in names}
+    return [f"--{n.replace('_', '-')}" for n, source in sources.items() if source and source.name == "COMMANDLINE"]
+
+
+def _refuse_what_has_no_effect(ctx: typer.Context) -> None:
+    values = ctx.params
+    if values["resume"] and (given := _given(ctx, *(values.keys() - _BESIDE_RESUME))):
+        raise typer.BadParameter(
+            f"{given[0]} cannot be given with --resume: a run goes on with its own options (a budget may be changed)"
+        )
+    if values["corpus"].is_dir() and (given := _given(ctx, *_OF_TEXT)):
+        raise typer.BadParameter(f"{given[0]} is for a text file: {values['corpus']} is prepared already")
+    if values["optimizer"] == "sgd" and (given := _given(ctx, "beta2", "beta2_chars")):
+        raise typer.BadParameter(f"{given[0]} is for adam and rmsprop: sgd has no such mean")
+    if len(_given(ctx, "beta2", "beta2_chars")) == 2:
+        raise typer.BadParameter("--beta2-chars takes the place of --beta2; give one of them")
 
 
 def _settings(values: Mapping[str, Any], budget: Budget | None) -> tuple[TrainConfig, ModelConfig]:
@@ -257,15 +271,22 @@ def _settings(values: Mapping[str, Any], budget: Budget | None) -> tuple[TrainCo
 
 def _begin(values: Mapping[str, Any], folder: RunFolder, config: TrainConfig, model_config: ModelConfig) -> Trainer:
     """A new run in its folder; a text file is prepared into `corpus` there first."""
+    from rnnbptt.corpus import Corpus
     from rnnbptt.model import CharRNN
     from rnnbptt.training import Trainer
 
     folder.check(values["force"])
     corpus = _open_corpus(values, folder)
-    model_config = replace(model_config, vocabulary=len(corpus.vocabulary))
-    model = CharRNN.create(model_config, values["precision"], values["device"], config.seed)
-    trainer = Trainer(model, corpus, config)
+    try:
+        model_config = replace(model_config, vocabulary=len(corpus.vocabulary))
+        model = CharRNN.create(model_config, values["precision"], values["device"], config.seed)
+        trainer = Trainer(model, corpus, config)
+    except UserError:
+        folder.discard_incoming()
+        raise
     folder.clear()
+    if corpus.path == folder.incoming:
+        trainer.corpus = Corpus.open(folder.corpus)
     return trainer
 
 
@@ -279,7 +300,7 @@ def _open_corpus(values: Mapping[str, Any], folder: RunFolder) -> Corpus:
         return Corpus.open(source)
     options = TextOptions(**{field.name: values[field.name] for field in fields(TextOptions)})
     with display.reading_bar(values["quiet"]) as progress:
-        return prepare_corpus([source], folder.corpus, options, force=True, progress=progress)
+        return prepare_corpus([source], folder.incoming, options, force=True, progress=progress)
 
 
 def _resume(values: Mapping[str, Any], folder: RunFolder, budget: Budget | None) -> Trainer:
@@ -297,7 +318,7 @@ def _resume(values: Mapping[str, Any], folder: RunFolder, budget: Budget | None)
     corpus = Corpus.open(source if source.is_dir() else folder.corpus)
     if not source.is_dir():
         _check_text(source, corpus, folder)
-    trainer = Trainer.resume(checkpoint, corpus, values["precision"], values["device"], budget)
+    trainer = Trainer.resume(checkpoint, corpus, "auto", checkpoint.document.get("device", "cpu"), budget)
     folder.rewind(trainer.counts.updates)
     return trainer
 
@@ -368,8 +389,8 @@ def compare(
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Learning curves, as .png or .svg.")] = None,
     json: Annotated[Path | None, typer.Option(metavar="FILE", help="All figures, as JSON.")] = None,
     prompt: Annotated[str, typer.Option(help="What the samples go on from.")] = "",
-    sample_length: Annotated[int, typer.Option(help="Characters of each sample; 0: none.")] = 300,
-    seed: Annotated[int, typer.Option(help="Seed of the samples.")] = 0,
+    sample_length: Annotated[int, typer.Option(min=0, help="Characters of each sample; 0: none.")] = 300,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
     threads: Threads = 0,
 ) -> None:
     """Compare checkpoints on the same text: bits per character, with intervals for the differences."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from rnnbptt.budget import Budget
 from rnnbptt.errors import UserError
-from rnnbptt.truncation import parse_truncation
+from rnnbptt.specs import parse_truncation
 
 CELL_NAMES = ("rnn", "gru", "lstm")
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
@@ -32,7 +32,7 @@ class ModelConfig:
     cell: str = "lstm"
     hidden: int = 512
     layers: int = 1
-    dropout: float = 0.4
+    dropout: float = 0.5
 
     def __post_init__(self) -> None:
         if self.cell not in CELL_NAMES:
@@ -59,11 +59,11 @@ class TrainConfig:
     beta2         decay of the optimizer's mean of squared gradients, per update
     beta2_chars   if above 0, the horizon of that mean in characters instead: beta2 = exp(-characters / beta2_chars)
     clip          largest norm of the gradient of the mean loss; 0: no clipping
-    seed          of the initial weights and of the dropout masks
-    eval_every    characters between validations; 0: a twentieth of the budget, or an epoch where that is not known
+    seed          of the initial weights, of the dropout masks, and of truncations that are random
+    eval_every    characters between validations; 0: 20 validations, at equal shares of the budget
     """
 
-    trunc: str = "8..64"
+    trunc: str = "16..64"
     budget: Budget = field(default_factory=Budget)
     streams: int = 16
     optimizer: str = "adam"
@@ -83,6 +83,8 @@ class TrainConfig:
             raise UserError(f"--optimizer {self.optimizer}: unknown; give one of {', '.join(OPTIMIZER_NAMES)}")
         if not 0 < self.lr < math.inf:
             raise UserError(f"--lr {self.lr:g}: must be a number above 0")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed {self.seed}: must be at least 0 and below 2^63")
         if not 0 <= self.final_lr <= 1:
             raise UserError(f"--final-lr {self.final_lr:g}: must be between 0 and 1")
         if not 0 <= self.beta2 < 1:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 from tqdm import tqdm
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def _table(*columns: str, left: int = 1) -> Table:
     """A table whose first `left` columns are text and whose others are numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(column, justify="left" if index < left else "right", no_wrap=index >= left)
+        table.add_column(Text(column), justify="left" if index < left else "right")
     return table
 
 
@@ -197,7 +198,7 @@ def _runs_table(comparison: Comparison) -> Table:
     for row in comparison.rows:
         speed = f"{row.characters_per_second:,.0f}" if row.characters_per_second else "-"
         counts = (f"{number:,.0f}" for number in (row.parameters, row.chars, row.updates, row.seconds))
-        table.add_row(row.name, row.trunc, row.cell, *counts, speed)
+        table.add_row(Text(row.name), row.trunc, row.cell, *counts, speed)
     return table
 
 
@@ -208,7 +209,7 @@ def _scores_table(comparison: Comparison, split: str) -> Table:
     table.columns[-1].justify = "left"
     for row, score in zip(comparison.rows, scores, strict=True):
         verdict = pairs[row.name].verdict if row.name in pairs else ""
-        table.add_row(row.name, f"{score.bpc:.4f}", f"{score.perplexity:.3f}", verdict)
+        table.add_row(Text(row.name), f"{score.bpc:.4f}", f"{score.perplexity:.3f}", Text(verdict))
     return table
 
 

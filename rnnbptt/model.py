@@ -6,6 +6,7 @@ Axes: T characters of a segment, B streams, H hidden units, G = gates x H, V sym
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from rnnbptt.cells import CELLS, Carry
 from rnnbptt.config import ModelConfig
 from rnnbptt.layers import Head, RecurrentLayer, Scratch, drop
-from rnnbptt.parameters import Parameters, Precision, choose_precision
+from rnnbptt.parameters import Parameters, Precision, choose_device, choose_precision
 from rnnbptt.tape import Shape, Tape
 
 
@@ -40,7 +41,7 @@ class CharRNN:
         """A model with fresh weights: matrices uniform in +-1/sqrt(H) as torch.nn draws them, biases 0, the LSTM's
         forget bias 1.
         """
-        place = torch.device(device)
+        place = choose_device(device)
         dtypes = choose_precision(precision, place)
         model = cls(config, _parameters(config, dtypes, place), dtypes)
         rng = torch.Generator().manual_seed(seed)
@@ -54,28 +55,37 @@ class CharRNN:
         return model
 
     def at_precision(self, name: str) -> CharRNN:
-        """This model, its weights shared and not copied, with operands as they are now in another dtype."""
-        if self.precision.float == torch.float64:
-            return self  # its weights are float64, and so are its products
+        """This model with operands, as they are now, in another dtype. Weights are shared, tapes are its own.
+
+        A float64 model stays one: its weights are float64, and so are its products.
+        """
         precision = choose_precision(name, self.device)
+        if self.precision.float == torch.float64:
+            precision = self.precision
         parameters = _parameters(self.config, precision, self.device, self.parameters.flat)
         parameters.refresh_operands()
         return CharRNN(self.config, parameters, precision)
 
-    @property
-    def flops_per_character(self) -> float:
-        """Floating-point operations of the matrix products for one character of training: 2 a weight forward, 4
-        backward. The first layer's input is a look-up, and the cut costs nothing, whatever its depth.
+    def flops(self, chars: int, depth: int, carried: int) -> float:
+        """Floating-point operations of an update's matrix products, 2 a weight and character in each.
+
+        Forward and head: for the new `chars` of all streams. Weight gradients of the layers: for the `depth` characters
+        gone back through. The product that carries the gradient one step back in time: for those `carried`, so that
+        truncation 1 has none. The first layer's input is a look-up.
         """
-        shapes = {name: shape for name, shape in parameter_shapes(self.config).items() if name != "rnn.weight_ih_l0"}
-        return 6.0 * sum(math.prod(shape) for shape in shapes.values() if len(shape) == 2)
+        shapes = self.parameters.shapes
+        recurrent = self.config.layers * math.prod(shapes["rnn.weight_hh_l0"])
+        between = (self.config.layers - 1) * math.prod(shapes["rnn.weight_hh_l0"])  # as large: its input is H wide too
+        head = math.prod(shapes["head.weight"])
+        forward = chars * (recurrent + between + head)
+        return 2.0 * (forward + 2 * chars * head + depth * (recurrent + 2 * between) + carried * recurrent)
 
     def tape_bytes(self, steps: int, streams: int) -> int:
         """Memory of the tape and the gradients of `steps` characters of `streams` streams; it is linear in both."""
         config, wide, narrow = self.config, self.precision.float.itemsize, self.precision.operand.itemsize
         gates = self.cell.gates * config.hidden
         converted = narrow if narrow != wide else 0  # copies for matrix products, where these read another dtype
-        layer = wide * (gates + 3 * config.hidden) + converted * config.hidden
+        layer = wide * (gates + (self.cell.parts + self.cell.memo) * config.hidden) + converted * config.hidden
         if config.dropout:
             layer += (wide + narrow) * config.hidden
         gradients = wide * config.hidden + (wide + (narrow if self.cell.gated_product else converted)) * gates
@@ -110,7 +120,7 @@ class CharRNN:
         unless given. `carry` is the factor on the gradient at each step back (see cells.py), 1 unless given.
         """
         new, span = tape.segment, tape.last(depth or 0)
-        carry = (1.0,) * (span.stop - span.start - 1) if carry is None else carry
+        carry = (1.0,) * (span.length - 1) if carry is None else carry
         d_h = tape.layers[-1].views(span).d_h  # one buffer, which the layers hand down in turn
         older = (new.start - span.start) * tape.streams
         d_h[:older].zero_()  # the losses of older characters had their update
@@ -120,17 +130,32 @@ class CharRNN:
                 d_h.mul_(tape.layers[index].views(span).mask.flatten(0, 1))
             self._layers[index].backward(tape.input(index, span), tape.layers[index], span, carry)
 
+    def forget(self, streams: int) -> None:
+        """Hold no character before the next one: no gradient goes back beyond it."""
+        if streams in self._tapes:
+            self._tapes[streams].forget()
+
+    def remember(self, streams: int, keep: int) -> dict[str, Tensor]:
+        """What the tape holds of the last `keep` characters, by name; empty where that is none."""
+        tape = self._tapes.get(streams)
+        return tape.held_tensors(tape.before(keep)) if tape and keep else {}
+
+    def recall(self, streams: int, keep: int, tensors: Mapping[str, Tensor]) -> None:
+        """Hold what `remember` gave."""
+        self._tape(keep, streams, keep).restore(tensors)
+
     def _tape(self, steps: int, streams: int, keep: int) -> Tape:
         """The tape for this number of streams, with room for `steps` characters beside those to keep."""
         tape = self._tapes.get(streams)
         if tape is None or tape.capacity < steps + keep:
             cell, config, precision = self.cell, self.config, self.precision
-            shape = Shape(streams, config.hidden, cell.gates, precision.float, precision.operand, self.device)
+            sizes = (streams, config.hidden, cell.gates, cell.parts, cell.memo)
+            shape = Shape(*sizes, precision.float, precision.operand, self.device)
             longer = Tape(shape, keep + max(steps, keep), config.layers, cell.gated_product, config.dropout > 0)
             for layer in longer.layers:
                 cell.bind(layer)
             if tape is not None:
-                longer.take_over(tape, keep)
+                longer.restore(tape.held_tensors(tape.before(keep)))
             tape = self._tapes[streams] = longer
         return tape
 

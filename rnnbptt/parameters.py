@@ -47,6 +47,14 @@ def _has_bfloat16(device: torch.device) -> bool:
     return bool(supported and supported())
 
 
+def choose_device(name: str) -> torch.device:
+    """The torch device of that name; UserError where there is none here."""
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError):  # torch says it in either way
+        raise UserError(f"--device {name}: torch has no such device here; give cpu") from None
+
+
 class Parameters:
     """Named tensors of given shapes inside flat buffers.
 

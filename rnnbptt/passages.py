@@ -156,16 +156,18 @@ def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
 
 
 def _corpora(entries: Sequence[Entry]) -> list[Corpus | None]:
-    """The corpus each checkpoint was trained on, None for one that is not where it was, or not what it was."""
+    """The corpus each checkpoint was trained on, None where it is gone: where it was, or, for a run folder that has
+    moved, beside the checkpoint.
+    """
     opened: dict[str, Corpus] = {}
-    for path in {entry.corpus["path"] for entry in entries}:
-        with suppress(UserError):
-            opened[path] = Corpus.open(path)
-    corpora = [opened.get(entry.corpus["path"]) for entry in entries]
-    return [
-        corpus if corpus and corpus.fingerprint == entry.corpus["fingerprint"] else None
-        for corpus, entry in zip(corpora, entries, strict=True)
-    ]
+    for entry in entries:
+        fingerprint = entry.corpus["fingerprint"]
+        for path in (entry.corpus["path"], entry.checkpoint.path.parent / "corpus"):
+            with suppress(UserError):
+                corpus = opened.get(fingerprint) or Corpus.open(path)
+                if corpus.fingerprint == fingerprint:
+                    opened[fingerprint] = corpus
+    return [opened.get(entry.corpus["fingerprint"]) for entry in entries]
 
 
 def open_text(path: Path, entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ class RunFolder:
         self.path = path
         self.last, self.best, self.metrics = (path / name for name in FILES)
         self.corpus = path / "corpus"
+        self.incoming = path / ".corpus"  # prepared here, so that the old one stays until all else is known to work
 
     def check(self, force: bool) -> None:
         """UserError where the folder holds a run already, unless `force`."""
@@ -29,18 +31,26 @@ class RunFolder:
             )
 
     def clear(self) -> None:
-        """Make the folder ready for a new run: what an earlier one left goes."""
+        """Make the folder ready for a new run: what an earlier one left goes, and `incoming` becomes its corpus."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             for name in FILES:
                 (self.path / name).unlink(missing_ok=True)
+            if self.incoming.exists():  # otherwise the corpus may be the very one that the new run reads
+                if self.corpus.exists():
+                    shutil.rmtree(self.corpus)
+                self.incoming.rename(self.corpus)
         except OSError as error:
             raise UserError(f"cannot write {self.path}: {error.strerror}; give another --run") from None
+
+    def discard_incoming(self) -> None:
+        """Leave the folder as it was: the run that its new corpus was for does not begin."""
+        shutil.rmtree(self.incoming, ignore_errors=True)
 
     @property
     def used(self) -> bool:
         """Whether a run has left something here."""
-        return any((self.path / name).exists() for name in FILES)
+        return self.corpus.exists() or any((self.path / name).exists() for name in FILES)
 
     def rewind(self, updates: int) -> None:
         """Drop what was recorded after the checkpoint that the run resumes from, so that no line comes twice."""
@@ -62,8 +72,7 @@ class RunFolder:
         The last checkpoint is saved after each validation and at the end, the best when a validation is the best yet.
         """
         for record in trainer.run(stop):
-            with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record, allow_nan=False) + "\n")
+            self._append(record)
             if record["kind"] == "eval":
                 snapshot = trainer.snapshot()
                 # the best first: whatever is cut off between the two, the last one is there to do it again
@@ -72,3 +81,11 @@ class RunFolder:
                 save_checkpoint(self.last, *snapshot)
             yield record
         save_checkpoint(self.last, *trainer.snapshot())
+
+    def _append(self, record: Record) -> None:
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record, allow_nan=False) + "\n")
+        except OSError as error:
+            reason = f"cannot write {self.metrics}: {error.strerror}"
+            raise UserError(f"{reason}; --resume goes on from the last save") from None

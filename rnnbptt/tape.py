@@ -10,6 +10,7 @@ operations. So each tape keeps its views: by character (`forward_steps`, `backwa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -19,11 +20,20 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Shape:
-    """The sizes of one layer's tape; `streams` B, `hidden` H, `gates` G / H."""
+    """The sizes of one layer's tape.
+
+    streams  B
+    hidden   H
+    gates    G / H
+    parts    tensors of the state: h, or h and c
+    memo     whether the cell remembers anything else
+    """
 
     streams: int
     hidden: int
     gates: int
+    parts: int
+    memo: bool
     float: torch.dtype
     operand: torch.dtype
     device: torch.device
@@ -55,11 +65,19 @@ class Views:
     d_hidden: Tensor
 
 
+MOST_VIEWS = 4096  # spans for which a layer keeps its views: a curriculum of many depths has no end of them
+
+
 class Span(NamedTuple):
     """Characters [start, stop) of a tape."""
 
     start: int
     stop: int
+
+    @property
+    def length(self) -> int:
+        """T."""
+        return self.stop - self.start
 
 
 class Product:
@@ -98,7 +116,7 @@ class LayerTape:
 
     h       (T+1, B, H)  float    hidden states; index t is the state *before* character t
     h_op    (T+1, B, H)  operand  the same for matrix products (the same tensor where the dtypes agree)
-    c       (T+1, B, H)  float    LSTM cell states
+    c       (T+1, B, H)  float    LSTM cell states; no width in other cells
     gates   (T, B, G)    float    pre-activations, then activations
     memo    (T, B, H)    float    what else the cell wants to remember: tanh(c') of the LSTM, W_hn h + b_hn of the GRU
     """
@@ -110,9 +128,9 @@ class LayerTape:
         self.narrow = shape.operand != shape.float
         self.h = empty(capacity + 1, shape.hidden)
         self.h_op = empty(capacity + 1, shape.hidden, shape.operand) if self.narrow else self.h
-        self.c = empty(capacity + 1, shape.hidden)
+        self.c = empty(capacity + 1, shape.hidden if shape.parts > 1 else 0)
         self.gates = empty(capacity, shape.gates * shape.hidden)
-        self.memo = empty(capacity, shape.hidden)
+        self.memo = empty(capacity, shape.hidden if shape.memo else 0)
         self.mask = empty(capacity if dropout else 0, shape.hidden)
         self.dropped = empty(capacity if dropout else 0, shape.hidden, shape.operand)
         self.product = Product(shape, self.gates.shape[-1])
@@ -124,6 +142,8 @@ class LayerTape:
     def views(self, span: Span) -> Views:
         """The characters of `span`."""
         if span not in self._views:
+            if len(self._views) >= MOST_VIEWS:
+                self._views.clear()
             d, here, after = self.gradients, slice(*span), slice(span.start + 1, span.stop + 1)
             self._views[span] = Views(
                 gates=self.gates[here].flatten(0, 1),
@@ -180,29 +200,34 @@ class Tape:
 
     def append(self, x: Tensor, keep: int, dropping: bool) -> Span:
         """Take x (T, B) as the new segment, and forget all but `keep` characters before it."""
-        start = max(self.held.start, self.held.stop - keep)
-        if self.held.stop + len(x) > self.capacity or start == self.held.stop:
-            self.take_over(self, keep)  # to the front of the buffers
-            start = 0
-        self.segment = Span(self.held.stop, self.held.stop + len(x))
-        self.held = Span(start, self.segment.stop)
+        older = self.before(keep)
+        if not older.length:
+            older = Span(0, 0)
+        elif older.stop + len(x) > self.capacity:
+            self.restore(self.held_tensors(older))  # to the front of the buffers
+            older = self.held
+        self.segment = Span(older.stop, older.stop + len(x))
+        self.held = Span(older.start, self.segment.stop)
         self.dropping = dropping
         self.x[slice(*self.segment)] = x
         return self.segment
 
-    def take_over(self, other: Tape, keep: int) -> None:
-        """Hold, from the front on, the last `keep` characters of another tape, or of this one."""
-        start = max(other.held.start, other.held.stop - keep)
-        length = other.held.stop - start
-        self.held = Span(0, length)
-        if length:
-            for name, tensor in other.held_tensors(Span(start, start + length)).items():
-                self.kept()[name][: len(tensor)] = tensor.clone()  # source and target may overlap
+    def before(self, keep: int) -> Span:
+        """The last `keep` characters, as far as they are held."""
+        return Span(max(self.held.start, self.held.stop - keep), self.held.stop)
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Hold what `held_tensors` of this or another tape gave, from the front on."""
+        for name, buffer in self.kept().items():
+            buffer[: len(tensors[name])] = tensors[name].clone()  # they may be of the same buffer, and overlap
+        self.segment = self.held = Span(0, len(tensors["x"]))
 
     def kept(self) -> dict[str, Tensor]:
         """Its buffers, by name."""
-        layers = {f"{i}.{name}": t for i, layer in enumerate(self.layers) for name, t in layer.kept().items() if len(t)}
-        return {"x": self.x, **layers}
+        buffers = {"x": self.x}
+        for index, layer in enumerate(self.layers):
+            buffers |= {f"{index}.{name}": buffer for name, buffer in layer.kept().items() if buffer.numel()}
+        return buffers
 
     def held_tensors(self, span: Span) -> dict[str, Tensor]:
         """What it remembers of a span, by name; states are one more than characters."""

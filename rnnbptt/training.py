@@ -12,7 +12,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnbptt.budget import Budget, Counts, LearningRate
@@ -24,8 +26,9 @@ from rnnbptt.evaluation import LN2, mean_nats
 from rnnbptt.layers import cross_entropy
 from rnnbptt.model import CharRNN
 from rnnbptt.optimizers import OPTIMIZERS
+from rnnbptt.specs import parse_truncation
 from rnnbptt.streams import Streams
-from rnnbptt.truncation import Progress, parse_truncation
+from rnnbptt.truncation import Plan, Progress
 
 Record = dict[str, Any]
 
@@ -58,6 +61,7 @@ class DivergedError(UserError):
     """The loss or the gradient is no longer a finite number."""
 
 
+VALIDATIONS = 20  # of a run, unless it says after how many characters
 RECORDS_PER_VALIDATION = 10
 
 
@@ -72,10 +76,8 @@ class Trainer:
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat, config.weight_decay)
         self.dropout = torch.Generator(device=model.device).manual_seed(config.seed)
         self.counts, self.interval, self.validations = Counts(), Interval(), Validations()
-        self.k = 0
-        self.lr = LearningRate(config.lr, config.warmup, config.final_lr)
-        epoch = self.streams.epoch_chars
-        self.eval_every = config.eval_every or math.ceil((config.budget.chars(epoch) or 20 * epoch) / 20)
+        self.schedule = LearningRate(config.lr, config.warmup, config.final_lr)
+        self.plan, self.rate = Plan(0, 0), 0.0  # the last one carried out, and its learning rate
 
     @classmethod
     def resume(
@@ -94,27 +96,38 @@ class Trainer:
             raise UserError(
                 f"{corpus.path}: split otherwise than for {checkpoint.path}; prepare it with the same --split"
             )
-        config = TrainConfig.from_json(document["train"])
-        config = replace(config, budget=budget) if budget else config
-        precision = document["precision"] if precision == "auto" else precision
-        trainer = cls(checkpoint.build_model(precision, device), corpus, config)
-        progress = document["progress"]
-        trainer.streams = Streams(corpus.split("train"), trainer.config.streams, progress["position"])
-        trainer.counts = Counts(**progress["counts"])
-        trainer.interval = Interval(**progress["interval"])
-        trainer.validations = Validations(**progress["validations"])
-        trainer.k = progress["k"]
-        trainer.state.copy_(checkpoint.tensors["state.carried"])
-        for name, tensor in checkpoint.group("optimizer").items():
-            trainer.optimizer.state[name].copy_(tensor)
-        trainer.dropout.set_state(checkpoint.tensors["rng.dropout"])
+        try:
+            config = TrainConfig.from_json(document["train"])
+            config = replace(config, budget=budget) if budget else config
+            precision = document["precision"] if precision == "auto" else precision
+            trainer = cls(checkpoint.build_model(precision, device), corpus, config)
+            trainer._restore(checkpoint)
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{checkpoint.path}: damaged: {error!r}; begin a new run") from None
         return trainer
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        """Be where the checkpoint was."""
+        progress = checkpoint.document["progress"]
+        self.streams = Streams(self.corpus.split("train"), self.config.streams, progress["position"])
+        self.counts = Counts(**progress["counts"])
+        self.interval = Interval(**progress["interval"])
+        self.validations = Validations(**progress["validations"])
+        self.plan, self.rate = Plan(progress["k1"], progress["k2"]), progress["lr"]
+        self.state.copy_(checkpoint.tensors["state.carried"])
+        for name, tensor in self.optimizer.state.items():
+            tensor.copy_(checkpoint.tensors[f"optimizer.{name}"])
+        self.dropout.set_state(checkpoint.tensors["rng.dropout"])
+        if history := checkpoint.group("history"):
+            self.model.recall(self.config.streams, self.strategy.keep, history)
 
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and document of a checkpoint."""
         tensors = {f"model.{name}": value for name, value in self.model.parameters.values.items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state.items()}
         tensors |= {"state.carried": self.state, "rng.dropout": self.dropout.get_state()}
+        held = self.model.remember(self.config.streams, self.strategy.keep)
+        tensors |= {f"history.{name}": value for name, value in held.items()}
         corpus = self.corpus
         document = {
             "model": asdict(self.model.config),
@@ -126,20 +139,24 @@ class Trainer:
                 "splits": corpus.splits,
                 "options": asdict(corpus.options),
             },
+            "device": str(self.model.device),
             "precision": str(self.model.precision.operand).removeprefix("torch."),
             "progress": {
                 "position": self.streams.position,
                 "counts": asdict(self.counts),
                 "interval": asdict(self.interval),
                 "validations": asdict(self.validations),
-                "k": self.k,
+                "k1": self.plan.advance,
+                "k2": self.plan.depth,
+                "lr": self.rate,
             },
         }
         return tensors, document
 
     def tape_bytes(self) -> int:
         """Memory that the longest update keeps for its backward pass."""
-        return self.model.tape_bytes(self.strategy.longest(self.streams.until_wrap()), self.config.streams)
+        longest, keep = self.strategy.longest(self._room()), self.strategy.keep
+        return self.model.tape_bytes(keep + max(longest, keep), self.config.streams)
 
     @property
     def spent(self) -> float:
@@ -152,39 +169,59 @@ class Trainer:
 
         Yields a "train" record ten times a validation, and an "eval" record for each validation.
         """
-        log_every = math.ceil(self.eval_every / RECORDS_PER_VALIDATION)
         while self.spent < 1 and not stop():
-            before, started = self.counts.chars, time.perf_counter()
+            before, started = self._validations_due(), time.perf_counter()
             self._update()
             seconds = time.perf_counter() - started
             self.counts.seconds += seconds
             self.interval.seconds += seconds
-            now, done = self.counts.chars, self.spent >= 1
-            if now // log_every > before // log_every or done:
+            now, done = self._validations_due(), self.spent >= 1
+            if int(now * RECORDS_PER_VALIDATION) > int(before * RECORDS_PER_VALIDATION) or done:
                 yield self._train_record()
-            if now // self.eval_every > before // self.eval_every or done:
+            if int(now) > int(before) or done:
                 yield self._validate()
+
+    def _validations_due(self) -> float:
+        """How many validations should have been made by now."""
+        every = self.config.eval_every
+        return self.counts.chars / every if every else VALIDATIONS * self.spent
 
     def _update(self) -> None:
         """One update: read, predict, back-propagate, step."""
-        plan = self.strategy.next(Progress(self.spent, self.streams.until_wrap(), tuple(self.validations.nats)))
-        segment = self.streams.take(min(plan.advance, self._affordable()))
-        if segment.reset.any():
-            self.state[:, :, torch.from_numpy(segment.reset)] = 0
+        progress = Progress(
+            self.spent, self._room(), self.counts.updates, self.config.seed, tuple(self.validations.nats)
+        )
+        plan = self.strategy.next(progress)
+        segment = self.streams.take(plan.advance)
+        self._reset(plan, segment.reset)
         x, y = (torch.from_numpy(ids).to(self.model.device) for ids in (segment.x, segment.y))
-        logits, tape = self.model.forward(x, self.state, self.dropout)
+        logits, tape = self.model.forward(x, self.state, self.dropout, self.strategy.keep)
         nats, d_logits = cross_entropy(logits, y)
-        self.model.backward(tape, d_logits)
-        self.k = len(x)
-        self._step(float(nats.mean()), nats.numel())
+        self.model.backward(tape, d_logits.mul_(plan.scale) if plan.scale != 1 else d_logits, plan.depth, plan.carry)
+        self.plan = plan
+        self._step(float(nats.mean()), plan, nats.numel())
+        gone_back = tape.last(plan.depth).length
+        carried = gone_back - 1 if plan.carry is None else sum(factor != 0 for factor in plan.carry)
+        streams = self.config.streams
+        self.counts.flops += self.model.flops(nats.numel(), gone_back * streams, carried * streams)
 
-    def _affordable(self) -> int:
-        """Characters a stream that the budget still allows: the last update is shorter."""
-        chars = self.config.budget.chars(self.streams.epoch_chars)
-        return self.streams.until_wrap() if chars is None else -(-(chars - self.counts.chars) // self.config.streams)
+    def _room(self) -> int:
+        """Characters a stream can read before one wraps or the budget ends."""
+        chars, room = self.config.budget.chars(self.streams.epoch_chars), self.streams.until_wrap()
+        return room if chars is None else min(room, -(-(chars - self.counts.chars) // self.config.streams))
 
-    def _step(self, loss: float, chars: int) -> None:
-        """Clip, step and count; nothing is changed where the loss or the gradient is not finite."""
+    def _reset(self, plan: Plan, wrapped: NDArray[np.bool_]) -> None:
+        """Zero the state of streams that have wrapped, of all where the plan says so; no gradient goes back beyond."""
+        if plan.reset:
+            self.state.zero_()
+        elif wrapped.any():
+            self.state[:, :, torch.from_numpy(wrapped)] = 0
+        else:
+            return
+        self.model.forget(self.config.streams)
+
+    def _step(self, loss: float, plan: Plan, chars: int) -> None:
+        """Clip, step and count; no weight is changed where the loss or the gradient is not finite."""
         config, grad = self.config, self.model.parameters.grad
         norm = float(torch.linalg.vector_norm(grad))
         if not math.isfinite(loss + norm):
@@ -194,13 +231,12 @@ class Trainer:
         if clipped:
             grad.mul_(config.clip / norm)
         beta2 = math.exp(-chars / config.beta2_chars) if config.beta2_chars else config.beta2
-        lr = self.lr.at(self.spent, self.counts.chars)
-        self.optimizer.step(self.model.parameters.flat, grad, lr, beta2)
+        self.rate = plan.lr_scale * self.schedule.at(self.spent, self.counts.chars)
+        self.optimizer.step(self.model.parameters.flat, grad, self.rate, beta2)
         self.model.parameters.refresh_operands()
         counts, interval = self.counts, self.interval
         counts.chars += chars
         counts.updates += 1
-        counts.flops += chars * self.model.flops_per_character
         interval.chars += chars
         interval.updates += 1
         interval.nats += loss * chars
@@ -220,9 +256,9 @@ class Trainer:
             "kind": kind,
             **asdict(counts),
             "epoch": counts.chars / self.streams.epoch_chars,
-            "k1": self.k,
-            "k2": self.k,
-            "lr": self.lr.at(self.spent, counts.chars),
+            "k1": self.plan.advance,
+            "k2": self.plan.depth,
+            "lr": self.rate,
         }
 
     def _train_record(self) -> Record:

@@ -1,21 +1,18 @@
-"""Truncation strategies: how many new characters the next update reads, and how far back it propagates.
+"""Truncation strategies: how many new characters the next update reads, and how its gradient is cut.
 
 A strategy is an immutable object. The training loop asks it for the next `Plan` and knows no strategy by name; what a
-strategy needs to know, it reads from `Progress`. The state is always carried from update to update and cut from the
-gradient, never reset.
+strategy needs to know it reads from `Progress`, so that a resumed run goes on the same way. Parsing is in specs.py.
+
+The state is always carried from update to update and cut from the gradient, never reset, but in `Stateless`.
 """
 
 from __future__ import annotations
 
 import math
-import re
+import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
-
-from rnnbptt.errors import UserError
-
-FORMS = "K (such as 1 or 64), A..B (such as 1..64, also 1..64@linear or 1..64@plateau), full"
 
 
 @dataclass(frozen=True)
@@ -23,20 +20,41 @@ class Progress:
     """What a strategy may look at.
 
     spent        share of the budget used, 0 to 1
-    until_wrap   characters each stream still has before one reaches the end of the training text
+    room         characters each stream can still read before the text wraps or the budget ends
+    updates      optimizer steps so far
+    seed         of the run
     validations  losses of the validations so far, nats per character, oldest first
     """
 
     spent: float
-    until_wrap: int
+    room: int
+    updates: int = 0
+    seed: int = 0
     validations: tuple[float, ...] = ()
+
+    def rng(self, purpose: str) -> random.Random:
+        """The random numbers of this update, others for each purpose: the same ones whenever they are asked for."""
+        return random.Random(f"{self.seed}/{self.updates}/{purpose}")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One update: read `advance` new characters in each stream, and back-propagate through these."""
+    """One update.
+
+    advance   k1: new characters read in each stream; each of their losses counts once
+    depth     k2: how many characters a gradient goes back, at most
+    carry     factors on the gradient at each step back (see cells.py), advance - 1 of them; None: 1 throughout
+    reset     whether the state is set to zero first
+    scale     factor on the gradient
+    lr_scale  factor on the learning rate
+    """
 
     advance: int
+    depth: int
+    carry: tuple[float, ...] | None = None
+    reset: bool = False
+    scale: float = 1.0
+    lr_scale: float = 1.0
 
 
 class Strategy(Protocol):
@@ -47,14 +65,14 @@ class Strategy(Protocol):
         """The `--trunc` that means this strategy."""
 
     @property
-    def final(self) -> Strategy:
-        """The strategy it ends as; a strategy that does not change is its own."""
+    def keep(self) -> int:
+        """The most characters before the new ones that it goes back to."""
 
     def next(self, progress: Progress) -> Plan:
-        """The next update. A pure function of progress: a resumed run continues the same way."""
+        """The next update, of at most `progress.room` characters. A pure function."""
 
-    def longest(self, until_wrap: int) -> int:
-        """The most characters one update can hold, which memory must bear."""
+    def longest(self, room: int) -> int:
+        """The most new characters one update can hold, which memory must bear."""
 
 
 @dataclass(frozen=True)
@@ -62,20 +80,60 @@ class Fixed:
     """Update every k characters and back-propagate through just these (k1 = k2 = k); k = 1: after every character."""
 
     k: int
+    keep: ClassVar[int] = 0
 
     @property
     def spec(self) -> str:
         return str(self.k)
 
+    def next(self, progress: Progress) -> Plan:
+        k = min(self.k, progress.room)
+        return Plan(k, k)
+
+    def longest(self, room: int) -> int:
+        return min(self.k, room)
+
+
+@dataclass(frozen=True)
+class Stateless(Fixed):
+    """As `Fixed`, but the state is set to zero before each update: a model that never sees beyond k characters."""
+
     @property
-    def final(self) -> Strategy:
-        return self
+    def spec(self) -> str:
+        return f"stateless:{self.k}"
 
     def next(self, progress: Progress) -> Plan:
-        return Plan(self.k)
+        return replace(super().next(progress), reset=True)
 
-    def longest(self, until_wrap: int) -> int:
-        return min(self.k, until_wrap)
+
+@dataclass(frozen=True)
+class Separate:
+    """Update every k1 characters with depth k2: BPTT(h; h') of Williams & Peng 1990.
+
+    Each loss counts once. k2 above k1: the gradient goes on into older characters, as the tape remembers them, that is,
+    with the states of their own time. k2 below k1: the k1 characters are cut, from the last one back, into pieces of
+    k2, so that K/1 has the gradient of k = 1 with a K-th of the updates.
+    """
+
+    k1: int
+    k2: int
+
+    @property
+    def spec(self) -> str:
+        return f"{self.k1}/{self.k2}"
+
+    @property
+    def keep(self) -> int:
+        return max(0, self.k2 - self.k1)
+
+    def next(self, progress: Progress) -> Plan:
+        k1 = min(self.k1, progress.room)
+        if self.k2 >= k1:
+            return Plan(k1, k1 + min(self.k2 - k1, self.keep))
+        return Plan(k1, self.k2, carry=tuple(float((k1 - 1 - t) % self.k2 != 0) for t in range(k1 - 1)))
+
+    def longest(self, room: int) -> int:
+        return min(self.k1, room)
 
 
 @dataclass(frozen=True)
@@ -83,16 +141,74 @@ class Full:
     """Never cut inside the training text: one update each time the streams have read all they can without a wrap."""
 
     spec: ClassVar[str] = "full"
-
-    @property
-    def final(self) -> Strategy:
-        return self
+    keep: ClassVar[int] = 0
 
     def next(self, progress: Progress) -> Plan:
-        return Plan(progress.until_wrap)
+        return Plan(progress.room, progress.room)
 
-    def longest(self, until_wrap: int) -> int:
-        return until_wrap
+    def longest(self, room: int) -> int:
+        return room
+
+
+@dataclass(frozen=True)
+class RandomLength(Fixed):
+    """The segments of AWD-LSTM (Merity et al. 2018): a length near k drawn for each update, and a learning rate in
+    proportion, so that every character weighs the same. The place of the cuts moves from epoch to epoch.
+    """
+
+    rarely: ClassVar[float] = 0.05  # how often the mean length is k / 2
+    deviation: ClassVar[float] = 5.0
+    shortest: ClassVar[int] = 5
+
+    @property
+    def spec(self) -> str:
+        return f"random:{self.k}"
+
+    def next(self, progress: Progress) -> Plan:
+        rng = progress.rng("length")
+        mean = self.k / 2 if rng.random() < self.rarely else self.k
+        length = min(max(self.shortest, int(rng.gauss(mean, self.deviation))), progress.room)
+        return Plan(length, length, lr_scale=length / self.k)
+
+    def longest(self, room: int) -> int:
+        """Ten deviations above k: one update in 10^23 is longer, and merely takes more memory."""
+        return min(max(self.shortest, self.k + round(10 * self.deviation)), room)
+
+
+@dataclass(frozen=True)
+class Unbiased(Fixed):
+    """ARTBP, Tallec & Ollivier 2017: cuts at random, and the gradient that passes where no cut fell is scaled up by
+    1 / (1 - c), so that its expectation is that of no truncation at all. The mean length is k.
+
+    d steps after a cut the next comes with the probability c = (alpha - 1) / ((alpha - 2) k + d), alpha = 6. The
+    gradient is the sum over the characters divided by k, not by the length that came, which would bring a bias back. A
+    segment ends at the end of the text and at 10 k characters too, which makes the estimate only nearly unbiased.
+    """
+
+    alpha: ClassVar[float] = 6.0
+    cap: ClassVar[int] = 10
+
+    @property
+    def spec(self) -> str:
+        return f"artbp:{self.k}"
+
+    def cut_probability(self, since: int) -> float:
+        """Of a cut right after the `since`-th character since the last one."""
+        return min(1.0, (self.alpha - 1) / ((self.alpha - 2) * self.k + since))
+
+    def next(self, progress: Progress) -> Plan:
+        rng, longest = progress.rng("cuts"), self.longest(progress.room)
+        carry: list[float] = []
+        while len(carry) + 1 < longest:
+            cut = self.cut_probability(len(carry) + 1)
+            if rng.random() < cut:
+                break
+            carry.append(1 / (1 - cut))
+        length = len(carry) + 1
+        return Plan(length, length, carry=tuple(carry), scale=length / self.k)
+
+    def longest(self, room: int) -> int:
+        return min(self.cap * self.k, room)
 
 
 FINAL_SHARE = 0.4  # of the budget that a progressive strategy spends at its last rung, at least
@@ -100,17 +216,14 @@ FINAL_SHARE = 0.4  # of the budget that a progressive strategy spends at its las
 
 @dataclass(frozen=True)
 class Progressive:
-    """Grow k from `first` to `last`.
+    """One strategy after another, `rungs`.
 
-    "doubling": the rungs first, 2 first, 4 first, ..., last, each for the same share of the budget, except that the
-    last has at least 40 % of it, so that runs which end at the same k are compared at that k.
-    "linear": k grows by equal steps over the first 60 % of the budget.
-    "plateau": one rung of the doubling ladder up whenever a validation improves on the best so far by less than 0.01
-    nats; from 60 % of the budget on, the last rung in any case.
+    "doubling": each rung for the same share of the budget, except that the last has at least 40 % of it, so that runs
+    which end alike are compared alike. "linear": the same, over all lengths in between. "plateau": one rung on whenever
+    a validation improves on the best so far by less than 0.01 nats; from 60 % of the budget on, the last in any case.
     """
 
-    first: int
-    last: int
+    rungs: tuple[Strategy, ...]
     growth: str = "doubling"
 
     min_gain: ClassVar[float] = 0.01
@@ -118,72 +231,74 @@ class Progressive:
     @property
     def spec(self) -> str:
         suffix = "" if self.growth == "doubling" else f"@{self.growth}"
-        return f"{self.first}..{self.last}{suffix}"
+        return f"{self.rungs[0].spec}..{self.rungs[-1].spec}{suffix}"
 
     @property
-    def final(self) -> Strategy:
-        return Fixed(self.last)
-
-    @property
-    def ladder(self) -> tuple[int, ...]:
-        """first, 2 first, 4 first, ... below last, then last."""
-        rungs = math.ceil(math.log2(self.last / self.first))
-        return (*(self.first << rung for rung in range(rungs)), self.last)
+    def keep(self) -> int:
+        return max(rung.keep for rung in self.rungs)
 
     def next(self, progress: Progress) -> Plan:
-        k = _GROWTH[self.growth](self, progress)
-        return Plan(k)
+        rung = self._by_stalls(progress) if self.growth == "plateau" else self._by_share(progress)
+        return self.rungs[rung].next(progress)
 
-    def longest(self, until_wrap: int) -> int:
-        return min(self.last, until_wrap)
+    def longest(self, room: int) -> int:
+        return max(rung.longest(room) for rung in self.rungs)
 
-    def by_doubling(self, progress: Progress) -> int:
-        """The rung at this share of the budget."""
-        *below, last = self.ladder
-        share = min(1 - FINAL_SHARE, len(below) / (len(below) + 1))
-        rung = int(progress.spent / share * len(below)) if below else 0
-        return self.ladder[rung] if rung < len(below) else last
+    def _by_share(self, progress: Progress) -> int:
+        last = len(self.rungs) - 1
+        share = min(1 - FINAL_SHARE, last / (last + 1))
+        return min(int(progress.spent / share * last), last) if last else 0
 
-    def by_line(self, progress: Progress) -> int:
-        """k on the straight line from first to last; each k for the same share."""
-        k = self.first + int(progress.spent / (1 - FINAL_SHARE) * (self.last - self.first + 1))
-        return min(k, self.last)
-
-    def by_plateau(self, progress: Progress) -> int:
-        """The rung after all the stalls so far."""
+    def _by_stalls(self, progress: Progress) -> int:
         if progress.spent >= 1 - FINAL_SHARE:
-            return self.last
+            return len(self.rungs) - 1
         best, stalls = math.inf, 0
         for loss in progress.validations:
             stalls += loss > best - self.min_gain
             best = min(best, loss)
-        return self.ladder[min(stalls, len(self.ladder) - 1)]
+        return min(stalls, len(self.rungs) - 1)
 
 
-_GROWTH: dict[str, Callable[[Progressive, Progress], int]] = {
-    "doubling": Progressive.by_doubling,
-    "linear": Progressive.by_line,
-    "plateau": Progressive.by_plateau,
-}
+@dataclass(frozen=True)
+class Shuffled:
+    """The control of a curriculum of fixed lengths: these, each with the same share of the characters, but in random
+    order.
+    """
+
+    curriculum: Progressive
+
+    @property
+    def spec(self) -> str:
+        return f"shuffle({self.curriculum.spec})"
+
+    @property
+    def keep(self) -> int:
+        return self.curriculum.keep
+
+    def next(self, progress: Progress) -> Plan:
+        last = len(self.curriculum.rungs) - 1
+        final = max(FINAL_SHARE, 1 / (last + 1))
+        shares = [(1 - final) / last] * last + [final] if last else [1.0]
+        # an update of a long rung reads more characters, so it must come less often
+        weights = [share / rung.longest(1 << 62) for share, rung in zip(shares, self.curriculum.rungs, strict=True)]
+        rung = progress.rng("rung").choices(self.curriculum.rungs, weights)[0]
+        return rung.next(progress)
+
+    def longest(self, room: int) -> int:
+        return self.curriculum.longest(room)
 
 
-def parse_truncation(spec: str) -> Strategy:
-    """The strategy a `--trunc` names; UserError for anything else."""
-    if spec == "full":
-        return Full()
-    if re.fullmatch(r"[0-9]{1,9}", spec):
-        return Fixed(_length(spec, spec))
-    if match := re.fullmatch(r"([0-9]{1,9})\.\.([0-9]{1,9})(?:@([a-z]+))?", spec):
-        first, last, growth = _length(match[1], spec), _length(match[2], spec), match[3] or "doubling"
-        if growth not in _GROWTH:
-            raise UserError(f"--trunc {spec}: unknown growth @{growth}; give one of @{', @'.join(_GROWTH)}")
-        if first > last:
-            raise UserError(f"--trunc {spec}: it must not shrink; give {last}..{first} or the fixed {last}")
-        return Progressive(first, last, growth)
-    raise UserError(f"--trunc {spec!r}: not a truncation; give one of {FORMS}")
+def ladder(first: int, last: int) -> tuple[int, ...]:
+    """first, 2 first, 4 first, ..., last; downwards when last is below first."""
+    low, high = sorted((first, last))
+    rungs = (*(low << rung for rung in range(math.ceil(math.log2(high / low)))), high)
+    return rungs if first <= last else rungs[::-1]
 
 
-def _length(digits: str, spec: str) -> int:
-    if int(digits) < 1:
-        raise UserError(f"--trunc {spec}: at least 1 character is read for an update; give 1 or more")
-    return int(digits)
+def line(first: int, last: int) -> tuple[int, ...]:
+    """first, first + 1, ..., last, or down to it; where that is more than 1,000 rungs, 1,000 at even distances."""
+    rungs = min(abs(last - first) + 1, 1000)
+    return tuple(first + round((last - first) * rung / max(1, rungs - 1)) for rung in range(rungs))
+
+
+GROWTHS: dict[str, Callable[[int, int], tuple[int, ...]]] = {"doubling": ladder, "linear": line, "plateau": ladder}

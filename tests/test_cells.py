@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import TorchNetwork, error
 
+from rnnbptt import tape as tapes
 from rnnbptt.cells import CELLS, Cell
 from rnnbptt.tape import Gradients, LayerTape, Shape, Span
 
@@ -15,7 +16,7 @@ TOLERANCE = 1e-12
 
 def make_tape(cell: Cell, capacity: int) -> LayerTape:
     """A tape full of NaN, so that whatever is read before it is written shows."""
-    shape = Shape(B, H, cell.gates, torch.float64, torch.float64, torch.device("cpu"))
+    shape = Shape(B, H, cell.gates, cell.parts, cell.memo, torch.float64, torch.float64, torch.device("cpu"))
     gradients = Gradients(shape, capacity, cell.gated_product)
     tape = LayerTape(shape, capacity, gradients, dropout=False)
     for buffer in (tape.h, tape.c, tape.gates, tape.memo, *(vars(gradients)[n] for n in ("h", "inputs", "hidden"))):
@@ -86,3 +87,18 @@ def test_sizes(name: str) -> None:
     assert CELLS[name].name == name
     assert CELLS[name].gates == theirs.weight_hh_l0.shape[0] // H
     assert CELLS[name].parts == (2 if name == "lstm" else 1)
+    tape = make_tape(CELLS[name], 4)
+    assert tape.c.shape == (5, B, H if name == "lstm" else 0)
+    assert tape.memo.shape == (4, B, 0 if name == "rnn" else H)
+
+
+def test_views_are_kept_but_not_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tapes, "MOST_VIEWS", 10)
+    tape = make_tape(CELLS["gru"], 20)
+    assert tape.views(Span(2, 5)) is tape.views(Span(2, 5))
+    for start in range(20):
+        for stop in range(start + 1, 21):
+            views = tape.views(Span(start, stop))
+            assert views.h_after.data_ptr() == tape.h[start + 1].data_ptr()
+            assert views.gates.shape == ((stop - start) * B, 3 * H)
+            assert len(tape._views) <= tapes.MOST_VIEWS + 1

@@ -19,12 +19,11 @@ from conftest import make_model, message_of
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rnnbptt.checkpoint import FORMAT, find_checkpoint, generator_from, load_checkpoint, save_checkpoint
+from rnnbptt.checkpoint import FORMAT, find_checkpoint, load_checkpoint, save_checkpoint
 from rnnbptt.errors import UserError
 from rnnbptt.model import CharRNN
 
 MODEL = {"vocabulary": 7, "cell": "lstm", "hidden": 5, "layers": 1, "dropout": 0.0}
-CPU = torch.device("cpu")
 
 
 def model_tensors() -> dict[str, Tensor]:
@@ -91,13 +90,6 @@ def test_the_model_comes_back(path: Path) -> None:
     assert isinstance(model, CharRNN)
     for name, value in load_checkpoint(path).group("model").items():
         assert torch.equal(model.parameters.values[name], value.double())
-
-
-def test_a_generator_goes_on_from_its_state() -> None:
-    rng = torch.Generator().manual_seed(7)
-    torch.rand(5, generator=rng)
-    again = generator_from(rng.get_state(), CPU)
-    assert torch.equal(torch.rand(9, generator=again), torch.rand(9, generator=rng))
 
 
 def test_others_may_read_the_file_as_far_as_the_umask_lets_them(tmp_path: Path) -> None:

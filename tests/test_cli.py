@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from typer.testing import CliRunner, Result
 
 from rnnbptt import __version__
 from rnnbptt.cli import app
+from rnnbptt.corpus import TextOptions
 
 SMALL = ["--hidden", "12", "--streams", "4", "--quiet", "--threads", "1"]
 TRAIN = ["train", "text.txt", *SMALL]
@@ -124,6 +126,20 @@ def test_the_options_are_these() -> None:
     }
 
 
+def test_text_options_are_by_default_those_of_the_library() -> None:
+    for name in ("prepare", "train"):
+        defaults = {p.name: p.default for p in get_command(app).commands[name].params}  # type: ignore[attr-defined]
+        assert {field: defaults[field] for field in asdict(TextOptions())} == asdict(TextOptions())
+
+
+def test_running_out_of_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*args: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried ...")
+
+    monkeypatch.setattr("rnnbptt.training.Trainer._update", fail)
+    assert refusal(*TRAIN) == "out of memory; give a shorter --trunc, fewer --streams or less --hidden"
+
+
 # --- prepare ----------------------------------------------------------------------------------------------------------
 
 
@@ -217,13 +233,32 @@ def test_train_refuses_a_used_folder() -> None:
 def test_train_refuses(arguments: list[str], message: str | None) -> None:
     said = refusal(*TRAIN, *arguments)
     assert message is None or said == message
-    assert not Path("runs/text-8..64/last.safetensors").exists()
+    assert not Path("runs/text-16..64/last.safetensors").exists()
 
 
 def test_train_refuses_options_that_do_not_go_together() -> None:
     assert "--epochs and --chars are both budgets; give one of" in misuse(*TRAIN, "--epochs", "1", "--chars", "9")
     assert "--force cannot be given with --resume" in misuse("train", "text.txt", "--resume", "--force")
     assert "--lr cannot be given with --resume" in misuse("train", "text.txt", "--resume", "--lr", "0.1")
+
+
+def test_train_refuses_options_that_would_have_no_effect() -> None:
+    succeed("prepare", "text.txt")
+    assert "--unit is for a text file: text.corpus is prepared already" in misuse(
+        "train", "text.corpus", "--unit", "byte"
+    )
+    assert "--beta2 is for adam and rmsprop" in misuse(*TRAIN, "--optimizer", "sgd", "--beta2", "0.9")
+    both = ["--beta2", "0.9", "--beta2-chars", "1000"]
+    assert "--beta2-chars takes the place of --beta2; give one of them" in misuse(*TRAIN, *both)
+
+
+def test_a_start_that_fails_leaves_the_old_run_whole() -> None:
+    succeed(*TRAIN, "--chars", "400", "--run", "mine")
+    before = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
+    Path("text.txt").write_text(prose(3000, seed=5), encoding="utf-8")
+    for wrong in (["--streams", "5000"], ["--device", "nonsense"], ["--seed", "-1"]):
+        refusal(*TRAIN, "--run", "mine", "--force", *wrong)
+        assert {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()} == before
 
 
 def test_an_interrupted_run_resumes_bit_for_bit() -> None:
@@ -264,7 +299,7 @@ def test_a_resumed_run_may_go_on_for_longer() -> None:
 
 def test_resume_wants_a_run() -> None:
     assert refusal("train", "text.txt", "--resume") == (
-        "runs/text-8..64: no run to resume; name its folder with --run, or leave --resume out to begin one"
+        "runs/text-16..64: no run to resume; name its folder with --run, or leave --resume out to begin one"
     )
 
 

@@ -188,14 +188,14 @@ def test_a_warning_names_whatever_else_differs(runs: Path, text_corpus: Corpus, 
     train(tmp_path / "big", text_corpus, hidden=12, chars=2000, precision="bfloat16", lr=0.002, beta2=0.99)
     result = compare([runs / "one", runs / "four", tmp_path / "big"])
     assert result.warnings == (
-        "one and big differ in more than truncation: budget 4,000 chars / 2,000 chars, lr 0.004 / 0.002, "
+        "one and big differ in more than truncation: budget 4,000 chars / 2,000 chars, lr 0.006 / 0.002, "
         "beta2 0.999 / 0.99, hidden 6 / 12, precision float32 / bfloat16, characters seen 4,000 / 2,000",
     )
 
 
 def test_a_warning_when_the_truncation_is_the_same(runs: Path) -> None:
     assert compare([runs / "four", runs / "slow"]).warnings == (
-        "four and slow have the same truncation and differ in: lr 0.004 / 1e-05, seed 0 / 1",
+        "four and slow have the same truncation and differ in: lr 0.006 / 1e-05, seed 0 / 1",
     )
 
 

@@ -12,6 +12,7 @@ from rnnbptt.cells import CELLS
 from rnnbptt.config import CELL_NAMES, ModelConfig
 from rnnbptt.layers import cross_entropy
 from rnnbptt.model import CharRNN, Tape
+from rnnbptt.parameters import choose_device
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_depth = pytest.mark.parametrize("layers", [1, 2, 3])
@@ -234,17 +235,45 @@ def test_at_precision_shares_the_weights() -> None:
     same.parameters.load(model.parameters.values)
     assert exact.parameters.flat is model.parameters.flat
     assert torch.equal(exact.forward(x, exact.zero_state(3))[0], same.forward(x, same.zero_state(3))[0])
-    wide = make_model()
-    assert wide.at_precision("float32") is wide
+
+
+@pytest.mark.parametrize("name", ["float32", "float64"])
+def test_a_float64_model_at_precision_stays_one_but_has_other_tapes(name: str) -> None:
+    wide = make_model(layers=2)
+    (x, y), other = random_text(wide, 9), wide.at_precision(name)
+    assert other is not wide
+    assert other.precision == wide.precision
+    assert other.parameters.flat is wide.parameters.flat
+    logits, tape = wide.forward(x, wide.zero_state(3), keep=4)
+    kept, logits = {key: value.clone() for key, value in tape.held_tensors(tape.held).items()}, logits.clone()
+    gradient(other, y, x, random_state(other))
+    assert wide._tapes[3] is tape is not other._tapes[3]
+    assert all(torch.equal(value, kept[key]) for key, value in tape.held_tensors(tape.held).items())
+    assert torch.equal(other.forward(x, other.zero_state(3))[0], logits)
+
+
+@pytest.mark.parametrize("device", ["nowhere", "cuda:99", ""])
+def test_a_device_that_is_not_here_is_refused(device: str) -> None:
+    message = f"--device {device}: torch has no such device here; give cpu"
+    assert message_of(choose_device, device) == message
+    assert message_of(CharRNN.create, ModelConfig(9), "float32", device) == message
+    assert choose_device("cpu") == torch.device("cpu")
 
 
 @pytest.mark.parametrize(
-    ("cell", "layers", "weights"),
-    # V = 7, H = 5: a square for each gate and layer, one more for the input of each layer above, and the head
-    [("rnn", 1, 25 + 35), ("gru", 1, 3 * 25 + 35), ("lstm", 2, 4 * 25 * 3 + 35)],
+    ("cell", "layers", "recurrent", "between"),
+    # V = 7, H = 5: a square for each gate and layer, one more for the input of each layer above; the head has 35
+    [("rnn", 1, 25, 0), ("gru", 1, 3 * 25, 0), ("lstm", 2, 4 * 25 * 2, 4 * 25), ("gru", 3, 3 * 25 * 3, 3 * 25 * 2)],
 )
-def test_flops_per_character(cell: str, layers: int, weights: int) -> None:
-    assert make_model(cell, layers=layers).flops_per_character == 6 * weights
+def test_flops_of_an_update(cell: str, layers: int, recurrent: int, between: int) -> None:
+    """2 a weight forward and 4 backward, the head for the new characters, the layers for all that is gone back; but
+    what is not carried back in time lacks one of the two products of W_hh.
+    """
+    model, weights = make_model(cell, layers=layers), recurrent + between
+    assert model.flops(10, 10, 10) == 6 * 10 * (weights + 35)
+    assert model.flops(10, 40, 40) == 2 * 10 * (weights + 35) + 4 * 10 * 35 + 4 * 40 * weights
+    for carried in (0, 1, 39):
+        assert model.flops(10, 40, 40) - model.flops(10, 40, carried) == 2 * (40 - carried) * recurrent
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from conftest import make_corpus, make_model, message_of, prose
 from rnnbptt.checkpoint import Checkpoint
 from rnnbptt.config import TrainConfig
 from rnnbptt.corpus import Corpus, TextOptions
+from rnnbptt.errors import UserError
 from rnnbptt.evaluation import character_nats
 from rnnbptt.passages import Entry, Split, Text, encode, open_splits, open_text
 from rnnbptt.preparing import prepare
@@ -76,6 +78,19 @@ def test_the_corpus_is_known_again_wherever_it_lies(entry: Entry, corpus: Corpus
     other = make_corpus(tmp_path, prose(2000, seed=3))
     gone = make_entry(corpus, "gone", path=str(other.path))  # there is a corpus, but not that one
     assert "is no longer there" in message_of(open_splits, [gone, gone])
+
+
+def test_a_run_folder_that_has_moved_still_finds_its_corpus(tmp_path: Path) -> None:
+    corpus = corpus_of(tmp_path / "run", prose(2000))
+    made = make_entry(corpus)
+    (tmp_path / "run").rename(tmp_path / "moved")
+    with pytest.raises(UserError, match="is no longer there"):
+        open_splits([made, made])
+    entry = Entry("one", replace(made.checkpoint, path=tmp_path / "moved" / "best.safetensors"))
+    passages, _ = open_splits([entry, entry])
+    assert [(passage.name, passage.characters) for passage in passages] == [("valid", 100), ("test", 100)]
+    note = "one was trained on this very text: its figures say nothing of how it does on others."
+    assert note in open_text(tmp_path / "moved" / "source.txt", [entry, entry])[1]
 
 
 def test_an_empty_split_is_left_out_and_two_are_refused(corpus: Corpus) -> None:

@@ -61,7 +61,7 @@ def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
     folder.check(force=False)
 
 
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [*FILES, "corpus"])
 def test_a_used_folder_is_refused_unless_forced(folder: RunFolder, name: str) -> None:
     (folder.path / name).touch()
     assert folder.used
@@ -77,6 +77,42 @@ def test_clearing_removes_a_run_and_nothing_else(folder: RunFolder) -> None:
         (folder.path / name).write_text("x")
     folder.clear()
     assert [entry.name for entry in folder.path.iterdir()] == ["notes.txt"]
+
+
+def contents(path: Path) -> dict[str, str]:
+    return {str(file.relative_to(path)): file.read_text() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.fixture
+def incoming(folder: RunFolder) -> RunFolder:
+    """A folder with a run and its corpus, and the corpus of the run that is to take its place."""
+    for path in (folder.corpus, folder.incoming):
+        path.mkdir()
+        (path / f"of_{path.name}").write_text(path.name)
+    folder.last.write_text("x")
+    return folder
+
+
+def test_clearing_replaces_the_corpus_by_the_incoming_one(incoming: RunFolder) -> None:
+    incoming.clear()
+    assert contents(incoming.path) == {"corpus/of_.corpus": ".corpus"}
+    assert not incoming.incoming.exists()
+    incoming.clear()
+    assert contents(incoming.path) == {"corpus/of_.corpus": ".corpus"}, "it may be what the new run reads"
+
+
+def test_discarding_the_incoming_corpus_leaves_the_old_run_whole(incoming: RunFolder) -> None:
+    for _ in range(2):  # where there is none, there is nothing to do
+        incoming.discard_incoming()
+        assert contents(incoming.path) == {"corpus/of_corpus": "corpus", "last.safetensors": "x"}
+        assert not incoming.incoming.exists()
+    assert incoming.used
+
+
+def test_an_incoming_corpus_alone_is_no_run(folder: RunFolder) -> None:
+    folder.incoming.mkdir()
+    assert not folder.used
+    folder.check(force=False)
 
 
 @pytest.mark.parametrize(("name", "reason"), [("file", "File exists"), ("file/below", "Not a directory")])

@@ -1,0 +1,87 @@
+"""The README stays true: its commands run, its options and files are those there are.
+
+The commands run here on a small text and a small model; `pip install` is left to .ci/run, which uses the test command.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import prose
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from rnnbptt.cli import app
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+SMALL = shlex.split("--hidden 8 --streams 2 --chars 3000 --sample-length 0 --threads 1")
+
+
+def lines(kind: str) -> list[str]:
+    return [line for language, block in BLOCKS if language == kind for line in block.splitlines() if line]
+
+
+def commands() -> list[list[str]]:
+    """Every call of rnnbptt in the order of the README, the longer ones taken apart."""
+    parts = [part.strip() for line in lines("sh") for part in line.split("&&")]
+    return [shlex.split(part)[1:] for part in parts if re.match(r"(\.venv/bin/)?rnnbptt ", part)]
+
+
+def shrunk(arguments: list[str]) -> list[str]:
+    """The same command with a small model, and a budget that a test can afford."""
+    if arguments[0] != "train":
+        return arguments
+    kept = [a for i, a in enumerate(arguments) if a != "--epochs" and arguments[i - 1] != "--epochs"]
+    return [*kept, *SMALL]
+
+
+def test_every_command_and_the_library_example_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("data").mkdir()
+    Path("data/shakespeare.txt").write_text("ROMEO: " + prose(30_000), encoding="utf-8")
+    assert {arguments[0] for arguments in commands()} == {"prepare", "train", "sample", "compare"}
+    for arguments in commands():
+        result = CliRunner().invoke(app, shrunk(arguments))
+        assert result.exit_code == 0, (arguments, result.output)
+    (example,) = (block for language, block in BLOCKS if language == "python")
+    exec(compile(example, "README.md", "exec"), {})
+    assert sum(bool(line.strip()) for line in example.splitlines()) <= 5
+
+
+def test_ci_runs_the_test_command() -> None:
+    (command,) = (line for line in lines("sh") if "pytest" in line)
+    assert command in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
+
+
+def test_both_first_commands_are_on_the_first_screen() -> None:
+    first = [line for line in README.splitlines()[:40] if line.startswith("python3 -m venv")]
+    assert len(first) == 2
+
+
+def test_every_option_is_named() -> None:
+    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+        for parameter in command.params:
+            for option in parameter.opts:
+                if option.startswith("--"):
+                    assert re.search(rf"`{option}\b", README) or f" {option} " in README, f"{name} {option}"
+
+
+def test_every_file_has_its_duty() -> None:
+    there = {path.name for path in (ROOT / "rnnbptt").glob("*.py") if path.name != "__init__.py"}
+    assert set(re.findall(r"^\| `(?:rnnbptt/)?(\w+\.py)` \|", README, re.MULTILINE)) == there
+
+
+def test_every_script_named_is_there() -> None:
+    for script in re.findall(r"tests/[\w/]+\.py|data/[\w.]+", README):
+        assert (ROOT / script).exists(), script
+
+
+def test_nothing_is_left_to_fill_in_and_links_lead_somewhere() -> None:
+    assert "@@" not in README
+    for link in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / link).exists(), link
