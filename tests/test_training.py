@@ -221,7 +221,7 @@ def test_loss_falls_well_below_that_of_single_symbols(corpus: Corpus) -> None:
 # --- state ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("trunc", ["1", "3", "64", "full", "1..16", "1..16@linear", "1..16@plateau"])
+@pytest.mark.parametrize("trunc", ["1", "3", "full", "1..16", "1..16@plateau"])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_state_is_carried_whatever_k_and_reset_only_where_a_lane_wraps(small: Corpus, trunc: str, layers: int) -> None:
     rows = 170  # two wraps and more of each of the three lanes: every lane reads 199 pairs in turn
@@ -665,7 +665,7 @@ def test_a_run_resumed_from_a_file_ends_the_same(small: Corpus, run: dict[str, A
     assert resumed.counts.seconds > interrupted.counts.seconds
 
 
-@pytest.mark.parametrize("run", [*RUNS[:6], *CHANCE], ids=lambda run: run["trunc"])
+@pytest.mark.parametrize("run", [*RUNS[:4], *CHANCE], ids=lambda run: run["trunc"])
 def test_the_seed_decides_everything(small: Corpus, run: dict[str, Any]) -> None:
     first, again, other = (train(small, **SHORTER | run, seed=seed) for seed in (1, 1, 2))
     assert_same(frozen_copy(first[0]), frozen_copy(again[0]))
