@@ -1,20 +1,19 @@
 """The recurrences, written out: a forward pass over a segment that fills a tape, and a backward pass that reads it.
 
-No autograd anywhere: what is called *back-propagation through time* is the reversed loop of each `backward`, and where
-it starts and stops is the truncation. The tests hold every gradient here against autograd on torch.nn's own cells.
-
-Axes and dtypes as in tape.py: T characters, B streams, H hidden, G = gates x H. In every loop the names are those of
-the equations; a name that ends in `_new` is a value after the character, `_op` one in the dtype of matrix products.
+In every loop the names are those of the equations; a name that ends in `_new` is a value after the character, `_op` one
+in the dtype of matrix products, `d_` a gradient. The tests hold each against autograd, three of them on torch.nn's own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+import math
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from rnnbptt.recurrence import Back, Carry, Cell, Dense, Multiply, Weights, later
 from rnnbptt.tape import LayerTape, Span
 
 _sigmoid_backward: Callable[..., Tensor] = torch.ops.aten.sigmoid_backward.grad_input
@@ -22,14 +21,6 @@ _tanh_backward: Callable[..., Tensor] = torch.ops.aten.tanh_backward.grad_input
 
 # as tensors, because a Python number is converted to one at each call, which takes longer than a small product
 _MINUS_ONE, _TWO = torch.tensor(-1.0), torch.tensor(2.0)
-
-
-Carry = Sequence[float]  # the factor on the gradient that passes from character t + 1 of a span to t
-
-
-def _later(steps: list[Any], span: Span, carry: Carry) -> Iterator[tuple[float, Any]]:
-    """The steps of a span from the last to the first, each with the factor on the gradient that comes from the next."""
-    return zip((0.0, *reversed(carry)), reversed(steps[slice(*span)]), strict=True)
 
 
 def _stretch(s: Tensor) -> Tensor:
@@ -42,54 +33,10 @@ def _tanh_of_half(doubled: Tensor) -> Tensor:
     return _stretch(doubled.sigmoid_())
 
 
-class Cell(Protocol):
-    """A recurrence. `w_hh` is (G, H) in operand dtype; biases are (G,) float."""
-
-    name: str
-    gates: int  # G / H
-    parts: int  # tensors of the state: 1 (h) or 2 (h and c)
-    memo: bool  # whether it remembers anything but states and gates
-    gated_product: bool  # whether a gate multiplies W_hh h, so that the gradients of both shares differ
-
-    def bind(self, tape: LayerTape) -> None:
-        """Make the tape's `forward_steps` and `backward_steps`, one tuple of views a character."""
-
-    def fold_bias(self, b_ih: Tensor, b_hh: Tensor) -> Tensor:
-        """The part of both biases that does not depend on the state, (G,): it is added to the input's share."""
-
-    def forward(self, w_hh: Tensor, b_hh: Tensor, tape: LayerTape, span: Span) -> None:
-        """Run the recurrence over the characters of `span`, from the state the tape entered with."""
-
-    def backward(self, w_hh: Tensor, tape: LayerTape, span: Span, carry: Carry) -> None:
-        """Back-propagate through the characters of `span`.
-
-        `tape.gradients.h` holds the gradient of the loss with respect to each h through everything but the recurrence.
-        Fills `inputs` and `hidden` beside it. No gradient arrives from beyond the last character, and none is passed on
-        beyond the first: that is the cut. The gradient that passes from character t + 1 of the span to t is multiplied
-        by carry[t], T - 1 factors: 1 is back-propagation, 0 one more cut.
-        """
-
-    def bias_gradients(self, d_inputs: Tensor, d_hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of b_ih and b_hh, (G,) each, from those of the pre-activations, (T*B, G)."""
-
-
-class _UngatedProduct:
-    """Cells in which W_ih x + b_ih and W_hh h + b_hh are simply added, so that one gradient serves both."""
-
-    gated_product = False
-
-    def fold_bias(self, b_ih: Tensor, b_hh: Tensor) -> Tensor:
-        return b_ih + b_hh
-
-    def bias_gradients(self, d_inputs: Tensor, d_hidden: Tensor) -> tuple[Tensor, Tensor]:
-        total = d_inputs.sum(0)
-        return total, total
-
-
-class TanhRNN(_UngatedProduct):
+class TanhRNN(Dense):
     """h' = tanh(W_ih x + b_ih + W_hh h + b_hh): Elman 1990, as torch.nn.RNN has it."""
 
-    name, gates, parts, memo = "rnn", 1, 1, False
+    name, gates, parts, carried, memo = "rnn", 1, 1, (0,), False
 
     def bind(self, tape: LayerTape) -> None:
         d = tape.gradients
@@ -99,31 +46,34 @@ class TanhRNN(_UngatedProduct):
             zip(d.h.unbind(0), h[1:], d.inputs.unbind(0), d.hidden.unbind(0), strict=True),
         )
 
-    def forward(self, w_hh: Tensor, b_hh: Tensor, tape: LayerTape, span: Span) -> None:
-        w, product = w_hh.t(), tape.product
+    def forward(self, weights: Weights, tape: LayerTape, span: Span) -> None:
+        w, product = weights.operands["weight_hh"].t(), tape.product
         for pre, h_op, h_new, h_op_new in tape.forward_steps[slice(*span)]:
             _tanh_of_half(torch.add(pre, product(h_op, w), out=h_new).mul_(_TWO))
             if tape.narrow:
                 h_op_new.copy_(h_new)
 
-    def backward(self, w_hh: Tensor, tape: LayerTape, span: Span, carry: Carry) -> None:
+    def backward(self, weights: Weights, back: Back, tape: LayerTape, span: Span, carry: Carry) -> None:
         d_op_new: Any = None  # that of the character after
-        product = tape.gradients.product
-        for factor, (d_h, h_new, d_in, d_op) in _later(tape.backward_steps, span, carry):
+        for factor, (d_h, h_new, d_in, d_op) in later(tape.backward_steps, span, carry):
             if factor:
-                d_h.add_(product(d_op_new, w_hh), alpha=factor)
+                d_h.add_(back(d_op_new), alpha=factor)
             _tanh_backward(d_h, h_new, grad_input=d_in)
             if tape.narrow:
                 d_op.copy_(d_in)
             d_op_new = d_op
 
+    def before(self, back: Back, tape: LayerTape, span: Span) -> tuple[Tensor | None, ...]:
+        *_, d_op = tape.backward_steps[span.start]
+        return (back(d_op),)
 
-class LSTM(_UngatedProduct):
+
+class LSTM(Dense):
     """c' = f c + i g, h' = o tanh(c'): Hochreiter & Schmidhuber 1997, Gers et al. 2000. Gates in torch.nn.LSTM's order
     i, f, g, o.
     """
 
-    name, gates, parts, memo = "lstm", 4, 2, True
+    name, gates, parts, carried, memo = "lstm", 4, 2, (0, 1), True
 
     def bind(self, tape: LayerTape) -> None:
         d = tape.gradients
@@ -137,8 +87,8 @@ class LSTM(_UngatedProduct):
             zip(d.h.unbind(0), i, f, g, o, i_f, c, tanh_c, d_i, d_f, d_g, d_o, d_i_f, d_in, d_op, strict=False),
         )
 
-    def forward(self, w_hh: Tensor, b_hh: Tensor, tape: LayerTape, span: Span) -> None:
-        w, product = w_hh.t(), tape.product
+    def forward(self, weights: Weights, tape: LayerTape, span: Span) -> None:
+        w, product = weights.operands["weight_hh"].t(), tape.product
         for gates, i, f, g, o, h_op, c, tanh_c, h_new, h_op_new, c_new in tape.forward_steps[slice(*span)]:
             gates.add_(product(h_op, w))
             g.mul_(_TWO)  # tanh(x) = 2 sigmoid(2x) - 1: with g doubled, one sigmoid serves all four gates
@@ -150,15 +100,14 @@ class LSTM(_UngatedProduct):
             if tape.narrow:
                 h_op_new.copy_(h_new)
 
-    def backward(self, w_hh: Tensor, tape: LayerTape, span: Span, carry: Carry) -> None:
+    def backward(self, weights: Weights, back: Back, tape: LayerTape, span: Span, carry: Carry) -> None:
         d_op_new: Any = None  # that of the character after
-        product = tape.gradients.product
-        d_c, d_c_here = tape.gradients.d_c.zero_().unbind(0)
-        for factor, step in _later(tape.backward_steps, span, carry):
+        d_c, d_c_here = tape.gradients.d_c.unbind(0)
+        for factor, step in later(tape.backward_steps, span, carry):
             d_h, i, f, g, o, i_f, c, tanh_c, d_i, d_f, d_g, d_o, d_i_f, d_in, d_op = step
             if factor:
-                d_h.add_(product(d_op_new, w_hh), alpha=factor)
-            if factor != 1:
+                d_h.add_(back(d_op_new), alpha=factor)
+            if factor is not None and factor != 1:
                 d_c.mul_(factor)
             _sigmoid_backward(torch.mul(d_h, tanh_c, out=d_o), o, grad_input=d_o)
             d_c.add_(_tanh_backward(torch.mul(d_h, o, out=d_c_here), tanh_c, grad_input=d_c_here))
@@ -171,13 +120,21 @@ class LSTM(_UngatedProduct):
                 d_op.copy_(d_in)
             d_op_new = d_op
 
+    def initial_bias(self, hidden: int) -> Tensor:
+        """The forget gates start open: Gers et al. 2000."""
+        return torch.tensor([0.0, 1.0, 0.0, 0.0]).repeat_interleave(hidden)
 
-class GRU:
+    def before(self, back: Back, tape: LayerTape, span: Span) -> tuple[Tensor | None, ...]:
+        *_, d_op = tape.backward_steps[span.start]
+        return back(d_op), tape.gradients.d_c[0]
+
+
+class GRU(Dense):
     """h' = (1 - z) n + z h with n = tanh(W_in x + b_in + r (W_hn h + b_hn)): Cho et al. 2014, with the reset gate after
     the product and the gates in the order r, z, n, as torch.nn.GRU has them.
     """
 
-    name, gates, parts, memo, gated_product = "gru", 3, 1, True, True
+    name, gates, parts, carried, memo, separate_hidden = "gru", 3, 1, (0,), True, True
 
     def bind(self, tape: LayerTape) -> None:
         d, hidden = tape.gradients, tape.h.shape[-1]
@@ -198,15 +155,17 @@ class GRU:
             ),
         )
 
-    def fold_bias(self, b_ih: Tensor, b_hh: Tensor) -> Tensor:
-        r_and_z = 2 * len(b_hh) // 3
+    def folded_bias(self, b_ih: Tensor, weights: Weights) -> Tensor:
+        """b_hn is multiplied by r, so it stays with the state."""
+        b_hh, r_and_z = weights.values["bias_hh"], 2 * len(b_ih) // 3
         folded = b_ih.clone()
-        folded[:r_and_z] += b_hh[:r_and_z]  # b_hn is multiplied by r, so it stays with the state
+        folded[:r_and_z] += b_hh[:r_and_z]
         return folded
 
-    def forward(self, w_hh: Tensor, b_hh: Tensor, tape: LayerTape, span: Span) -> None:
-        w, product, r_and_z = w_hh.t(), tape.product, 2 * tape.h.shape[-1]
-        product_rz, product_n, b_hn = product.result[:, :r_and_z], product.result[:, r_and_z:], b_hh[r_and_z:]
+    def forward(self, weights: Weights, tape: LayerTape, span: Span) -> None:
+        w, product, r_and_z = weights.operands["weight_hh"].t(), tape.product, 2 * tape.h.shape[-1]
+        product_rz, product_n = product.result[:, :r_and_z], product.result[:, r_and_z:]
+        b_hn = weights.values["bias_hh"][r_and_z:]
         for rz, r, z, n, q, h, h_op, h_new, h_op_new in tape.forward_steps[slice(*span)]:
             product(h_op, w)
             rz.add_(product_rz).sigmoid_()
@@ -216,14 +175,13 @@ class GRU:
             if tape.narrow:
                 h_op_new.copy_(h_new)
 
-    def backward(self, w_hh: Tensor, tape: LayerTape, span: Span, carry: Carry) -> None:
+    def backward(self, weights: Weights, back: Back, tape: LayerTape, span: Span, carry: Carry) -> None:
         d_op_new: Any = None  # that of the character after
-        product = tape.gradients.product
         d_by_z, _ = tape.gradients.d_c.unbind(0)  # what reaches the state before through z alone
-        for factor, step in _later(tape.backward_steps, span, carry):
+        for factor, step in later(tape.backward_steps, span, carry):
             d_h, rz, r, z, n, q, h, d_r, d_z, d_n, d_rz, d_op_rz, d_op_n, d_op = step
             if factor:
-                d_h.add_(product(d_op_new, w_hh), alpha=factor).add_(d_by_z, alpha=factor)
+                d_h.add_(back(d_op_new), alpha=factor).add_(d_by_z, alpha=factor)
             torch.mul(d_h, z, out=d_by_z)
             _tanh_backward(torch.sub(d_h, d_by_z, out=d_n), n, grad_input=d_n)
             torch.mul(d_n, q, out=d_r)
@@ -233,8 +191,114 @@ class GRU:
             torch.mul(d_n, r, out=d_op_n)
             d_op_new = d_op
 
-    def bias_gradients(self, d_inputs: Tensor, d_hidden: Tensor) -> tuple[Tensor, Tensor]:
-        return d_inputs.sum(0), d_hidden.sum(0, dtype=d_inputs.dtype)
+    def before(self, back: Back, tape: LayerTape, span: Span) -> tuple[Tensor | None, ...]:
+        *_, d_op = tape.backward_steps[span.start]
+        return (back(d_op).add_(tape.gradients.d_c[0]),)
 
 
-CELLS: dict[str, Cell] = {cell.name: cell for cell in (TanhRNN(), GRU(), LSTM())}
+class ELSTM:
+    """c' = f c + (1 - f) z with f = sigmoid(W_if x + b_f + w_f c), z = tanh(W_iz x + b_z + w_z c), element by element,
+    and the output h' = sigmoid(W_io x + b_o + W_co c') c': Irie, Gopalakrishnan & Schmidhuber 2024, equations 5 to 8.
+    Gates in the order f, z, o.
+
+    Each unit's past reaches its future through itself alone, so that in one layer the influence that SnAp-1 keeps is
+    the whole of it, and no truncation loses any gradient. The forget gates' biases spread how long the units remember.
+    """
+
+    name, gates, parts, carried, memo, separate_hidden = "elstm", 3, 2, (1,), False, False
+
+    longest: ClassVar[int] = 1024  # characters after which the slowest unit of a fresh layer keeps 1/e of its state
+
+    def shapes(self, hidden: int) -> dict[str, tuple[int, ...]]:
+        """w_f and w_z, then W_co."""
+        return {"weight_hh": (2 * hidden,), "weight_co": (hidden, hidden)}
+
+    def initial_bias(self, hidden: int) -> Tensor:
+        """Time constants spread evenly on a logarithmic scale, from 2 characters on: f = 1 - 1/tau."""
+        tau = torch.logspace(math.log(2), math.log(self.longest), hidden, base=math.e)
+        return torch.cat([torch.log(tau - 1), torch.zeros(2 * hidden)])
+
+    def bind(self, tape: LayerTape) -> None:
+        d = tape.gradients
+        f, z, _ = (gate.unbind(0) for gate in tape.gates.chunk(3, dim=-1))
+        d_f, d_z, _ = (gate.unbind(0) for gate in d.inputs.chunk(3, dim=-1))
+        c = tape.c.unbind(0)
+        tape.forward_steps = list(zip(f, z, c, c[1:], strict=False))
+        tape.backward_steps = list(zip(d.h.unbind(0), f, z, c, d_f, d_z, d.inputs.unbind(0), strict=False))
+
+    def folded_bias(self, b_ih: Tensor, weights: Weights) -> Tensor:
+        """There is only one."""
+        return b_ih
+
+    def forward(self, weights: Weights, tape: LayerTape, span: Span) -> None:
+        w_f, w_z = weights.values["weight_hh"].chunk(2)
+        for f, z, c, c_new in tape.forward_steps[slice(*span)]:
+            f.addcmul_(w_f, c).sigmoid_()
+            _tanh_of_half(z.addcmul_(w_z, c).mul_(_TWO))
+            torch.sub(c, z, out=c_new).mul_(f).add_(z)
+        # the output is no part of the recurrence: one product for all characters
+        c_new, o = self._states_and_outputs(tape, span)
+        w_co = weights.operands["weight_co"]
+        o += (c_new.flatten(0, 1).to(w_co.dtype) @ w_co.t()).view_as(o)
+        torch.mul(o.sigmoid_(), c_new, out=tape.h[span.start + 1 : span.stop + 1])
+        if tape.narrow:
+            tape.h_op[span.start + 1 : span.stop + 1].copy_(tape.h[span.start + 1 : span.stop + 1])
+
+    def back(self, weights: Weights, tape: LayerTape) -> Back:
+        """w_f d_f + w_z d_z."""
+        w_f, w_z = weights.values["weight_hh"].chunk(2)
+        hidden = len(w_f)
+        return lambda d: (d[:, :hidden] * w_f).addcmul_(d[:, hidden : 2 * hidden], w_z)
+
+    own_back = back
+
+    def backward(self, weights: Weights, back: Back, tape: LayerTape, span: Span, carry: Carry) -> None:
+        c_new, o = self._states_and_outputs(tape, span)
+        d_h, d_o = (
+            buffer[slice(*span)] for buffer in (tape.gradients.h, tape.gradients.inputs[..., 2 * o.shape[-1] :])
+        )
+        _sigmoid_backward(d_h * c_new, o, grad_input=d_o)
+        w_co = weights.operands["weight_co"]
+        d_h.mul_(o).add_((d_o.flatten(0, 1).to(w_co.dtype) @ w_co).view_as(o))  # now with respect to c'
+        d_c, slope = tape.gradients.d_c.unbind(0)
+        d_in_new: Any = None  # that of the character after
+        for factor, (d_c_here, f, z, c, d_f, d_z, d_in) in later(tape.backward_steps, span, carry):
+            if factor is not None:
+                d_c.add_(back(d_in_new)).mul_(factor)
+            d_c.add_(d_c_here)
+            _sigmoid_backward(torch.sub(c, z, out=slope).mul_(d_c), f, grad_input=d_f)
+            torch.mul(d_c, f, out=slope)
+            _tanh_backward(d_c.sub_(slope), z, grad_input=d_z)
+            d_c.copy_(slope)
+            d_in_new = d_in
+
+    def before(self, back: Back, tape: LayerTape, span: Span) -> tuple[Tensor | None, ...]:
+        *_, d_in = tape.backward_steps[span.start]
+        return None, tape.gradients.d_c[0].add_(back(d_in))
+
+    def gradients(self, tape: LayerTape, span: Span, grads: Mapping[str, Tensor], multiply: Multiply) -> None:
+        """One product for the whole span, and the sum over its characters of what the others do."""
+        c_new, o = self._states_and_outputs(tape, span)
+        d_o = tape.views(span).d_inputs[:, -o.shape[-1] :].to(tape.h_op.dtype)
+        multiply(grads["weight_co"], d_o.t(), c_new.flatten(0, 1).to(d_o.dtype))
+        torch.sum(tape.views(span).d_inputs, 0, out=grads["bias_ih"])
+        torch.sum(self.influences(tape, span)["weight_hh"], 0, out=grads["weight_hh"])
+
+    def influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+        """All but W_co."""
+        d_in, c = tape.gradients.inputs[slice(*span)], tape.c[slice(*span)]
+        d_f_z = d_in[..., : 2 * c.shape[-1]]
+        return {"weight_hh": (d_f_z * torch.cat([c, c], -1)).sum(0), "bias_ih": d_in.sum(0)}
+
+    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+        """W_co's."""
+        c_new, o = self._states_and_outputs(tape, span)
+        d_o = tape.gradients.inputs[slice(*span)][..., -o.shape[-1] :]
+        return {"weight_co": torch.bmm(d_o.permute(1, 2, 0), c_new.transpose(0, 1))}
+
+    def _states_and_outputs(self, tape: LayerTape, span: Span) -> tuple[Tensor, Tensor]:
+        """c' and o of a span, (T, B, H) each."""
+        return tape.c[span.start + 1 : span.stop + 1], tape.gates[slice(*span)].chunk(3, dim=-1)[2]
+
+
+CELLS: dict[str, Cell] = {cell.name: cell for cell in (TanhRNN(), GRU(), LSTM(), ELSTM())}

@@ -13,7 +13,7 @@ from rnnbptt.budget import Budget
 from rnnbptt.errors import UserError
 from rnnbptt.specs import parse_truncation
 
-CELL_NAMES = ("rnn", "gru", "lstm")
+CELL_NAMES = ("rnn", "gru", "lstm", "elstm")
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
 
 

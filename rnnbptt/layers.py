@@ -10,8 +10,8 @@ import math
 import torch
 from torch import Tensor
 
-from rnnbptt.cells import Carry, Cell
 from rnnbptt.parameters import Parameters
+from rnnbptt.recurrence import Back, Carry, Cell, Weights
 from rnnbptt.tape import LayerTape, Span, Views
 
 
@@ -43,19 +43,29 @@ class Scratch:
 
 
 class OneHotInput:
-    """W_ih x for one-hot x: character v picks column v of W_ih, a contiguous row of its transpose (V, G)."""
+    """W_ih x for a one-hot x: a look-up of rows of W_ih's transpose, which is how that matrix is stored."""
 
     def __init__(self, parameters: Parameters, name: str) -> None:
-        self._rows = parameters.values[name].t()
-        self._d_rows = parameters.grads[name].t()
+        self._rows, self._d_rows = parameters.values[name].t(), parameters.grads[name].t()
 
     def forward(self, x: Tensor, out: Tensor) -> None:
-        """x (N,) int64 -> out (N, G)."""
+        """x (N,) symbols -> out (N, G)."""
         torch.index_select(self._rows, 0, x, out=out)
 
-    def backward(self, x: Tensor, d_out: Tensor, d_x: Tensor) -> None:
-        """Gradient of W_ih from d_out (N, G); a symbol has no gradient, so d_x is left alone."""
+    def gradient(self, x: Tensor, d_out: Tensor) -> None:
+        """Gradient of W_ih from d_out (N, G)."""
         self._d_rows.zero_().index_add_(0, x, d_out)
+
+    def influence(self, x: Tensor, d_out: Tensor) -> Tensor:
+        """The same for each stream by itself, (B, G, V), from x (T*B,) and d_out (T, B, G)."""
+        steps, streams, gates = d_out.shape
+        rows = d_out.new_zeros(streams * len(self._rows), gates)
+        offsets = torch.arange(streams, device=x.device) * len(self._rows)
+        rows.index_add_(0, (x.view(steps, streams) + offsets).flatten(), d_out.flatten(0, 1))
+        return rows.view(streams, -1, gates).transpose(1, 2)
+
+    def down(self, d_out: Tensor, d_x: Tensor) -> None:
+        """A symbol has no gradient: d_x is left alone."""
 
 
 class DenseInput:
@@ -69,11 +79,18 @@ class DenseInput:
         """x (N, H) operand -> out (N, G)."""
         self._scratch.product(out, x, self._weight.t())
 
-    def backward(self, x: Tensor, d_out: Tensor, d_x: Tensor) -> None:
-        """Gradients of W_ih and, into d_x (N, H), of x, from d_out (N, G)."""
-        d_op = self._scratch.operand(d_out, x.dtype)
-        self._scratch.product(self._d_weight, d_op.t(), x)
-        self._scratch.product(d_x, d_op, self._weight)
+    def gradient(self, x: Tensor, d_out: Tensor) -> None:
+        """Gradient of W_ih from d_out (N, G)."""
+        self._scratch.product(self._d_weight, self._scratch.operand(d_out, x.dtype).t(), x)
+
+    def influence(self, x: Tensor, d_out: Tensor) -> Tensor:
+        """The same for each stream by itself, (B, G, H), from x (T*B, H) and d_out (T, B, G)."""
+        x = x.view(*d_out.shape[:2], -1)
+        return torch.bmm(d_out.to(x.dtype).permute(1, 2, 0), x.transpose(0, 1))
+
+    def down(self, d_out: Tensor, d_x: Tensor) -> None:
+        """Gradient of x, into d_x (N, H), from d_out (N, G)."""
+        self._scratch.product(d_x, self._scratch.operand(d_out, self._weight.dtype), self._weight)
 
 
 class RecurrentLayer:
@@ -81,30 +98,77 @@ class RecurrentLayer:
 
     def __init__(self, cell: Cell, parameters: Parameters, index: int, scratch: Scratch) -> None:
         self._cell, self._scratch = cell, scratch
-        name = f"rnn.weight_ih_l{index}"
+        names = {kind: f"rnn.{kind}_l{index}" for kind in ("weight_ih", "bias_ih", *cell.shapes(0))}
+        values, operands, self._grads = (
+            {kind: tensors[name] for kind, name in names.items()}
+            for tensors in (parameters.values, parameters.operands, parameters.grads)
+        )
+        self._weights, self._names = Weights(values, operands), names
+        name = names["weight_ih"]
         self._input = DenseInput(parameters, name, scratch) if index else OneHotInput(parameters, name)
-        self._w_hh, self._d_w_hh = (p[f"rnn.weight_hh_l{index}"] for p in (parameters.operands, parameters.grads))
-        self._b_ih, self._d_b_ih = (p[f"rnn.bias_ih_l{index}"] for p in (parameters.values, parameters.grads))
-        self._b_hh, self._d_b_hh = (p[f"rnn.bias_hh_l{index}"] for p in (parameters.values, parameters.grads))
 
     def forward(self, x: Tensor, state: Tensor, tape: LayerTape, span: Span) -> None:
         """Read x, (N,) symbols or (N, H) operand, from `state` (S, B, H), which is moved on in place."""
         gates = tape.views(span).gates
         self._input.forward(x, gates)
-        gates.add_(self._cell.fold_bias(self._b_ih, self._b_hh))
+        gates.add_(self._cell.folded_bias(self._weights.values["bias_ih"], self._weights))
         tape.enter(span.start, state)
-        self._cell.forward(self._w_hh, self._b_hh, tape, span)
+        self._cell.forward(self._weights, tape, span)
         tape.leave(span.stop, state)
 
-    def backward(self, x: Tensor, tape: LayerTape, span: Span, carry: Carry) -> None:
-        """Write this layer's gradients; the gradient of its output, `d_h` of the tape, becomes that of its input."""
+    def backward(
+        self, tape: LayerTape, span: Span, carry: Carry, d_after: Tensor | None = None, d_before: Tensor | None = None
+    ) -> None:
+        """From the gradient of its output, `d_h` of the tape, to those of its pre-activations.
+
+        d_after (S, B, H) is a gradient of the state after the span that comes from beyond, none unless given; into
+        d_before, where given, goes that of the state before.
+        """
+        self._through(self._cell.back(self._weights, tape), tape, span, carry, d_after, d_before)
+
+    def backward_alone(self, tape: LayerTape, span: Span, d_after: Tensor, d_before: Tensor) -> None:
+        """As `backward`, but through each unit's own recurrence alone, and from d_after alone."""
+        tape.views(span).d_h.zero_()
+        back = self._cell.own_back(self._weights, tape)
+        self._through(back, tape, span, (1.0,) * (span.length - 1), d_after, d_before)
+
+    def _through(
+        self, back: Back, tape: LayerTape, span: Span, carry: Carry, d_after: Tensor | None, d_before: Tensor | None
+    ) -> None:
+        d_c = tape.gradients.d_c.zero_()
+        if d_after is not None:
+            tape.gradients.h[span.stop - 1].add_(d_after[0])
+            if len(d_after) > 1:
+                d_c[0].copy_(d_after[1])
+        self._cell.backward(self._weights, back, tape, span, carry)
+        if d_before is not None:
+            for d_part, d in zip(d_before, self._cell.before(back, tape, span), strict=True):
+                d_part.zero_() if d is None else d_part.copy_(d)
+
+    def gradients(self, x: Tensor, tape: LayerTape, span: Span) -> None:
+        """After `backward`: write the gradients of this layer's parameters. x as in `forward`."""
+        self._cell.gradients(tape, span, self._grads, self._scratch.product)
+        self._input.gradient(x, tape.views(span).d_inputs)
+
+    def influences(self, x: Tensor, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+        """The same for each stream by itself, (B, ...), of the parameters that the layer's own state depends on, by
+        their full names.
+        """
+        by_kind = self._cell.influences(tape, span)
+        by_kind["weight_ih"] = self._input.influence(x, tape.gradients.inputs[slice(*span)])
+        return self._named(by_kind)
+
+    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+        """The same of the other parameters, which the state of the layers above depends on."""
+        return self._named(self._cell.output_influences(tape, span))
+
+    def _named(self, by_kind: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {self._names[kind]: tensor for kind, tensor in by_kind.items()}
+
+    def down(self, tape: LayerTape, span: Span) -> None:
+        """After `backward`: the gradient of its output, `d_h` of the tape, becomes that of its input."""
         views = tape.views(span)
-        self._cell.backward(self._w_hh, tape, span, carry)
-        self._scratch.product(self._d_w_hh, views.d_hidden.t(), views.h_before)
-        d_b_ih, d_b_hh = self._cell.bias_gradients(views.d_inputs, views.d_hidden)
-        self._d_b_ih.copy_(d_b_ih)
-        self._d_b_hh.copy_(d_b_hh)
-        self._input.backward(x, views.d_inputs, views.d_h)
+        self._input.down(views.d_inputs, views.d_h)
 
 
 class Head:
@@ -121,12 +185,14 @@ class Head:
         self._scratch.product(out, x, self._weight.t())
         return out.add_(self._bias)
 
-    def backward(self, x: Tensor, d_logits: Tensor, d_x: Tensor) -> None:
-        """Gradients of the weights and, into d_x (N, H), of x, from d_logits (N, V)."""
+    def gradient(self, x: Tensor, d_logits: Tensor) -> None:
+        """Gradients of the weights from d_logits (N, V). x as in `forward`."""
         torch.sum(d_logits, 0, out=self._d_bias)
-        d_op = self._scratch.operand(d_logits, x.dtype)
-        self._scratch.product(self._d_weight, d_op.t(), x)
-        self._scratch.product(d_x, d_op, self._weight)
+        self._scratch.product(self._d_weight, self._scratch.operand(d_logits, x.dtype).t(), x)
+
+    def down(self, d_logits: Tensor, d_x: Tensor) -> None:
+        """Gradient of x, into d_x (N, H), from d_logits (N, V)."""
+        self._scratch.product(d_x, self._scratch.operand(d_logits, self._weight.dtype), self._weight)
 
 
 def drop(views: Views, probability: float, rng: torch.Generator) -> Tensor:

@@ -6,16 +6,17 @@ Axes: T characters of a segment, B streams, H hidden units, G = gates x H, V sym
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
 
-from rnnbptt.cells import CELLS, Carry
+from rnnbptt.cells import CELLS
 from rnnbptt.config import ModelConfig
 from rnnbptt.layers import Head, RecurrentLayer, Scratch, drop
 from rnnbptt.parameters import Parameters, Precision, choose_device, choose_precision
-from rnnbptt.tape import Shape, Tape
+from rnnbptt.recurrence import Carry
+from rnnbptt.tape import Shape, Span, Tape
 
 
 class CharRNN:
@@ -38,8 +39,8 @@ class CharRNN:
 
     @classmethod
     def create(cls, config: ModelConfig, precision: str = "auto", device: str = "cpu", seed: int = 0) -> CharRNN:
-        """A model with fresh weights: matrices uniform in +-1/sqrt(H) as torch.nn draws them, biases 0, the LSTM's
-        forget bias 1.
+        """A model with fresh weights: all uniform in +-1/sqrt(H) as torch.nn draws them, but the biases, which are
+        those that the cell wants.
         """
         place = choose_device(device)
         dtypes = choose_precision(precision, place)
@@ -49,8 +50,8 @@ class CharRNN:
         for name, value in model.parameters.values.items():
             if "weight" in name:
                 value.copy_(torch.empty(value.shape, dtype=torch.float64).uniform_(-bound, bound, generator=rng))
-            elif config.cell == "lstm" and "bias_ih" in name:
-                value[config.hidden : 2 * config.hidden] = 1  # the forget gates start open: Gers et al. 2000
+            elif "bias_ih" in name:
+                value.copy_(model.cell.initial_bias(config.hidden))
         model.parameters.refresh_operands()
         return model
 
@@ -66,19 +67,23 @@ class CharRNN:
         parameters.refresh_operands()
         return CharRNN(self.config, parameters, precision)
 
-    def flops(self, chars: int, depth: int, carried: int) -> float:
+    def flops(self, chars: int, depth: int, carried: int, rerun: int = 0) -> float:
         """Floating-point operations of an update's matrix products, 2 a weight and character in each.
 
-        Forward and head: for the new `chars` of all streams. Weight gradients of the layers: for the `depth` characters
-        gone back through. The product that carries the gradient one step back in time: for those `carried`, so that
-        truncation 1 has none. The first layer's input is a look-up.
+        Forward and head: for the new `chars` of all streams; forward without the head: also for those read once more,
+        `rerun`. Gradients of the layers: for the `depth` characters gone back through. The product that carries the
+        gradient one step back in time: for those `carried`, so that truncation 1 has none. The first layer's input is a
+        look-up.
         """
-        shapes = self.parameters.shapes
-        recurrent = self.config.layers * math.prod(shapes["rnn.weight_hh_l0"])
-        between = (self.config.layers - 1) * math.prod(shapes["rnn.weight_hh_l0"])  # as large: its input is H wide too
-        head = math.prod(shapes["head.weight"])
-        forward = chars * (recurrent + between + head)
-        return 2.0 * (forward + 2 * chars * head + depth * (recurrent + 2 * between) + carried * recurrent)
+
+        def size(*kinds: str) -> int:
+            shapes = self.parameters.shapes.items()
+            return sum(math.prod(shape) for name, shape in shapes if any(kind in name for kind in kinds))
+
+        recurrent, head = size("weight_hh"), size("head.weight")
+        layers = size("weight_ih", "weight_co") - size("weight_ih_l0")
+        forward = chars * (recurrent + layers + head) + rerun * (recurrent + layers)
+        return 2.0 * (forward + 2 * chars * head + depth * (recurrent + 2 * layers) + carried * recurrent)
 
     def tape_bytes(self, steps: int, streams: int) -> int:
         """Memory of the tape and the gradients of `steps` characters of `streams` streams; it is linear in both."""
@@ -88,7 +93,7 @@ class CharRNN:
         layer = wide * (gates + (self.cell.parts + self.cell.memo) * config.hidden) + converted * config.hidden
         if config.dropout:
             layer += (wide + narrow) * config.hidden
-        gradients = wide * config.hidden + (wide + (narrow if self.cell.gated_product else converted)) * gates
+        gradients = wide * config.hidden + (wide + (narrow if self.cell.separate_hidden else converted)) * gates
         return steps * streams * (config.layers * layer + gradients + 2 * wide * config.vocabulary)
 
     def zero_state(self, streams: int) -> Tensor:
@@ -97,38 +102,113 @@ class CharRNN:
         return torch.zeros(shape, dtype=self.precision.float, device=self.device)
 
     def forward(
-        self, x: Tensor, state: Tensor, dropout: torch.Generator | None = None, keep: int = 0
+        self, x: Tensor, state: Tensor, dropout: torch.Generator | None = None, keep: int = 0, rerun: int = 0
     ) -> tuple[Tensor, Tape]:
         """Read x (T, B) from `state` (L, S, B, H), which is moved on in place.
 
         `dropout` is the source of dropout masks; without it nothing is dropped. `keep` is how many of the characters
-        read before `backward` may want to go back to. Returns the logits (T*B, V) and the tape; both live in buffers
-        that the next call overwrites.
+        read before `backward` may want to go back to, `rerun` how many of these are read once more first, with the
+        weights of now and from the state that was met there. Returns the logits of x (T*B, V) and the tape; both live
+        in buffers that the next call overwrites.
         """
         tape = self._tape(len(x), x.shape[1], keep)
-        span = tape.append(x, keep, dropping=dropout is not None and self.config.dropout > 0)
-        for index, layer in enumerate(self._layers):
-            layer.forward(tape.input(index, span), state[index], tape.layers[index], span)
+        new = tape.append(x, keep, dropping=dropout is not None and self.config.dropout > 0)
+        span = tape.last(len(x) + rerun)
+        for index, (layer, layer_tape) in enumerate(zip(self._layers, tape.layers, strict=True)):
+            if span != new:
+                layer_tape.leave(span.start, state[index])
+            layer.forward(tape.input(index, span), state[index], layer_tape, span)
             if tape.dropping and dropout:
-                drop(tape.layers[index].views(span), self.config.dropout, dropout)
-        return self._head.forward(tape.input(len(self._layers), span)), tape
+                drop(layer_tape.views(span), self.config.dropout, dropout)
+        return self._head.forward(tape.input(len(self._layers), new)), tape
 
-    def backward(self, tape: Tape, d_logits: Tensor, depth: int | None = None, carry: Carry | None = None) -> None:
+    def backward(
+        self,
+        tape: Tape,
+        d_logits: Tensor,
+        depth: int | None = None,
+        carry: Carry | None = None,
+        d_before: Tensor | None = None,
+    ) -> None:
         """Write the gradient of the characters just read into `parameters.grad`, given d_logits (T*B, V).
 
         `depth` is how many characters to go back from the last one, as far as the tape holds them: T, the segment,
-        unless given. `carry` is the factor on the gradient at each step back (see cells.py), 1 unless given.
+        unless given. `carry` is the factor on the gradient at each step back (see recurrence.py), 1 unless given. Into
+        `d_before` (L, S, B, H), where given, goes the gradient of the state before the first of these characters.
         """
         new, span = tape.segment, tape.last(depth or 0)
         carry = (1.0,) * (span.length - 1) if carry is None else carry
-        d_h = tape.layers[-1].views(span).d_h  # one buffer, which the layers hand down in turn
+        d_h = tape.layers[-1].views(span).d_h
         older = (new.start - span.start) * tape.streams
         d_h[:older].zero_()  # the losses of older characters had their update
-        self._head.backward(tape.input(len(self._layers), new), d_logits, d_h[older:])
+        self._head.gradient(tape.input(len(self._layers), new), d_logits)
+        self._head.down(d_logits, d_h[older:])
+        for index in self._descend(tape, span, carry, None, d_before):
+            self._layers[index].gradients(tape.input(index, span), tape.layers[index], span)
+
+    def backward_state(self, tape: Tape, span: Span, d_after: Tensor, d_before: Tensor) -> Iterator[int]:
+        """Carry a gradient of the state after the characters of `span`, d_after (L, S, B, H), back to the state before
+        them, d_before; it is whole when the iteration is at its end.
+
+        Yields each layer from the last to the first when its `influences` can be read.
+        """
+        tape.layers[-1].views(span).d_h.zero_()
+        return self._descend(tape, span, (1.0,) * (span.length - 1), d_after, d_before)
+
+    def gradient_norms(self, tape: Tape, d_logits: Tensor) -> list[float]:
+        """Norms, means over the streams, of the gradient of the last character's loss, given by its d_logits (B, V),
+        with respect to the state 0, 1, 2, ... characters before, as many as the segment has.
+
+        It goes back one character at a time; `parameters.grad` is left alone.
+        """
+        state, norms = self.zero_state(tape.streams), []
+        last = Span(tape.segment.stop - 1, tape.segment.stop)
+        d_h = tape.layers[-1].views(last).d_h
+        self._head.down(d_logits, d_h)
+        for span in (Span(at, at + 1) for at in range(last.start, tape.segment.start - 1, -1)):
+            if span != last:
+                norms.append(float(state.square().sum((0, 1, 3)).sqrt().mean()))
+                tape.layers[-1].views(span).d_h.zero_()
+            for index in self._descend(tape, span, (), state if span != last else None, state):
+                if span == last and index == len(self._layers) - 1:
+                    norms.append(float(d_h.square().sum(1).sqrt().mean()))
+        return norms
+
+    def backward_units(self, tape: Tape, span: Span, d_after: Tensor, d_before: Tensor) -> Iterator[int]:
+        """As `backward_state`, but from each unit to itself alone, through its own recurrence."""
+        for index, layer in enumerate(self._layers):
+            layer.backward_alone(tape.layers[index], span, d_after[index], d_before[index])
+            yield index
+
+    def influences(self, tape: Tape, index: int, span: Span) -> dict[str, Tensor]:
+        """Where `backward_state` or `backward_units` has come to layer `index`: the gradient of its parameters as they
+        were used in `span`, for each stream by itself, (B, ...), by name; of those that the layer's state depends on.
+        """
+        return self._layers[index].influences(tape.input(index, span), tape.layers[index], span)
+
+    def output_influences(self, tape: Tape, index: int, span: Span) -> dict[str, Tensor]:
+        """The same of its other parameters, which the layers above depend on."""
+        return self._layers[index].output_influences(tape.layers[index], span)
+
+    def _descend(
+        self, tape: Tape, span: Span, carry: Carry, d_after: Tensor | None, d_before: Tensor | None
+    ) -> Iterator[int]:
+        """Back-propagate from the last layer to the first, given the gradient of the last one's output in `d_h`, which
+        is one buffer that the layers hand down in turn. Yields each layer when it has its gradients.
+        """
         for index in range(len(self._layers) - 1, -1, -1):
+            layer, layer_tape = self._layers[index], tape.layers[index]
             if tape.dropping:
-                d_h.mul_(tape.layers[index].views(span).mask.flatten(0, 1))
-            self._layers[index].backward(tape.input(index, span), tape.layers[index], span, carry)
+                layer_tape.views(span).d_h.mul_(layer_tape.views(span).mask.flatten(0, 1))
+            ends = (None if d is None else d[index] for d in (d_after, d_before))
+            layer.backward(layer_tape, span, carry, *ends)
+            yield index
+            layer.down(layer_tape, span)
+
+    @staticmethod
+    def layer_of(name: str) -> int:
+        """Of a recurrent parameter."""
+        return int(name.rpartition("_l")[2])
 
     def forget(self, streams: int) -> None:
         """Hold no character before the next one: no gradient goes back beyond it."""
@@ -151,7 +231,7 @@ class CharRNN:
             cell, config, precision = self.cell, self.config, self.precision
             sizes = (streams, config.hidden, cell.gates, cell.parts, cell.memo)
             shape = Shape(*sizes, precision.float, precision.operand, self.device)
-            longer = Tape(shape, keep + max(steps, keep), config.layers, cell.gated_product, config.dropout > 0)
+            longer = Tape(shape, keep + max(steps, keep), config.layers, cell.separate_hidden, config.dropout > 0)
             for layer in longer.layers:
                 cell.bind(layer)
             if tape is not None:
@@ -161,14 +241,17 @@ class CharRNN:
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
-    """Shape of each parameter; below "rnn." the names of torch.nn.RNN, GRU, LSTM, below "head." those of Linear."""
-    gates = CELLS[config.cell].gates * config.hidden
+    """Shape of each parameter; below "rnn." the names of torch.nn.RNN, GRU, LSTM (where they have one), below "head."
+    those of Linear.
+    """
+    cell = CELLS[config.cell]
+    gates = cell.gates * config.hidden
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(config.layers):
-        shapes[f"rnn.weight_ih_l{layer}"] = (gates, config.hidden if layer else config.vocabulary)
-        shapes[f"rnn.weight_hh_l{layer}"] = (gates, config.hidden)
-        shapes[f"rnn.bias_ih_l{layer}"] = (gates,)
-        shapes[f"rnn.bias_hh_l{layer}"] = (gates,)
+        width = config.hidden if layer else config.vocabulary
+        kinds = {"weight_ih": (gates, width), "bias_ih": (gates,), **cell.shapes(config.hidden)}
+        for kind in sorted(kinds, key=lambda kind: "bias" in kind):  # in torch's order, the biases last
+            shapes[f"rnn.{kind}_l{layer}"] = kinds[kind]
     shapes["head.weight"] = (config.vocabulary, config.hidden)
     shapes["head.bias"] = (config.vocabulary,)
     return shapes

@@ -1,8 +1,9 @@
 """From what `--trunc` says to the strategy that it means.
 
-spec        = curriculum | simple | "full" | "shuffle(" curriculum ")"
+spec        = curriculum | simple | K1 "/" K2 "@rerun" | "adaptive:" D | "full" | "shuffle(" curriculum ")"
 curriculum  = simple ".." simple [ "@linear" | "@plateau" ]
-simple      = K | K1 "/" K2 | "stateless:" K | "random:" K | "artbp:" K
+simple      = K | K1 "/" K2 | name ":" K | "snap" | "rtrl"
+name        = "stateless" | "random" | "artbp" | "snap" | "rtrl"
 """
 
 from __future__ import annotations
@@ -13,10 +14,13 @@ from collections.abc import Callable
 from rnnbptt.errors import UserError
 from rnnbptt.truncation import (
     GROWTHS,
+    Adaptive,
+    Diagonal,
     Fixed,
     Full,
     Progressive,
     RandomLength,
+    RealTime,
     Separate,
     Shuffled,
     Stateless,
@@ -24,14 +28,20 @@ from rnnbptt.truncation import (
     Unbiased,
 )
 
-FORMS = "K, K1/K2, A..B, A..B@linear, A..B@plateau, full, stateless:K, random:K, artbp:K, shuffle(A..B)"
+FORMS = (
+    "K, K1/K2, K1/K2@rerun, A..B, A..B@linear, A..B@plateau, full, stateless:K, random:K, artbp:K, adaptive:D, snap,"
+    " snap:K, rtrl, rtrl:K, shuffle(A..B)"
+)
 
 _BY_NAME: dict[str, Callable[[int], Strategy]] = {
     "": Fixed,
     "stateless:": Stateless,
     "random:": RandomLength,
     "artbp:": Unbiased,
+    "snap:": Diagonal,
+    "rtrl:": RealTime,
 }
+_ALONE = ("snap", "rtrl")  # K = 1
 _SIMPLE = re.compile(r"([a-z]+:)?([0-9]{1,9})(?:/([0-9]{1,9}))?")
 
 
@@ -48,13 +58,25 @@ def parse_truncation(spec: str) -> Strategy:
         return Shuffled(curriculum)
     if ".." in spec:
         return _curriculum(spec)
-    kind, lengths = _parse_simple(spec, spec)
-    return _make(kind, lengths)
+    if match := re.fullmatch(r"adaptive:([0-9]*\.?[0-9]+)", spec):
+        return _adaptive(match[1])
+    kind, lengths = _parse_simple(spec.removesuffix("@rerun"), spec)
+    if not spec.endswith("@rerun"):
+        return _make(kind, lengths)
+    if len(lengths) != 2 or lengths[1] <= lengths[0]:
+        raise UserError(f"--trunc {spec}: there are older characters to read once more only in K1/K2 with K2 above K1")
+    return Separate(*lengths, rerun=True)
+
+
+def _adaptive(digits: str) -> Adaptive:
+    if not 0 < (bias := float(digits)) < 1:
+        raise UserError(f"--trunc adaptive:{digits}: the bias is a share of the gradient, above 0 and below 1")
+    return Adaptive(bias)
 
 
 def _parse_simple(text: str, spec: str) -> tuple[str, tuple[int, ...]]:
     """The name before the numbers, and the numbers: one, or two for K1/K2."""
-    match = _SIMPLE.fullmatch(text)
+    match = _SIMPLE.fullmatch(f"{text}:1" if text in _ALONE else text)
     if not match or (match[1] or "") not in _BY_NAME or (match[1] and match[3]):
         raise UserError(f"--trunc {spec!r}: not a truncation; give one of {FORMS}")
     lengths = tuple(int(digits) for digits in match.groups()[1:] if digits)

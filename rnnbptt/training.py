@@ -23,6 +23,7 @@ from rnnbptt.config import TrainConfig
 from rnnbptt.corpus import Corpus
 from rnnbptt.errors import UserError
 from rnnbptt.evaluation import LN2, mean_nats
+from rnnbptt.influence import INFLUENCES
 from rnnbptt.layers import cross_entropy
 from rnnbptt.model import CharRNN
 from rnnbptt.optimizers import OPTIMIZERS
@@ -77,6 +78,8 @@ class Trainer:
         self.dropout = torch.Generator(device=model.device).manual_seed(config.seed)
         self.counts, self.interval, self.validations = Counts(), Interval(), Validations()
         self.schedule = LearningRate(config.lr, config.warmup, config.final_lr)
+        self.influence = INFLUENCES[self.strategy.influence](model, config.streams)
+        self.measured: list[int] = []
         self.plan, self.rate = Plan(0, 0), 0.0  # the last one carried out, and its learning rate
 
     @classmethod
@@ -118,6 +121,9 @@ class Trainer:
         for name, tensor in self.optimizer.state.items():
             tensor.copy_(checkpoint.tensors[f"optimizer.{name}"])
         self.dropout.set_state(checkpoint.tensors["rng.dropout"])
+        self.measured = list(progress["measured"])
+        for name, tensor in self.influence.state.items():
+            tensor.copy_(checkpoint.tensors[f"influence.{name}"])
         if history := checkpoint.group("history"):
             self.model.recall(self.config.streams, self.strategy.keep, history)
 
@@ -126,6 +132,7 @@ class Trainer:
         tensors = {f"model.{name}": value for name, value in self.model.parameters.values.items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state.items()}
         tensors |= {"state.carried": self.state, "rng.dropout": self.dropout.get_state()}
+        tensors |= {f"influence.{name}": tensor for name, tensor in self.influence.state.items()}
         held = self.model.remember(self.config.streams, self.strategy.keep)
         tensors |= {f"history.{name}": value for name, value in held.items()}
         corpus = self.corpus
@@ -146,6 +153,7 @@ class Trainer:
                 "counts": asdict(self.counts),
                 "interval": asdict(self.interval),
                 "validations": asdict(self.validations),
+                "measured": self.measured,
                 "k1": self.plan.advance,
                 "k2": self.plan.depth,
                 "lr": self.rate,
@@ -154,9 +162,10 @@ class Trainer:
         return tensors, document
 
     def tape_bytes(self) -> int:
-        """Memory that the longest update keeps for its backward pass."""
+        """Memory that the longest update keeps for its backward pass, and the influences."""
         longest, keep = self.strategy.longest(self._room()), self.strategy.keep
-        return self.model.tape_bytes(keep + max(longest, keep), self.config.streams)
+        influences = sum(tensor.nbytes for tensor in self.influence.state.values())
+        return self.model.tape_bytes(keep + max(longest, keep), self.config.streams) + 2 * influences
 
     @property
     def spent(self) -> float:
@@ -188,22 +197,34 @@ class Trainer:
 
     def _update(self) -> None:
         """One update: read, predict, back-propagate, step."""
-        progress = Progress(
-            self.spent, self._room(), self.counts.updates, self.config.seed, tuple(self.validations.nats)
-        )
-        plan = self.strategy.next(progress)
+        plan = self.strategy.next(self._progress())
         segment = self.streams.take(plan.advance)
         self._reset(plan, segment.reset)
         x, y = (torch.from_numpy(ids).to(self.model.device) for ids in (segment.x, segment.y))
-        logits, tape = self.model.forward(x, self.state, self.dropout, self.strategy.keep)
+        logits, tape = self.model.forward(x, self.state, self.dropout, self.strategy.keep, plan.rerun)
         nats, d_logits = cross_entropy(logits, y)
-        self.model.backward(tape, d_logits.mul_(plan.scale) if plan.scale != 1 else d_logits, plan.depth, plan.carry)
+        if plan.scale != 1:
+            d_logits.mul_(plan.scale)
+        self.model.backward(tape, d_logits, plan.depth, plan.carry, self.influence.d_before)
+        self.influence.update(tape)
+        if plan.measure:
+            self.measured.append(plan.measure(self.model.gradient_norms(tape, d_logits[-self.config.streams :])))
         self.plan = plan
         self._step(float(nats.mean()), plan, nats.numel())
-        gone_back = tape.last(plan.depth).length
-        carried = gone_back - 1 if plan.carry is None else sum(factor != 0 for factor in plan.carry)
+        self.counts.flops += self._flops(plan, tape.last(plan.depth).length)
+
+    def _progress(self) -> Progress:
+        validations, measured = tuple(self.validations.nats), tuple(self.measured)
+        return Progress(self.spent, self._room(), self.counts.updates, self.config.seed, validations, measured)
+
+    def _flops(self, plan: Plan, gone_back: int) -> float:
+        """Of an update that has gone back through so many characters."""
         streams = self.config.streams
-        self.counts.flops += self.model.flops(nats.numel(), gone_back * streams, carried * streams)
+        carried = gone_back - 1 if plan.carry is None else sum(factor != 0 for factor in plan.carry)
+        carried += plan.advance if plan.measure else 0
+        rerun = gone_back - plan.advance if plan.rerun else 0
+        update = self.model.flops(plan.advance * streams, gone_back * streams, carried * streams, rerun * streams)
+        return update + self.influence.flops(plan.advance)
 
     def _room(self) -> int:
         """Characters a stream can read before one wraps or the budget ends."""
@@ -212,12 +233,11 @@ class Trainer:
 
     def _reset(self, plan: Plan, wrapped: NDArray[np.bool_]) -> None:
         """Zero the state of streams that have wrapped, of all where the plan says so; no gradient goes back beyond."""
-        if plan.reset:
-            self.state.zero_()
-        elif wrapped.any():
-            self.state[:, :, torch.from_numpy(wrapped)] = 0
-        else:
+        if not plan.reset and not wrapped.any():
             return
+        streams = torch.from_numpy(wrapped | plan.reset).to(self.model.device)
+        self.state[:, :, streams] = 0
+        self.influence.reset(streams)
         self.model.forget(self.config.streams)
 
     def _step(self, loss: float, plan: Plan, chars: int) -> None:

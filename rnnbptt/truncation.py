@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable
+import statistics
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
+
+from rnnbptt.decay import sufficient_depth
 
 
 @dataclass(frozen=True)
@@ -24,6 +27,7 @@ class Progress:
     updates      optimizer steps so far
     seed         of the run
     validations  losses of the validations so far, nats per character, oldest first
+    measured     what the plans' `measure` returned so far
     """
 
     spent: float
@@ -31,6 +35,7 @@ class Progress:
     updates: int = 0
     seed: int = 0
     validations: tuple[float, ...] = ()
+    measured: tuple[int, ...] = ()
 
     def rng(self, purpose: str) -> random.Random:
         """The random numbers of this update, others for each purpose: the same ones whenever they are asked for."""
@@ -45,16 +50,21 @@ class Plan:
     depth     k2: how many characters a gradient goes back, at most
     carry     factors on the gradient at each step back (see cells.py), advance - 1 of them; None: 1 throughout
     reset     whether the state is set to zero first
+    rerun     characters before the new ones that are read once more, with the weights of now
     scale     factor on the gradient
     lr_scale  factor on the learning rate
+    measure   asks for the norms of the last loss's gradient by lag, one a new character, and makes of them what
+              `Progress.measured` will hold
     """
 
     advance: int
     depth: int
     carry: tuple[float, ...] | None = None
     reset: bool = False
+    rerun: int = 0
     scale: float = 1.0
     lr_scale: float = 1.0
+    measure: Callable[[Sequence[float]], int] | None = None
 
 
 class Strategy(Protocol):
@@ -67,6 +77,10 @@ class Strategy(Protocol):
     @property
     def keep(self) -> int:
         """The most characters before the new ones that it goes back to."""
+
+    @property
+    def influence(self) -> str:
+        """What carries credit past the cut: a name of influence.py, "none" for nothing."""
 
     def next(self, progress: Progress) -> Plan:
         """The next update, of at most `progress.room` characters. A pure function."""
@@ -81,6 +95,7 @@ class Fixed:
 
     k: int
     keep: ClassVar[int] = 0
+    influence: ClassVar[str] = "none"
 
     @property
     def spec(self) -> str:
@@ -107,20 +122,47 @@ class Stateless(Fixed):
 
 
 @dataclass(frozen=True)
+class Diagonal(Fixed):
+    """As `Fixed`, exact inside the segment, and SnAp-1 across its boundary: Menick et al. 2021; k = 1 is SnAp-1."""
+
+    influence: ClassVar[str] = "snap"
+
+    @property
+    def spec(self) -> str:
+        return f"snap:{self.k}"
+
+
+@dataclass(frozen=True)
+class RealTime(Fixed):
+    """As `Fixed`, exact inside the segment and across its boundary: Williams & Zipser 1989, in the blocks of
+    Schmidhuber 1992. The gradient is never cut.
+    """
+
+    influence: ClassVar[str] = "rtrl"
+
+    @property
+    def spec(self) -> str:
+        return f"rtrl:{self.k}"
+
+
+@dataclass(frozen=True)
 class Separate:
     """Update every k1 characters with depth k2: BPTT(h; h') of Williams & Peng 1990.
 
     Each loss counts once. k2 above k1: the gradient goes on into older characters, as the tape remembers them, that is,
-    with the states of their own time. k2 below k1: the k1 characters are cut, from the last one back, into pieces of
-    k2, so that K/1 has the gradient of k = 1 with a K-th of the updates.
+    with the states of their own time, or, with `rerun`, of the weights of now: then they are read once more. k2 below
+    k1: the k1 characters are cut, from the last one back, into pieces of k2, so that K/1 has the gradient of k = 1 with
+    a K-th of the updates.
     """
 
     k1: int
     k2: int
+    rerun: bool = False
+    influence: ClassVar[str] = "none"
 
     @property
     def spec(self) -> str:
-        return f"{self.k1}/{self.k2}"
+        return f"{self.k1}/{self.k2}" + "@rerun" * self.rerun
 
     @property
     def keep(self) -> int:
@@ -129,11 +171,17 @@ class Separate:
     def next(self, progress: Progress) -> Plan:
         k1 = min(self.k1, progress.room)
         if self.k2 >= k1:
-            return Plan(k1, k1 + min(self.k2 - k1, self.keep))
-        return Plan(k1, self.k2, carry=tuple(float((k1 - 1 - t) % self.k2 != 0) for t in range(k1 - 1)))
+            older = min(self.k2 - k1, self.keep)
+            return Plan(k1, k1 + older, rerun=older if self.rerun else 0)
+        return Plan(k1, self.k2, carry=_pieces(k1, self.k2))
 
     def longest(self, room: int) -> int:
         return min(self.k1, room)
+
+
+def _pieces(length: int, piece: int) -> tuple[float, ...]:
+    """The carry that cuts so many characters, from the last one back, into pieces."""
+    return tuple(float((length - 1 - t) % piece != 0) for t in range(length - 1))
 
 
 @dataclass(frozen=True)
@@ -142,6 +190,7 @@ class Full:
 
     spec: ClassVar[str] = "full"
     keep: ClassVar[int] = 0
+    influence: ClassVar[str] = "none"
 
     def next(self, progress: Progress) -> Plan:
         return Plan(progress.room, progress.room)
@@ -211,6 +260,53 @@ class Unbiased(Fixed):
         return min(self.cap * self.k, room)
 
 
+@dataclass(frozen=True)
+class Adaptive:
+    """A depth such that the gradient lacks about the share `bias` of itself: Aicher, Foti & Fox 2019.
+
+    40 times a run, the norms of one loss's gradient by lag are measured on an update of 4 k new characters, still cut
+    into pieces of k. The depth that follows is the smallest power of two beyond which at most `bias` of their sum lies
+    (decay.py); of the last five such depths k takes the median, but at most doubles or halves. `bias` is an estimate
+    and no bound: how far it is from the true one, `rnnbptt probe` measures.
+    """
+
+    bias: float
+    keep: ClassVar[int] = 0
+    influence: ClassVar[str] = "none"
+
+    first: ClassVar[int] = 16
+    deepest: ClassVar[int] = 256
+    measurements: ClassVar[int] = 40
+    shortest: ClassVar[int] = 64  # characters of a measurement, and the longest
+    furthest: ClassVar[int] = 512
+
+    @property
+    def spec(self) -> str:
+        return f"adaptive:{self.bias:g}"
+
+    def next(self, progress: Progress) -> Plan:
+        k = self.depth(progress.measured)
+        if len(progress.measured) > int(progress.spent * self.measurements):
+            k = min(k, progress.room)
+            return Plan(k, k)
+        length = min(max(self.shortest, 4 * k), self.furthest, progress.room)
+        return Plan(length, min(k, length), carry=_pieces(length, k), measure=self.choose)
+
+    def choose(self, norms: Sequence[float]) -> int:
+        """The depth that one measurement asks for."""
+        return min(self.deepest, 1 << (sufficient_depth(norms, self.bias) - 1).bit_length())
+
+    def depth(self, measured: tuple[int, ...]) -> int:
+        """The depth after so many measurements."""
+        k = self.first
+        for count in range(1, len(measured) + 1):
+            k = min(max(statistics.median_low(measured[max(0, count - 5) : count]), k // 2, 1), 2 * k)
+        return k
+
+    def longest(self, room: int) -> int:
+        return min(self.furthest, room)
+
+
 FINAL_SHARE = 0.4  # of the budget that a progressive strategy spends at its last rung, at least
 
 
@@ -236,6 +332,10 @@ class Progressive:
     @property
     def keep(self) -> int:
         return max(rung.keep for rung in self.rungs)
+
+    @property
+    def influence(self) -> str:
+        return self.rungs[0].influence
 
     def next(self, progress: Progress) -> Plan:
         rung = self._by_stalls(progress) if self.growth == "plateau" else self._by_share(progress)
@@ -274,6 +374,10 @@ class Shuffled:
     @property
     def keep(self) -> int:
         return self.curriculum.keep
+
+    @property
+    def influence(self) -> str:
+        return self.curriculum.influence
 
     def next(self, progress: Progress) -> Plan:
         last = len(self.curriculum.rungs) - 1

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +17,7 @@ from rnnbptt.corpus import Corpus, TextOptions
 from rnnbptt.errors import UserError
 from rnnbptt.model import CharRNN
 from rnnbptt.preparing import prepare
+from rnnbptt.reference import mean_loss
 
 torch.set_num_threads(1)
 # Shared machines are no stopwatch, and a failure must come again on the next run.
@@ -136,3 +137,29 @@ class TorchNetwork(torch.nn.Module):
         """Mean nats over all characters, and the state after; the state before is a constant."""
         logits, after = self(x, state.detach())
         return torch.nn.functional.cross_entropy(logits, y.flatten()), after.detach()
+
+
+class ReferenceNetwork(torch.nn.Module):
+    """The same interface for every cell, by the package's plain equations, which test_reference.py holds against
+    torch.nn where that has the cell.
+    """
+
+    def __init__(self, model: CharRNN) -> None:
+        super().__init__()
+        self.config = model.config
+        self.names = list(model.parameters.values)
+        self.weights = torch.nn.ParameterList(value.clone() for value in model.parameters.values.values())
+
+    def named_parameters(self, *_: Any, **__: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:
+        """By our names, which hold dots."""
+        return zip(self.names, self.weights, strict=True)
+
+    def loss(self, x: torch.Tensor, y: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean nats over all characters, and the state after; the state before is a constant."""
+        loss, after = mean_loss(self.config, dict(self.named_parameters()), x, y, state.detach())
+        return loss, after.detach()
+
+
+def independent(model: CharRNN) -> TorchNetwork | ReferenceNetwork:
+    """The same network for autograd: torch.nn's where it has the cell."""
+    return (TorchNetwork if model.config.cell in TorchNetwork.CELLS else ReferenceNetwork)(model)

@@ -7,7 +7,8 @@ import torch
 from conftest import TorchNetwork, error
 
 from rnnbptt import tape as tapes
-from rnnbptt.cells import CELLS, Cell
+from rnnbptt.cells import CELLS
+from rnnbptt.recurrence import Cell, Weights
 from rnnbptt.tape import Gradients, LayerTape, Shape, Span
 
 B, H = 3, 5
@@ -17,7 +18,7 @@ TOLERANCE = 1e-12
 def make_tape(cell: Cell, capacity: int) -> LayerTape:
     """A tape full of NaN, so that whatever is read before it is written shows."""
     shape = Shape(B, H, cell.gates, cell.parts, cell.memo, torch.float64, torch.float64, torch.device("cpu"))
-    gradients = Gradients(shape, capacity, cell.gated_product)
+    gradients = Gradients(shape, capacity, cell.separate_hidden)
     tape = LayerTape(shape, capacity, gradients, dropout=False)
     for buffer in (tape.h, tape.c, tape.gates, tape.memo, *(vars(gradients)[n] for n in ("h", "inputs", "hidden"))):
         buffer.fill_(torch.nan)
@@ -36,13 +37,13 @@ def torch_cell(cell: Cell) -> torch.nn.RNNBase:
 
 
 @pytest.mark.parametrize(("steps", "capacity"), [(1, 1), (1, 9), (3, 3), (7, 9), (64, 64)])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", TorchNetwork.CELLS)
 def test_forward_and_backward_equal_torch(name: str, steps: int, capacity: int) -> None:
     for ours, theirs in both_ways(name, steps, capacity, scale=1.0):
         assert error(ours, theirs) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", TorchNetwork.CELLS)
 def test_saturated_gates_do_no_harm(name: str) -> None:
     for ours, theirs in both_ways(name, steps=7, capacity=9, scale=1000.0):
         torch.testing.assert_close(ours, theirs, rtol=TOLERANCE, atol=TOLERANCE)
@@ -60,28 +61,27 @@ def both_ways(name: str, steps: int, capacity: int, scale: float) -> list[tuple[
     out, after = theirs(x, parts if cell.parts == 2 else parts[0])
     out.backward(d_out)
 
-    weights = {parameter: value.detach() for parameter, value in theirs.named_parameters()}
-    w_hh, b_ih, b_hh = (weights[f"{kind}_l0"] for kind in ("weight_hh", "bias_ih", "bias_hh"))
+    values = {parameter.removesuffix("_l0"): value.detach() for parameter, value in theirs.named_parameters()}
+    weights, grads = Weights(values, values), {kind: torch.empty_like(value) for kind, value in values.items()}
     span = Span(capacity - steps, capacity)  # anywhere but at the front, where there is room
     views, ours = tape.views(span), state.clone()
-    views.gates.copy_(x.detach().flatten(0, 1) + cell.fold_bias(b_ih, b_hh))
+    views.gates.copy_(x.detach().flatten(0, 1) + cell.folded_bias(values["bias_ih"], weights))
     tape.enter(span.start, ours)
-    cell.forward(w_hh, b_hh, tape, span)
+    cell.forward(weights, tape, span)
     tape.leave(span.stop, ours)
     tape.gradients.h[slice(*span)] = d_out
-    cell.backward(w_hh, tape, span, carry=(1.0,) * (steps - 1))
-    d_b_ih, d_b_hh = cell.bias_gradients(views.d_inputs, views.d_hidden)
+    tape.gradients.d_c.zero_()
+    cell.backward(weights, cell.back(weights, tape), tape, span, carry=(1.0,) * (steps - 1))
+    cell.gradients(tape, span, grads, lambda product, a, b: torch.mm(a, b, out=product))
     return [
         (views.h_after, out.detach()),
         (ours, torch.cat(after if cell.parts == 2 else (after,)).detach()),
         (views.d_inputs.view_as(x), x.grad),
-        (views.d_hidden.t() @ views.h_before, theirs.weight_hh_l0.grad),
-        (d_b_ih, theirs.bias_ih_l0.grad),
-        (d_b_hh, theirs.bias_hh_l0.grad),
+        *((grads[kind], getattr(theirs, f"{kind}_l0").grad) for kind in ("weight_hh", "bias_ih", "bias_hh")),
     ]
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", TorchNetwork.CELLS)
 def test_sizes(name: str) -> None:
     theirs = torch_cell(CELLS[name])
     assert CELLS[name].name == name

@@ -130,9 +130,23 @@ def test_one_hot_input_is_a_product_with_one_hot_vectors() -> None:
     layer.forward(x, out)
     assert torch.equal(out, one_hot @ parameters.values["w"].t())
     for _ in range(2):
-        layer.backward(x, d_out, d_x)
+        layer.gradient(x, d_out)
+        layer.down(d_out, d_x)
     assert error(parameters.grads["w"], d_out.t() @ one_hot) < 1e-14
     assert torch.equal(d_x, untouched)
+
+
+@pytest.mark.parametrize("kind", ["one-hot", "dense"])
+def test_influence_is_the_gradient_of_each_stream_by_itself(kind: str) -> None:
+    parameters = make_parameters({"w": (G, V)}, transposed="w" if kind == "one-hot" else "")
+    d_out = random(T, B, G)
+    layer = OneHotInput(parameters, "w") if kind == "one-hot" else DenseInput(parameters, "w", Scratch())
+    x = torch.randint(V, (T, B)) if kind == "one-hot" else random(T, B, V)
+    influence = layer.influence(x.flatten() if kind == "one-hot" else x.flatten(0, 1), d_out)
+    assert influence.shape == (B, G, V)
+    for b in range(B):
+        layer.gradient(x[:, b].contiguous(), d_out[:, b].contiguous())
+        assert error(influence[b], parameters.grads["w"]) < 1e-14
 
 
 @pytest.mark.parametrize("head", [False, True], ids=["dense", "head"])
@@ -152,7 +166,8 @@ def test_linear_parts_equal_torch(head: bool) -> None:
         layer.forward(x.detach(), out)
     assert error(out, expected.detach()) < 1e-14
     for _ in range(2):
-        layer.backward(x.detach(), d_out, d_x)
+        layer.gradient(x.detach(), d_out)
+        layer.down(d_out, d_x)
     assert error(d_x, x.grad) < 1e-14
     assert error(parameters.grads["head.weight"], weight.grad) < 1e-14
     if head:

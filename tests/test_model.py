@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import TorchNetwork, error, make_model, message_of, random_state, random_text
+from conftest import TorchNetwork, error, independent, make_model, message_of, random_state, random_text
 from torch import Tensor
 from torch.nn import functional
 
@@ -13,6 +13,7 @@ from rnnbptt.config import CELL_NAMES, ModelConfig
 from rnnbptt.layers import cross_entropy
 from rnnbptt.model import CharRNN, Tape
 from rnnbptt.parameters import choose_device
+from rnnbptt.reference import mean_loss
 
 every_cell = pytest.mark.parametrize("cell", CELLS)
 every_depth = pytest.mark.parametrize("layers", [1, 2, 3])
@@ -46,7 +47,7 @@ def spoil(model: CharRNN) -> None:
 @every_cell
 def test_loss_state_and_gradient_equal_autograd(cell: str, layers: int, steps: int) -> None:
     model = make_model(cell, layers=layers)
-    theirs = TorchNetwork(model)
+    theirs = independent(model)
     state = random_state(model)
     (x, y), before = random_text(model, steps), state.clone()
     gradient(model, *random_text(model, 70), random_state(model))  # something longer was in the buffers before
@@ -90,18 +91,10 @@ def test_gradient_under_dropout_equals_autograd_under_the_same_masks(cell: str, 
     assert len({mask.sum().item() for mask in masks}) == layers, "the layers share a mask"
 
     leaves = {name: value.clone().requires_grad_() for name, value in model.parameters.values.items()}
-    out, after = functional.one_hot(x, model.config.vocabulary).double(), []
-    for index, (mask, parts) in enumerate(zip(masks, before[:, :, None], strict=True)):
-        weights = {name[4:-1] + "0": leaf for name, leaf in leaves.items() if name.endswith(f"_l{index}")}
-        nn_layer = TorchNetwork.CELLS[cell](out.shape[-1], model.config.hidden, dtype=torch.float64)
-        out, left = torch.func.functional_call(nn_layer, weights, (out, tuple(parts) if cell == "lstm" else parts[0]))
-        after.append(torch.cat(left if cell == "lstm" else (left,)))
-        out = out * mask
-    logits = functional.linear(out.flatten(0, 1), leaves["head.weight"], leaves["head.bias"])
-    loss = functional.cross_entropy(logits, y.flatten())
+    loss, after = mean_loss(model.config, leaves, x, y, before, masks)
     loss.backward()
     assert abs(nats.mean() - loss) < 1e-13
-    assert error(state, torch.stack(after).detach()) < 1e-12
+    assert error(state, after.detach()) < 1e-12
     for name, leaf in leaves.items():
         assert error(model.parameters.grads[name], leaf.grad) < 1e-10, name
 
@@ -180,7 +173,7 @@ def test_streams_do_not_see_each_other() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"cell": "mamba"}, "--cell mamba: unknown; give one of rnn, gru, lstm"),
+        ({"cell": "mamba"}, "--cell mamba: unknown; give one of rnn, gru, lstm, elstm"),
         ({"vocabulary": 0}, "--vocabulary 0: must be at least 1"),
         ({"hidden": 0}, "--hidden 0: must be at least 1"),
         ({"layers": -1}, "--layers -1: must be at least 1"),
@@ -194,7 +187,7 @@ def test_impossible_models_are_refused(wrong: dict[str, object], message: str) -
 
 
 @every_depth
-@every_cell
+@pytest.mark.parametrize("cell", TorchNetwork.CELLS)
 def test_shapes_are_those_of_torch(cell: str, layers: int) -> None:
     model = make_model(cell, layers=layers)
     theirs = {name: tuple(parameter.shape) for name, parameter in TorchNetwork(model).named_parameters()}
@@ -208,11 +201,16 @@ def test_fresh_weights(cell: str) -> None:
     for name, value in model.parameters.values.items():
         if "weight" in name:
             assert value.abs().max() <= hidden**-0.5
-            assert value.std() == pytest.approx((3 * hidden) ** -0.5, rel=0.05)
+            assert value.std() == pytest.approx((3 * hidden) ** -0.5, rel=0.05 if value.dim() > 1 else 0.2)
         else:
             expected = torch.zeros_like(value)
             if cell == "lstm" and "bias_ih" in name:
                 expected[hidden : 2 * hidden] = 1
+            if cell == "elstm" and "bias_ih" in name:  # half-lives of the units evenly spread on a logarithmic scale
+                tau = 1 + torch.exp(value[:hidden].double())
+                ratio = 512 ** (1 / (hidden - 1))
+                torch.testing.assert_close(tau, 2 * ratio ** torch.arange(hidden).double(), rtol=1e-4, atol=0)
+                expected[:hidden] = value[:hidden]
             assert torch.equal(value, expected), name
 
 

@@ -24,7 +24,7 @@ from rnnbptt.truncation import (
 
 lengths = st.integers(1, 200)
 simple_forms = st.one_of(
-    st.sampled_from(["{}", "stateless:{}", "random:{}", "artbp:{}"]),
+    st.sampled_from(["{}", "stateless:{}", "random:{}", "artbp:{}", "snap:{}", "rtrl:{}"]),
     lengths.map("{{}}/{}".format),
     lengths.map("{}/{{}}".format),
 )
@@ -102,7 +102,10 @@ def test_the_default_growth_may_be_written_out(spec: str, same: str) -> None:
     assert parse_truncation(spec).spec == same
 
 
-FORMS = "K, K1/K2, A..B, A..B@linear, A..B@plateau, full, stateless:K, random:K, artbp:K, shuffle(A..B)"
+FORMS = (
+    "K, K1/K2, K1/K2@rerun, A..B, A..B@linear, A..B@plateau, full, stateless:K, random:K, artbp:K, adaptive:D, snap,"
+    " snap:K, rtrl, rtrl:K, shuffle(A..B)"
+)
 NEITHER = [
     *("", "k", "-1", "+1", "1.5", "Full", " 1", "1 ", "1\n", "1\u0663", "1234567890", "1@linear", "full@linear"),
     *("/", "1/", "/1", "1//2", "1/2/3", "1/k", "1 / 2"),

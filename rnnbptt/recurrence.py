@@ -1,0 +1,152 @@
+"""What a recurrence has to offer, and what those with a dense product of the state have in common.
+
+No autograd anywhere: what is called *back-propagation through time* is the reversed loop of each cell's `backward`, and
+where it starts and stops is the truncation. Given `own_back` instead of `back`, the same loop follows each unit through
+itself alone, which is the influence that SnAp-1 keeps (see influence.py).
+
+Axes and dtypes as in tape.py: T characters, B streams, H hidden, G = gates x H, S tensors of a state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from rnnbptt.tape import LayerTape, Span
+
+Carry = Sequence[float]  # the factor on the gradient that passes from character t + 1 of a span to t
+Back = Callable[[Tensor], Tensor]  # from the gradient of one character's pre-activations, (B, G), to that of its state
+Multiply = Callable[[Tensor, Tensor, Tensor], None]  # out, a, b: out = a @ b, whatever the dtype of out
+
+
+class Weights(NamedTuple):
+    """The recurrent parameters of one layer by kind, such as "weight_hh": as they are, and in operand dtype."""
+
+    values: Mapping[str, Tensor]
+    operands: Mapping[str, Tensor]
+
+
+class Cell(Protocol):
+    """A recurrence."""
+
+    name: str
+    gates: int  # G / H
+    parts: int  # S, tensors of the state: 1 (h) or 2 (h and c)
+    memo: bool  # whether it remembers anything but states and gates
+    separate_hidden: bool  # whether W_ih x and W_hh h have different gradients, because a gate multiplies the latter
+
+    @property
+    def carried(self) -> tuple[int, ...]:
+        """The parts of the state that the next character reads, so that a gradient comes back through them."""
+
+    def shapes(self, hidden: int) -> dict[str, tuple[int, ...]]:
+        """Shapes of the recurrent parameters, by kind."""
+
+    def initial_bias(self, hidden: int) -> Tensor:
+        """b_ih of a fresh layer, (G,)."""
+
+    def bind(self, tape: LayerTape) -> None:
+        """Make the tape's `forward_steps` and `backward_steps`, one tuple of views a character."""
+
+    def folded_bias(self, b_ih: Tensor, weights: Weights) -> Tensor:
+        """The part of all biases that does not depend on the state, (G,): it is added to the input's share."""
+
+    def forward(self, weights: Weights, tape: LayerTape, span: Span) -> None:
+        """Run the recurrence over the characters of `span`, from the state the tape entered with."""
+
+    def back(self, weights: Weights, tape: LayerTape) -> Back:
+        """What carries a gradient one character back through the recurrent weights."""
+
+    def own_back(self, weights: Weights, tape: LayerTape) -> Back:
+        """The same, but from each unit to itself alone."""
+
+    def backward(self, weights: Weights, back: Back, tape: LayerTape, span: Span, carry: Carry) -> None:
+        """Back-propagate through the characters of `span`.
+
+        On entry `tape.gradients` holds in `h` the gradient with respect to each h through everything but this
+        recurrence, and in the first half of `d_c` that with respect to the last c. Fills `inputs` and `hidden`, the
+        gradients of the pre-activations, and leaves in `d_c` what passes on to the state before the span directly. The
+        gradient that passes from character t + 1 of the span to t is multiplied by carry[t], T - 1 factors: 1 is
+        back-propagation, 0 a cut.
+        """
+
+    def before(self, back: Back, tape: LayerTape, span: Span) -> tuple[Tensor | None, ...]:
+        """After `backward`: the gradient of each part of the state before the span, (B, H); None where it is 0."""
+
+    def gradients(self, tape: LayerTape, span: Span, grads: Mapping[str, Tensor], multiply: Multiply) -> None:
+        """After `backward`: write the gradients of the biases and recurrent parameters, by kind."""
+
+    def influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+        """The same for each stream by itself, (B, ...), of those that the layer's own state depends on."""
+
+    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+        """The same of the others, which matter to the layers above alone."""
+
+
+def later(steps: list[Any], span: Span, carry: Carry) -> Iterator[tuple[float | None, Any]]:
+    """The steps of a span from the last to the first, each with the factor on the gradient from the next: None at the
+    last.
+    """
+    return zip((None, *reversed(carry)), reversed(steps[slice(*span)]), strict=True)
+
+
+class Dense:
+    """Recurrences with a product W_hh h + b_hh, one block of W_hh a gate."""
+
+    gates: int
+    separate_hidden = False
+
+    def shapes(self, hidden: int) -> dict[str, tuple[int, ...]]:
+        """As torch.nn has them."""
+        return {"weight_hh": (self.gates * hidden, hidden), "bias_hh": (self.gates * hidden,)}
+
+    def initial_bias(self, hidden: int) -> Tensor:
+        """Zero."""
+        return torch.zeros(self.gates * hidden)
+
+    def folded_bias(self, b_ih: Tensor, weights: Weights) -> Tensor:
+        """Both are simply added."""
+        return b_ih + weights.values["bias_hh"]
+
+    def back(self, weights: Weights, tape: LayerTape) -> Back:
+        """d W_hh."""
+        w_hh, product = weights.operands["weight_hh"], tape.gradients.product
+        return lambda d: product(d, w_hh)
+
+    def own_back(self, weights: Weights, tape: LayerTape) -> Back:
+        """As `back`, with the diagonal of each block of W_hh."""
+        hidden = tape.h.shape[-1]
+        diagonals = weights.values["weight_hh"].view(self.gates, hidden, hidden).diagonal(dim1=1, dim2=2)
+        return lambda d: (d.view(-1, self.gates, hidden) * diagonals).sum(1)
+
+    def gradients(self, tape: LayerTape, span: Span, grads: Mapping[str, Tensor], multiply: Multiply) -> None:
+        """One product for the whole span."""
+        views = tape.views(span)
+        multiply(grads["weight_hh"], views.d_hidden.t(), views.h_before)
+        torch.sum(views.d_inputs, 0, out=grads["bias_ih"])
+        grads["bias_hh"].copy_(self._hidden_bias(views.d_hidden, grads["bias_ih"]))
+
+    def influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+        """One product for each stream."""
+        views = tape.views(span)
+        d_inputs, d_hidden, h = (
+            tensor.view(span.length, -1, tensor.shape[-1])
+            for tensor in (views.d_inputs, views.d_hidden, views.h_before)
+        )
+        d_bias = d_inputs.sum(0)
+        return {
+            "weight_hh": torch.bmm(d_hidden.permute(1, 2, 0), h.transpose(0, 1)),
+            "bias_ih": d_bias,
+            "bias_hh": self._hidden_bias(d_hidden, d_bias),
+        }
+
+    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+        """The output is the state."""
+        return {}
+
+    def _hidden_bias(self, d_hidden: Tensor, d_bias_ih: Tensor) -> Tensor:
+        """The gradient of b_hh from that of W_hh h, (T, ...), and that of b_ih."""
+        return d_hidden.sum(0, dtype=d_bias_ih.dtype) if self.separate_hidden else d_bias_ih
