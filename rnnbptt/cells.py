@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from rnnbptt.recurrence import Back, Carry, Cell, Dense, Multiply, Weights, later
+from rnnbptt.recurrence import Back, Carry, Cell, Dense, Each, Multiply, Outer, PerStream, Weights, later
 from rnnbptt.tape import LayerTape, Span
 
 _sigmoid_backward: Callable[..., Tensor] = torch.ops.aten.sigmoid_backward.grad_input
@@ -282,19 +282,23 @@ class ELSTM:
         d_o = tape.views(span).d_inputs[:, -o.shape[-1] :].to(tape.h_op.dtype)
         multiply(grads["weight_co"], d_o.t(), c_new.flatten(0, 1).to(d_o.dtype))
         torch.sum(tape.views(span).d_inputs, 0, out=grads["bias_ih"])
-        torch.sum(self.influences(tape, span)["weight_hh"], 0, out=grads["weight_hh"])
+        torch.sum(self._own_gradients(tape, span), (0, 1), out=grads["weight_hh"])
 
-    def influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+    def influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
         """All but W_co."""
-        d_in, c = tape.gradients.inputs[slice(*span)], tape.c[slice(*span)]
-        d_f_z = d_in[..., : 2 * c.shape[-1]]
-        return {"weight_hh": (d_f_z * torch.cat([c, c], -1)).sum(0), "bias_ih": d_in.sum(0)}
+        d_bias = tape.gradients.inputs[slice(*span)].sum(0)
+        return {"weight_hh": Each(self._own_gradients(tape, span).sum(0)), "bias_ih": Each(d_bias)}
 
-    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
         """W_co's."""
         c_new, o = self._states_and_outputs(tape, span)
         d_o = tape.gradients.inputs[slice(*span)][..., -o.shape[-1] :]
-        return {"weight_co": torch.bmm(d_o.permute(1, 2, 0), c_new.transpose(0, 1))}
+        return {"weight_co": Outer(d_o, c_new)}
+
+    def _own_gradients(self, tape: LayerTape, span: Span) -> Tensor:
+        """Of w_f and w_z, at each character, (T, B, 2H)."""
+        c = tape.c[slice(*span)]
+        return tape.gradients.inputs[slice(*span)][..., : 2 * c.shape[-1]] * torch.cat([c, c], -1)
 
     def _states_and_outputs(self, tape: LayerTape, span: Span) -> tuple[Tensor, Tensor]:
         """c' and o of a span, (T, B, H) each."""

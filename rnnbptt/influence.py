@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from rnnbptt.errors import UserError
 from rnnbptt.model import CharRNN
+from rnnbptt.recurrence import Boundary, PerStream
 from rnnbptt.tape import Tape
 
 MOST_BYTES = 2 * 2**30  # of an exact influence
@@ -38,7 +40,7 @@ class Influence(Protocol):
     state: dict[str, Tensor]
 
     @property
-    def d_before(self) -> Tensor | None:
+    def boundary(self) -> Boundary | None:
         """Where `CharRNN.backward` is to write the gradient of the state before the segment; None: it need not."""
 
     def update(self, tape: Tape) -> None:
@@ -54,7 +56,7 @@ class Influence(Protocol):
 class NoInfluence:
     """Nothing beyond the segment: truncated back-propagation."""
 
-    d_before = None
+    boundary = None
 
     def __init__(self, model: CharRNN, streams: int) -> None:
         self.state: dict[str, Tensor] = {}
@@ -74,41 +76,60 @@ class UnitInfluence:
     """SnAp-1: of each parameter, the influence on its own unit through that unit's own recurrence.
 
     For a segment it is B with the backward pass that stays in the unit, and A is diagonal. Exact for one layer of an
-    element-wise cell; otherwise what the units do to each other, and a layer to the next, is lost at the cut.
+    element-wise cell; otherwise what the units do to each other, and a layer to the next, is lost at the cut. Inside
+    the segment the gradient is that of back-propagation; with `alone`, for segments of one character, its way to the
+    state before stays in the unit too, which is SnAp-1 to the letter.
     """
 
-    def __init__(self, model: CharRNN, streams: int) -> None:
+    def __init__(self, model: CharRNN, streams: int, alone: bool = False) -> None:
         self._model = model
-        self._parts = model.cell.carried
-        self.d_before = model.zero_state(streams)
-        self._seeds = model.zero_state(streams), model.zero_state(streams)
+        self._parts = list(model.cell.carried)
+        self.boundary = Boundary(model.zero_state(streams), alone)
+        one_layer = self.boundary.d_before[0]
+        self._seed, self._passed_on = torch.zeros_like(one_layer), torch.zeros_like(one_layer)
         self.state = {
-            name: torch.zeros(len(self._parts), streams, *shape, dtype=model.precision.float, device=model.device)
-            for name, shape in model.parameters.shapes.items()
+            name: model.parameters.zeros(name, len(self._parts), streams)
+            for name in model.parameters.shapes
             if name.startswith("rnn.") and "weight_co" not in name  # on which no layer's own state depends
         }
 
     def update(self, tape: Tape) -> None:
         """Read the influence before the segment, then move it on."""
-        for name, traces in self.state.items():
-            d_units = self._by_unit(self.d_before, name)
-            self._model.parameters.grads[name].add_((d_units * traces).sum((0, 1)))
-        old = {name: traces.clone() for name, traces in self.state.items()}
-        d_after, d_before = self._seeds
-        for index, part in enumerate(self._parts):
-            d_after.zero_()[:, part] = 1
-            for layer in self._model.backward_units(tape, tape.segment, d_after, d_before):
-                for name, influence in self._model.influences(tape, layer, tape.segment).items():
-                    new = self.state[name][index].copy_(influence)
-                    new.add_((self._by_unit(d_before, name) * old[name]).sum(0))
+        for layer, d_before in enumerate(self.boundary.d_before):
+            added: list[dict[str, PerStream]] = []  # B: of each part of the state after
+            transitions: list[Tensor] = []  # A: the same, from each part before, (parts, B, H)
+            for index, part in enumerate(self._parts):
+                self._seed.zero_()[part] = 1
+                self._model.backward_units(tape, layer, tape.segment, self._seed, self._passed_on)
+                transitions.append(self._passed_on[self._parts])
+                added.append(self._model.influences(tape, layer, tape.segment))
+                if index + 1 < len(self._parts):
+                    for influence in added[-1].values():
+                        influence.keep()
+            for name in added[0]:
+                factors = [self._by_row(transition, name) for transition in transitions]
+                influences = [influences[name] for influences in added]
+                self._read_and_move(name, self._by_row(d_before[self._parts], name), factors, influences)
 
-    def _by_unit(self, d_state: Tensor, name: str) -> Tensor:
-        """Of a gradient (L, S, B, H), what each row of a parameter has to do with: (parts, B, G, 1...)."""
-        layer = self._model.layer_of(name)
-        shape = self.state[name].shape
-        d_parts = d_state[layer, list(self._parts)]
-        d_rows = d_parts.repeat(1, 1, shape[2] // d_parts.shape[-1])
-        return d_rows.view(*shape[:3], *(1,) * (len(shape) - 3))
+    def _read_and_move(self, name: str, d_rows: Tensor, factors: list[Tensor], added: list[PerStream]) -> None:
+        """The gradient's missing part and A M + B of one parameter; stream by stream: so much fits into the cache."""
+        grad, old = self._model.parameters.grads[name], torch.empty_like(self.state[name][:, 0])
+        for stream, traces in enumerate(self.state[name].unbind(1)):
+            if len(self._parts) > 1:
+                old.copy_(traces)
+            for after, (trace, factor, influence) in enumerate(zip(traces, factors, added, strict=True)):
+                grad.addcmul_(trace, d_rows[after, stream])
+                trace.mul_(factor[after, stream])
+                for before in range(len(self._parts)):
+                    if before != after:
+                        trace.addcmul_(old[before], factor[before, stream])
+                influence.add_to(trace, stream)
+
+    def _by_row(self, d_parts: Tensor, name: str) -> Tensor:
+        """Of a number for each unit, (parts, B, H), those of the rows of a parameter: (parts, B, G, 1 or nothing)."""
+        rows, *columns = self._model.parameters.shapes[name]
+        d_rows = d_parts.repeat(1, 1, rows // d_parts.shape[-1])
+        return d_rows.view(*d_rows.shape, *(1 for _ in columns))
 
     def reset(self, streams: Tensor) -> None:
         """Forget."""
@@ -129,8 +150,8 @@ class FullInfluence:
 
     def __init__(self, model: CharRNN, streams: int) -> None:
         self._model = model
-        self.d_before = model.zero_state(streams)
-        self._units = self.d_before[:, :, 0].numel()
+        self.boundary = Boundary(model.zero_state(streams))
+        self._units = self.boundary.d_before[:, :, 0].numel()
         shapes = {name: shape for name, shape in model.parameters.shapes.items() if name.startswith("rnn.")}
         size = 2 * self._units * streams * sum(map(math.prod, shapes.values())) * model.precision.float.itemsize
         if size > MOST_BYTES:
@@ -139,17 +160,15 @@ class FullInfluence:
                 f" parameters x {streams} streams), of which {MOST_BYTES // 2**30} are allowed; give snap, which keeps"
                 " one number a parameter and stream, or less --hidden or fewer --streams"
             )
-        self.state = {
-            name: torch.zeros(self._units, streams, *shape, dtype=model.precision.float, device=model.device)
-            for name, shape in shapes.items()
-        }
+        self.state = {name: model.parameters.zeros(name, self._units, streams) for name in shapes}
 
     def update(self, tape: Tape) -> None:
         """Read the influence before the segment, then move it on."""
-        d_state = self._flat(self.d_before)
+        d_before = self.boundary.d_before
+        d_state = self._flat(d_before)
         for name, influence in self.state.items():
             self._model.parameters.grads[name].add_(torch.tensordot(d_state, influence, 2))
-        seed, passed_on = torch.zeros_like(self.d_before), torch.zeros_like(self.d_before)
+        seed, passed_on = torch.zeros_like(d_before), torch.zeros_like(d_before)
         a = d_state.new_empty(self._units, *d_state.shape)  # (U after, U before, B)
         b = {name: torch.zeros_like(influence) for name, influence in self.state.items()}
         for unit in range(self._units):
@@ -157,15 +176,16 @@ class FullInfluence:
             seed.zero_()[layer, part, :, h] = 1
             for index in self._model.backward_state(tape, tape.segment, seed, passed_on):
                 for influences in (self._model.influences, self._model.output_influences):
-                    for name, influence in influences(tape, index, tape.segment).items():
-                        b[name][unit] = influence
+                    for name, of_streams in influences(tape, index, tape.segment).items():
+                        for stream in range(d_state.shape[1]):
+                            of_streams.add_to(b[name][unit, stream], stream)
             a[unit] = self._flat(passed_on)
         for name, influence in self.state.items():
             influence.copy_(b[name].add_(torch.einsum("uvb,vb...->ub...", a, influence)))
 
     @property
     def _shape(self) -> tuple[int, int, int]:
-        layers, parts, _, hidden = self.d_before.shape
+        layers, parts, _, hidden = self.boundary.d_before.shape
         return layers, parts, hidden
 
     def _flat(self, d_state: Tensor) -> Tensor:
@@ -179,7 +199,7 @@ class FullInfluence:
 
     def flops(self, chars: int) -> float:
         """A backward pass for each unit, and A M."""
-        streams = self.d_before.shape[2]
+        streams = self.boundary.d_before.shape[2]
         passes = self._model.flops(0, chars * streams, chars * streams)
         numbers = sum(influence.numel() for influence in self.state.values())
         return self._units * (passes + 2.0 * numbers)
@@ -187,6 +207,7 @@ class FullInfluence:
 
 INFLUENCES: dict[str, Callable[[CharRNN, int], Influence]] = {
     "none": NoInfluence,
-    "snap": UnitInfluence,
+    "snap": partial(UnitInfluence, alone=True),
+    "tail": UnitInfluence,
     "rtrl": FullInfluence,
 }

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rnnbptt.parameters import Parameters
-from rnnbptt.recurrence import Back, Carry, Cell, Weights
+from rnnbptt.recurrence import Back, Boundary, Carry, Cell, OneHotOuter, Outer, PerStream, Weights
 from rnnbptt.tape import LayerTape, Span, Views
 
 
@@ -56,13 +56,9 @@ class OneHotInput:
         """Gradient of W_ih from d_out (N, G)."""
         self._d_rows.zero_().index_add_(0, x, d_out)
 
-    def influence(self, x: Tensor, d_out: Tensor) -> Tensor:
+    def influence(self, x: Tensor, d_out: Tensor) -> PerStream:
         """The same for each stream by itself, (B, G, V), from x (T*B,) and d_out (T, B, G)."""
-        steps, streams, gates = d_out.shape
-        rows = d_out.new_zeros(streams * len(self._rows), gates)
-        offsets = torch.arange(streams, device=x.device) * len(self._rows)
-        rows.index_add_(0, (x.view(steps, streams) + offsets).flatten(), d_out.flatten(0, 1))
-        return rows.view(streams, -1, gates).transpose(1, 2)
+        return OneHotOuter(d_out, x.view(d_out.shape[:2]))
 
     def down(self, d_out: Tensor, d_x: Tensor) -> None:
         """A symbol has no gradient: d_x is left alone."""
@@ -83,10 +79,9 @@ class DenseInput:
         """Gradient of W_ih from d_out (N, G)."""
         self._scratch.product(self._d_weight, self._scratch.operand(d_out, x.dtype).t(), x)
 
-    def influence(self, x: Tensor, d_out: Tensor) -> Tensor:
+    def influence(self, x: Tensor, d_out: Tensor) -> PerStream:
         """The same for each stream by itself, (B, G, H), from x (T*B, H) and d_out (T, B, G)."""
-        x = x.view(*d_out.shape[:2], -1)
-        return torch.bmm(d_out.to(x.dtype).permute(1, 2, 0), x.transpose(0, 1))
+        return Outer(d_out, x.view(*d_out.shape[:2], -1))
 
     def down(self, d_out: Tensor, d_x: Tensor) -> None:
         """Gradient of x, into d_x (N, H), from d_out (N, G)."""
@@ -117,23 +112,33 @@ class RecurrentLayer:
         tape.leave(span.stop, state)
 
     def backward(
-        self, tape: LayerTape, span: Span, carry: Carry, d_after: Tensor | None = None, d_before: Tensor | None = None
+        self,
+        tape: LayerTape,
+        span: Span,
+        carry: Carry,
+        d_after: Tensor | None = None,
+        boundary: Boundary | None = None,
     ) -> None:
         """From the gradient of its output, `d_h` of the tape, to those of its pre-activations.
 
-        d_after (S, B, H) is a gradient of the state after the span that comes from beyond, none unless given; into
-        d_before, where given, goes that of the state before.
+        d_after (S, B, H) is a gradient of the state after the span that comes from beyond, none unless given.
         """
-        self._through(self._cell.back(self._weights, tape), tape, span, carry, d_after, d_before)
+        self._through(self._cell.back(self._weights, tape), tape, span, carry, d_after, boundary)
 
     def backward_alone(self, tape: LayerTape, span: Span, d_after: Tensor, d_before: Tensor) -> None:
         """As `backward`, but through each unit's own recurrence alone, and from d_after alone."""
         tape.views(span).d_h.zero_()
         back = self._cell.own_back(self._weights, tape)
-        self._through(back, tape, span, (1.0,) * (span.length - 1), d_after, d_before)
+        self._through(back, tape, span, (1.0,) * (span.length - 1), d_after, Boundary(d_before, alone=True))
 
     def _through(
-        self, back: Back, tape: LayerTape, span: Span, carry: Carry, d_after: Tensor | None, d_before: Tensor | None
+        self,
+        back: Back,
+        tape: LayerTape,
+        span: Span,
+        carry: Carry,
+        d_after: Tensor | None,
+        boundary: Boundary | None,
     ) -> None:
         d_c = tape.gradients.d_c.zero_()
         if d_after is not None:
@@ -141,8 +146,9 @@ class RecurrentLayer:
             if len(d_after) > 1:
                 d_c[0].copy_(d_after[1])
         self._cell.backward(self._weights, back, tape, span, carry)
-        if d_before is not None:
-            for d_part, d in zip(d_before, self._cell.before(back, tape, span), strict=True):
+        if boundary is not None:
+            last_back = self._cell.own_back(self._weights, tape) if boundary.alone else back
+            for d_part, d in zip(boundary.d_before, self._cell.before(last_back, tape, span), strict=True):
                 d_part.zero_() if d is None else d_part.copy_(d)
 
     def gradients(self, x: Tensor, tape: LayerTape, span: Span) -> None:
@@ -150,7 +156,7 @@ class RecurrentLayer:
         self._cell.gradients(tape, span, self._grads, self._scratch.product)
         self._input.gradient(x, tape.views(span).d_inputs)
 
-    def influences(self, x: Tensor, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+    def influences(self, x: Tensor, tape: LayerTape, span: Span) -> dict[str, PerStream]:
         """The same for each stream by itself, (B, ...), of the parameters that the layer's own state depends on, by
         their full names.
         """
@@ -158,11 +164,11 @@ class RecurrentLayer:
         by_kind["weight_ih"] = self._input.influence(x, tape.gradients.inputs[slice(*span)])
         return self._named(by_kind)
 
-    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
         """The same of the other parameters, which the state of the layers above depends on."""
         return self._named(self._cell.output_influences(tape, span))
 
-    def _named(self, by_kind: dict[str, Tensor]) -> dict[str, Tensor]:
+    def _named(self, by_kind: dict[str, PerStream]) -> dict[str, PerStream]:
         return {self._names[kind]: tensor for kind, tensor in by_kind.items()}
 
     def down(self, tape: LayerTape, span: Span) -> None:

@@ -15,7 +15,7 @@ from rnnbptt.cells import CELLS
 from rnnbptt.config import ModelConfig
 from rnnbptt.layers import Head, RecurrentLayer, Scratch, drop
 from rnnbptt.parameters import Parameters, Precision, choose_device, choose_precision
-from rnnbptt.recurrence import Carry
+from rnnbptt.recurrence import Boundary, Carry, PerStream
 from rnnbptt.tape import Shape, Span, Tape
 
 
@@ -128,13 +128,12 @@ class CharRNN:
         d_logits: Tensor,
         depth: int | None = None,
         carry: Carry | None = None,
-        d_before: Tensor | None = None,
+        boundary: Boundary | None = None,
     ) -> None:
         """Write the gradient of the characters just read into `parameters.grad`, given d_logits (T*B, V).
 
         `depth` is how many characters to go back from the last one, as far as the tape holds them: T, the segment,
-        unless given. `carry` is the factor on the gradient at each step back (see recurrence.py), 1 unless given. Into
-        `d_before` (L, S, B, H), where given, goes the gradient of the state before the first of these characters.
+        unless given. `carry` is the factor on the gradient at each step back (see recurrence.py), 1 unless given.
         """
         new, span = tape.segment, tape.last(depth or 0)
         carry = (1.0,) * (span.length - 1) if carry is None else carry
@@ -143,7 +142,7 @@ class CharRNN:
         d_h[:older].zero_()  # the losses of older characters had their update
         self._head.gradient(tape.input(len(self._layers), new), d_logits)
         self._head.down(d_logits, d_h[older:])
-        for index in self._descend(tape, span, carry, None, d_before):
+        for index in self._descend(tape, span, carry, None, boundary):
             self._layers[index].gradients(tape.input(index, span), tape.layers[index], span)
 
     def backward_state(self, tape: Tape, span: Span, d_after: Tensor, d_before: Tensor) -> Iterator[int]:
@@ -153,7 +152,7 @@ class CharRNN:
         Yields each layer from the last to the first when its `influences` can be read.
         """
         tape.layers[-1].views(span).d_h.zero_()
-        return self._descend(tape, span, (1.0,) * (span.length - 1), d_after, d_before)
+        return self._descend(tape, span, (1.0,) * (span.length - 1), d_after, Boundary(d_before))
 
     def gradient_norms(self, tape: Tape, d_logits: Tensor) -> list[float]:
         """Norms, means over the streams, of the gradient of the last character's loss, given by its d_logits (B, V),
@@ -169,29 +168,29 @@ class CharRNN:
             if span != last:
                 norms.append(float(state.square().sum((0, 1, 3)).sqrt().mean()))
                 tape.layers[-1].views(span).d_h.zero_()
-            for index in self._descend(tape, span, (), state if span != last else None, state):
+            for index in self._descend(tape, span, (), state if span != last else None, Boundary(state)):
                 if span == last and index == len(self._layers) - 1:
                     norms.append(float(d_h.square().sum(1).sqrt().mean()))
         return norms
 
-    def backward_units(self, tape: Tape, span: Span, d_after: Tensor, d_before: Tensor) -> Iterator[int]:
-        """As `backward_state`, but from each unit to itself alone, through its own recurrence."""
-        for index, layer in enumerate(self._layers):
-            layer.backward_alone(tape.layers[index], span, d_after[index], d_before[index])
-            yield index
+    def backward_units(self, tape: Tape, index: int, span: Span, d_after: Tensor, d_before: Tensor) -> None:
+        """As `backward_state`, but in layer `index` alone, d_after and d_before (S, B, H), and from each unit to itself
+        alone, through its own recurrence.
+        """
+        self._layers[index].backward_alone(tape.layers[index], span, d_after, d_before)
 
-    def influences(self, tape: Tape, index: int, span: Span) -> dict[str, Tensor]:
+    def influences(self, tape: Tape, index: int, span: Span) -> dict[str, PerStream]:
         """Where `backward_state` or `backward_units` has come to layer `index`: the gradient of its parameters as they
         were used in `span`, for each stream by itself, (B, ...), by name; of those that the layer's state depends on.
         """
         return self._layers[index].influences(tape.input(index, span), tape.layers[index], span)
 
-    def output_influences(self, tape: Tape, index: int, span: Span) -> dict[str, Tensor]:
+    def output_influences(self, tape: Tape, index: int, span: Span) -> dict[str, PerStream]:
         """The same of its other parameters, which the layers above depend on."""
         return self._layers[index].output_influences(tape.layers[index], span)
 
     def _descend(
-        self, tape: Tape, span: Span, carry: Carry, d_after: Tensor | None, d_before: Tensor | None
+        self, tape: Tape, span: Span, carry: Carry, d_after: Tensor | None, boundary: Boundary | None
     ) -> Iterator[int]:
         """Back-propagate from the last layer to the first, given the gradient of the last one's output in `d_h`, which
         is one buffer that the layers hand down in turn. Yields each layer when it has its gradients.
@@ -200,15 +199,13 @@ class CharRNN:
             layer, layer_tape = self._layers[index], tape.layers[index]
             if tape.dropping:
                 layer_tape.views(span).d_h.mul_(layer_tape.views(span).mask.flatten(0, 1))
-            ends = (None if d is None else d[index] for d in (d_after, d_before))
-            layer.backward(layer_tape, span, carry, *ends)
+            layer.backward(
+                *(layer_tape, span, carry),
+                d_after=None if d_after is None else d_after[index],
+                boundary=boundary and boundary._replace(d_before=boundary.d_before[index]),
+            )
             yield index
             layer.down(layer_tape, span)
-
-    @staticmethod
-    def layer_of(name: str) -> int:
-        """Of a recurrent parameter."""
-        return int(name.rpartition("_l")[2])
 
     def forget(self, streams: int) -> None:
         """Hold no character before the next one: no gradient goes back beyond it."""

@@ -90,6 +90,13 @@ class Parameters:
             offset += math.prod(shape)
         return views
 
+    def zeros(self, name: str, *more: int) -> Tensor:
+        """(*more, ...): zeros like a parameter, laid out as it is, with axes before its own."""
+        shape = self.shapes[name]
+        if name in self.transposed:
+            return self.flat.new_zeros(*more, *shape[::-1]).transpose(-1, -2)
+        return self.flat.new_zeros(*more, *shape)
+
     def refresh_operands(self) -> None:
         """Bring the operand copy up to date; call it after every change of `flat`."""
         if self._operands is not self.flat:

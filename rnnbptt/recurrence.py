@@ -29,6 +29,79 @@ class Weights(NamedTuple):
     operands: Mapping[str, Tensor]
 
 
+class Boundary(NamedTuple):
+    """Where a backward pass is to write the gradient of the state before its first character.
+
+    d_before  (L, S, B, H) for a model, (S, B, H) for a layer
+    alone     through that character from each unit to itself alone
+    """
+
+    d_before: Tensor
+    alone: bool = False
+
+
+class PerStream(Protocol):
+    """A gradient for each stream by itself, formed only when it is asked for: all streams together may be too much for
+    the cache, or for the memory.
+    """
+
+    def add_to(self, out: Tensor, stream: int) -> None:
+        """Add that of one stream to `out`."""
+
+    def keep(self) -> None:
+        """Stay as it is when the tape goes through another backward pass."""
+
+
+class Each:
+    """Given as a tensor (B, ...)."""
+
+    def __init__(self, gradients: Tensor) -> None:
+        self._gradients = gradients
+
+    def add_to(self, out: Tensor, stream: int) -> None:
+        """See PerStream."""
+        out.add_(self._gradients[stream])
+
+    def keep(self) -> None:
+        """It is a sum, and its own tensor."""
+
+
+class Outer:
+    """sum_t d_t x_t^T, (G, C), from d (T, B, G) and x (T, B, C)."""
+
+    def __init__(self, d: Tensor, x: Tensor) -> None:
+        self._operand = min(d.dtype, x.dtype, key=lambda dtype: dtype.itemsize)  # what matrix products read
+        self._d, self._x = (tensor.transpose(0, 1).to(self._operand) for tensor in (d, x))
+        self._product = self._d.new_empty(d.shape[-1], x.shape[-1])
+        self._wide = torch.empty_like(self._product, dtype=torch.float32)
+
+    def add_to(self, out: Tensor, stream: int) -> None:
+        """See PerStream."""
+        d, x = self._d[stream].t(), self._x[stream]
+        if out.dtype == self._operand:
+            out.addmm_(d, x)
+        else:
+            out.add_(self._wide.copy_(torch.mm(d, x, out=self._product)))
+
+    def keep(self) -> None:
+        """x is of the forward pass."""
+        self._d = self._d.clone(memory_format=torch.contiguous_format)
+
+
+class OneHotOuter:
+    """The same for symbols x (T, B)."""
+
+    def __init__(self, d: Tensor, x: Tensor) -> None:
+        self._d, self._x = d.transpose(0, 1).clone(memory_format=torch.contiguous_format), x.t()
+
+    def add_to(self, out: Tensor, stream: int) -> None:
+        """See PerStream."""
+        out.t().index_add_(0, self._x[stream], self._d[stream])
+
+    def keep(self) -> None:
+        """It has its own d, because rows side by side are added faster."""
+
+
 class Cell(Protocol):
     """A recurrence."""
 
@@ -79,10 +152,10 @@ class Cell(Protocol):
     def gradients(self, tape: LayerTape, span: Span, grads: Mapping[str, Tensor], multiply: Multiply) -> None:
         """After `backward`: write the gradients of the biases and recurrent parameters, by kind."""
 
-    def influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
-        """The same for each stream by itself, (B, ...), of those that the layer's own state depends on."""
+    def influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
+        """The same for each stream by itself, of those that the layer's own state depends on."""
 
-    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
         """The same of the others, which matter to the layers above alone."""
 
 
@@ -119,8 +192,8 @@ class Dense:
     def own_back(self, weights: Weights, tape: LayerTape) -> Back:
         """As `back`, with the diagonal of each block of W_hh."""
         hidden = tape.h.shape[-1]
-        diagonals = weights.values["weight_hh"].view(self.gates, hidden, hidden).diagonal(dim1=1, dim2=2)
-        return lambda d: (d.view(-1, self.gates, hidden) * diagonals).sum(1)
+        diagonals = weights.values["weight_hh"].view(self.gates, hidden, hidden).diagonal(dim1=1, dim2=2).contiguous()
+        return lambda d: d.to(diagonals.dtype, copy=True).view(-1, self.gates, hidden).mul_(diagonals).sum(1)
 
     def gradients(self, tape: LayerTape, span: Span, grads: Mapping[str, Tensor], multiply: Multiply) -> None:
         """One product for the whole span."""
@@ -129,7 +202,7 @@ class Dense:
         torch.sum(views.d_inputs, 0, out=grads["bias_ih"])
         grads["bias_hh"].copy_(self._hidden_bias(views.d_hidden, grads["bias_ih"]))
 
-    def influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+    def influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
         """One product for each stream."""
         views = tape.views(span)
         d_inputs, d_hidden, h = (
@@ -138,12 +211,12 @@ class Dense:
         )
         d_bias = d_inputs.sum(0)
         return {
-            "weight_hh": torch.bmm(d_hidden.permute(1, 2, 0), h.transpose(0, 1)),
-            "bias_ih": d_bias,
-            "bias_hh": self._hidden_bias(d_hidden, d_bias),
+            "weight_hh": Outer(d_hidden, h),
+            "bias_ih": Each(d_bias),
+            "bias_hh": Each(self._hidden_bias(d_hidden, d_bias)),
         }
 
-    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
+    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
         """The output is the state."""
         return {}
 

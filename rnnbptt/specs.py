@@ -1,8 +1,8 @@
 """From what `--trunc` says to the strategy that it means.
 
-spec        = curriculum | simple | K1 "/" K2 "@rerun" | "adaptive:" D | "full" | "shuffle(" curriculum ")"
+spec        = curriculum | simple | K1 "/" K2 "@rerun" | "adaptive:" D | "full" | "snap" | "shuffle(" curriculum ")"
 curriculum  = simple ".." simple [ "@linear" | "@plateau" ]
-simple      = K | K1 "/" K2 | name ":" K | "snap" | "rtrl"
+simple      = K | K1 "/" K2 | name ":" K | "rtrl"
 name        = "stateless" | "random" | "artbp" | "snap" | "rtrl"
 """
 
@@ -15,7 +15,6 @@ from rnnbptt.errors import UserError
 from rnnbptt.truncation import (
     GROWTHS,
     Adaptive,
-    Diagonal,
     Fixed,
     Full,
     Progressive,
@@ -23,6 +22,8 @@ from rnnbptt.truncation import (
     RealTime,
     Separate,
     Shuffled,
+    Snap,
+    SnapTail,
     Stateless,
     Strategy,
     Unbiased,
@@ -33,22 +34,22 @@ FORMS = (
     " snap:K, rtrl, rtrl:K, shuffle(A..B)"
 )
 
+_WITHOUT_NUMBER: dict[str, Strategy] = {"full": Full(), "snap": Snap()}
 _BY_NAME: dict[str, Callable[[int], Strategy]] = {
     "": Fixed,
     "stateless:": Stateless,
     "random:": RandomLength,
     "artbp:": Unbiased,
-    "snap:": Diagonal,
+    "snap:": SnapTail,
     "rtrl:": RealTime,
 }
-_ALONE = ("snap", "rtrl")  # K = 1
 _SIMPLE = re.compile(r"([a-z]+:)?([0-9]{1,9})(?:/([0-9]{1,9}))?")
 
 
 def parse_truncation(spec: str) -> Strategy:
     """The strategy a `--trunc` names; UserError for anything else."""
-    if spec == "full":
-        return Full()
+    if spec in _WITHOUT_NUMBER:
+        return _WITHOUT_NUMBER[spec]
     if match := re.fullmatch(r"shuffle\((.+)\)", spec):
         curriculum = parse_truncation(match[1])
         if not isinstance(curriculum, Progressive) or curriculum.growth == "plateau":
@@ -76,7 +77,7 @@ def _adaptive(digits: str) -> Adaptive:
 
 def _parse_simple(text: str, spec: str) -> tuple[str, tuple[int, ...]]:
     """The name before the numbers, and the numbers: one, or two for K1/K2."""
-    match = _SIMPLE.fullmatch(f"{text}:1" if text in _ALONE else text)
+    match = _SIMPLE.fullmatch("rtrl:1" if text == "rtrl" else text)
     if not match or (match[1] or "") not in _BY_NAME or (match[1] and match[3]):
         raise UserError(f"--trunc {spec!r}: not a truncation; give one of {FORMS}")
     lengths = tuple(int(digits) for digits in match.groups()[1:] if digits)

@@ -205,7 +205,7 @@ class Trainer:
         nats, d_logits = cross_entropy(logits, y)
         if plan.scale != 1:
             d_logits.mul_(plan.scale)
-        self.model.backward(tape, d_logits, plan.depth, plan.carry, self.influence.d_before)
+        self.model.backward(tape, d_logits, plan.depth, plan.carry, self.influence.boundary)
         self.influence.update(tape)
         if plan.measure:
             self.measured.append(plan.measure(self.model.gradient_norms(tape, d_logits[-self.config.streams :])))

@@ -122,10 +122,23 @@ class Stateless(Fixed):
 
 
 @dataclass(frozen=True)
-class Diagonal(Fixed):
-    """As `Fixed`, exact inside the segment, and SnAp-1 across its boundary: Menick et al. 2021; k = 1 is SnAp-1."""
+class Snap(Fixed):
+    """SnAp-1, Menick et al. 2021: update after every character, and carry forward what each parameter owes to its own
+    unit's past.
+    """
 
+    k: int = 1
+    spec: ClassVar[str] = "snap"
     influence: ClassVar[str] = "snap"
+
+
+@dataclass(frozen=True)
+class SnapTail(Fixed):
+    """As `Fixed`, exact inside the segment; across its boundary the influences of SnAp-1. Even k = 1 is more than
+    `Snap`: the way through the new character is exact.
+    """
+
+    influence: ClassVar[str] = "tail"
 
     @property
     def spec(self) -> str:
