@@ -18,6 +18,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from typing import Protocol
 
 import torch
@@ -171,8 +172,7 @@ class FullInfluence:
         seed, passed_on = torch.zeros_like(d_before), torch.zeros_like(d_before)
         a = d_state.new_empty(self._units, *d_state.shape)  # (U after, U before, B)
         b = {name: torch.zeros_like(influence) for name, influence in self.state.items()}
-        for unit in range(self._units):
-            layer, part, h = (int(i) for i in torch.unravel_index(torch.tensor(unit), self._shape))
+        for unit, (layer, part, h) in enumerate(product(*map(range, self._shape))):
             seed.zero_()[layer, part, :, h] = 1
             for index in self._model.backward_state(tape, tape.segment, seed, passed_on):
                 for influences in (self._model.influences, self._model.output_influences):

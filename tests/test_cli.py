@@ -220,6 +220,12 @@ def test_train_refuses_a_used_folder() -> None:
     [
         (["--trunc", "0"], "--trunc 0: at least 1 character is read for an update; give 1 or more"),
         (["--cell", "cnn"], "--cell cnn: unknown; give one of rnn, gru, lstm, elstm"),
+        (
+            ["--trunc", "rtrl", "--hidden", "200"],
+            "--trunc rtrl would keep 2.2 GiB of influences (400 units of state x parameters x 4 streams), of which 2"
+            " are allowed; give snap, which keeps one number a parameter and stream, or less --hidden or fewer"
+            " --streams",
+        ),
         (["--optimizer", "lion"], "--optimizer lion: unknown; give one of adam, rmsprop, sgd"),
         (["--epochs", "0"], "--epochs 0: must be a number above 0"),
         (

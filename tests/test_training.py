@@ -16,6 +16,7 @@ from conftest import TorchNetwork, assert_same, error, make_corpus, message_of, 
 from torch import Tensor
 
 from rnnbptt.budget import Budget
+from rnnbptt.cells import CELLS
 from rnnbptt.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnnbptt.config import ModelConfig, TrainConfig
 from rnnbptt.corpus import Corpus
@@ -252,6 +253,21 @@ def test_stateless_training_carries_no_state(small: Corpus, monkeypatch: pytest.
     assert len(met) == trainer.counts.updates == 17
     assert set(met) == {0}
     assert trainer.state.abs().max() > 0
+
+
+@pytest.mark.parametrize("trunc", ["snap:4", "rtrl:4"])
+def test_influences_go_along_the_lanes_and_end_where_one_wraps(small: Corpus, trunc: str) -> None:
+    trainer, _ = train(small, "lstm", trunc=trunc, precision="float64", lr=FROZEN, budget=Budget("chars", 3 * 100))
+    model, ids = trainer.model, torch.from_numpy(small.split("train").astype("int64"))
+    for lane, start in enumerate((0, 66, 132)):
+        read = (start + torch.arange(100)) % 199
+        since_wrap = read[int((read == 0).nonzero()[-1]) if (read == 0).any() else 0 :]
+        alone = type(trainer.influence)(model, 1)
+        logits, tape = model.forward(ids[since_wrap][:, None], model.zero_state(1))
+        model.backward(tape, logits, boundary=alone.boundary)
+        alone.update(tape)
+        for name, influence in alone.state.items():
+            torch.testing.assert_close(trainer.influence.state[name][:, lane], influence[:, 0], rtol=1e-9, atol=1e-12)
 
 
 # --- budgets ----------------------------------------------------------------------------------------------------------
@@ -616,6 +632,10 @@ RUNS = [
     {"trunc": "1/1..1/8", "cell": "lstm", "precision": "bfloat16"},
     {"trunc": "shuffle(1..8)"},
     {"trunc": "8..1", "cell": "rnn"},
+    {"trunc": "snap", "cell": "gru"},
+    {"trunc": "snap:4", "cell": "lstm", "precision": "bfloat16", "eval_every": 200},
+    {"trunc": "snap:1..snap:8", "cell": "elstm"},
+    {"trunc": "rtrl:5", "cell": "rnn", "precision": "float64", "eval_every": 200},
 ]
 CHANCE = [run for run in RUNS if run["trunc"] in ("random:8", "artbp:4", "shuffle(1..8)")]
 every_run = pytest.mark.parametrize("run", RUNS, ids=lambda run: run["trunc"])
@@ -681,10 +701,13 @@ def test_a_run_goes_on_in_its_own_precision(small: Corpus, precision: str) -> No
     assert resumed.model.precision == trainer.model.precision
 
 
-@pytest.mark.parametrize("cell", sorted(TorchNetwork.CELLS))
-def test_nothing_depends_on_what_memory_held_before(small: Corpus, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("trunc", ["2/6", "snap:3", "rtrl:5"])
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_nothing_depends_on_what_memory_held_before(
+    small: Corpus, cell: str, trunc: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Nor is it saved: two checkpoints of the same run would differ."""
-    settings = {"layers": 2, "dropout": 0.3, "trunc": "2/6", "budget": Budget("chars", 60), "eval_every": 60}
+    settings = {"layers": 2, "dropout": 0.3, "trunc": trunc, "budget": Budget("chars", 60), "eval_every": 60}
     expected = train(small, cell, **settings)[0]
     empty = torch.empty
 
