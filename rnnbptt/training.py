@@ -72,6 +72,11 @@ class Trainer:
     def __init__(self, model: CharRNN, corpus: Corpus, config: TrainConfig) -> None:
         self.model, self.corpus, self.config = model, corpus, config
         self.strategy = parse_truncation(config.trunc)
+        if self.strategy.needs_state and model.config.window:
+            raise UserError(
+                f"--trunc {config.trunc}: --cell {model.config.cell} has no state for a gradient to go back through;"
+                " give a plain K such as 16"
+            )
         self.streams = Streams(corpus.split("train"), config.streams)
         self.state = model.zero_state(config.streams)
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat, config.weight_decay)

@@ -82,6 +82,10 @@ class Strategy(Protocol):
     def influence(self) -> str:
         """What carries credit past the cut: a name of influence.py, "none" for nothing."""
 
+    @property
+    def needs_state(self) -> bool:
+        """Whether it is about what goes back through the state, so that a model without one cannot follow it."""
+
     def next(self, progress: Progress) -> Plan:
         """The next update, of at most `progress.room` characters. A pure function."""
 
@@ -96,6 +100,7 @@ class Fixed:
     k: int
     keep: ClassVar[int] = 0
     influence: ClassVar[str] = "none"
+    needs_state: ClassVar[bool] = False
 
     @property
     def spec(self) -> str:
@@ -126,6 +131,7 @@ class Diagonal(Fixed):
     """As `Fixed`, exact inside the segment, and SnAp-1 across its boundary: Menick et al. 2021; k = 1 is SnAp-1."""
 
     influence: ClassVar[str] = "snap"
+    needs_state: ClassVar[bool] = True
 
     @property
     def spec(self) -> str:
@@ -139,6 +145,7 @@ class RealTime(Fixed):
     """
 
     influence: ClassVar[str] = "rtrl"
+    needs_state: ClassVar[bool] = True
 
     @property
     def spec(self) -> str:
@@ -159,6 +166,7 @@ class Separate:
     k2: int
     rerun: bool = False
     influence: ClassVar[str] = "none"
+    needs_state: ClassVar[bool] = False
 
     @property
     def spec(self) -> str:
@@ -191,6 +199,7 @@ class Full:
     spec: ClassVar[str] = "full"
     keep: ClassVar[int] = 0
     influence: ClassVar[str] = "none"
+    needs_state: ClassVar[bool] = False
 
     def next(self, progress: Progress) -> Plan:
         return Plan(progress.room, progress.room)
@@ -273,6 +282,7 @@ class Adaptive:
     bias: float
     keep: ClassVar[int] = 0
     influence: ClassVar[str] = "none"
+    needs_state: ClassVar[bool] = True
 
     first: ClassVar[int] = 16
     deepest: ClassVar[int] = 256
@@ -337,6 +347,10 @@ class Progressive:
     def influence(self) -> str:
         return self.rungs[0].influence
 
+    @property
+    def needs_state(self) -> bool:
+        return self.rungs[0].needs_state
+
     def next(self, progress: Progress) -> Plan:
         rung = self._by_stalls(progress) if self.growth == "plateau" else self._by_share(progress)
         return self.rungs[rung].next(progress)
@@ -378,6 +392,10 @@ class Shuffled:
     @property
     def influence(self) -> str:
         return self.curriculum.influence
+
+    @property
+    def needs_state(self) -> bool:
+        return self.curriculum.needs_state
 
     def next(self, progress: Progress) -> Plan:
         last = len(self.curriculum.rungs) - 1

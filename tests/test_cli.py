@@ -219,7 +219,7 @@ def test_train_refuses_a_used_folder() -> None:
     ("arguments", "message"),
     [
         (["--trunc", "0"], "--trunc 0: at least 1 character is read for an update; give 1 or more"),
-        (["--cell", "cnn"], "--cell cnn: unknown; give one of rnn, gru, lstm, elstm"),
+        (["--cell", "cnn"], "--cell cnn: unknown; give one of rnn, gru, lstm, elstm, window:N"),
         (["--optimizer", "lion"], "--optimizer lion: unknown; give one of adam, rmsprop, sgd"),
         (["--epochs", "0"], "--epochs 0: must be a number above 0"),
         (

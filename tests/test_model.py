@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import TorchNetwork, error, independent, make_model, message_of, random_state, random_text
+from conftest import EVERY_CELL, TorchNetwork, error, independent, make_model, message_of, random_state, random_text
 from torch import Tensor
 from torch.nn import functional
 
@@ -15,7 +15,7 @@ from rnnbptt.model import CharRNN, Tape
 from rnnbptt.parameters import choose_device
 from rnnbptt.reference import mean_loss
 
-every_cell = pytest.mark.parametrize("cell", CELLS)
+every_cell = pytest.mark.parametrize("cell", EVERY_CELL)
 every_depth = pytest.mark.parametrize("layers", [1, 2, 3])
 
 
@@ -173,7 +173,12 @@ def test_streams_do_not_see_each_other() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"cell": "mamba"}, "--cell mamba: unknown; give one of rnn, gru, lstm, elstm"),
+        ({"cell": "mamba"}, "--cell mamba: unknown; give one of rnn, gru, lstm, elstm, window:N"),
+        ({"cell": "window"}, "--cell window: unknown; give one of rnn, gru, lstm, elstm, window:N"),
+        ({"cell": "window:-1"}, "--cell window:-1: unknown; give one of rnn, gru, lstm, elstm, window:N"),
+        ({"cell": "window:02"}, "--cell window:02: unknown; give one of rnn, gru, lstm, elstm, window:N"),
+        ({"cell": "window:0"}, "--cell window:0: a window has 1 to 256 characters; give window:2, say"),
+        ({"cell": "window:257"}, "--cell window:257: a window has 1 to 256 characters; give window:2, say"),
         ({"vocabulary": 0}, "--vocabulary 0: must be at least 1"),
         ({"hidden": 0}, "--hidden 0: must be at least 1"),
         ({"layers": -1}, "--layers -1: must be at least 1"),
