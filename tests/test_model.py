@@ -156,6 +156,39 @@ def test_zero_state() -> None:
     for cell, parts in {"rnn": 1, "gru": 1, "lstm": 2}.items():
         state = make_model(cell, hidden=5, layers=2).zero_state(3)
         assert torch.equal(state, torch.zeros(2, parts, 3, 5, dtype=torch.float64))
+    for window in (1, 2, 256):
+        state = make_model(f"window:{window}", layers=2).zero_state(3)
+        assert torch.equal(state, torch.zeros(window - 1, 1, 3, 1, dtype=torch.float64))
+
+
+def test_the_state_of_a_window_is_the_symbols_before_the_next_one() -> None:
+    model, x = make_model("window:4"), torch.tensor([[5, 0], [6, 1]])
+    state = model.zero_state(2)
+    model.forward(x, state)
+    assert state[:, 0, :, 0].tolist() == [[0, 0], [6, 1], [7, 2]]
+    state[:, :, torch.tensor([True, False])] = 0  # as at the start of the text
+    model.forward(x[:1], state)
+    assert state[:, 0, :, 0].tolist() == [[0, 1], [0, 2], [6, 1]]
+
+
+def test_a_window_of_1_is_a_network_on_one_character() -> None:
+    model, (x, _) = make_model("window:1"), torch.randint(7, (2, 9, 3))
+    p = model.parameters.values
+    assert p["rnn.weight_ih_l0"].shape == (5, 7)
+    h = torch.tanh(p["rnn.weight_ih_l0"].t()[x.flatten()] + p["rnn.bias_ih_l0"])
+    logits, _ = model.forward(x, model.zero_state(3))
+    assert error(logits, functional.linear(h, p["head.weight"], p["head.bias"])) < 1e-14
+
+
+def test_nothing_before_the_text_is_a_symbol_of_its_own() -> None:
+    """One column of W_ih for each symbol of the newest character, and for older ones one more, the first, for none."""
+    model = make_model("window:3")
+    p = model.parameters.values
+    p["rnn.weight_ih_l0"].copy_(torch.arange(7 + 8 + 8).expand(5, -1) / 100)
+    p["rnn.bias_ih_l0"].zero_()
+    _, tape = model.forward(torch.tensor([[2], [6]]), model.zero_state(1))
+    sums = torch.atanh(tape.layers[0].h[1:3, 0, 0]) * 100
+    assert sums.tolist() == pytest.approx([2 + 7 + 15, 6 + (7 + 1 + 2) + 15])
 
 
 def test_streams_do_not_see_each_other() -> None:
@@ -266,7 +299,13 @@ def test_a_device_that_is_not_here_is_refused(device: str) -> None:
 @pytest.mark.parametrize(
     ("cell", "layers", "recurrent", "between"),
     # V = 7, H = 5: a square for each gate and layer, one more for the input of each layer above; the head has 35
-    [("rnn", 1, 25, 0), ("gru", 1, 3 * 25, 0), ("lstm", 2, 4 * 25 * 2, 4 * 25), ("gru", 3, 3 * 25 * 3, 3 * 25 * 2)],
+    [
+        ("rnn", 1, 25, 0),
+        ("gru", 1, 3 * 25, 0),
+        ("lstm", 2, 4 * 25 * 2, 4 * 25),
+        ("gru", 3, 3 * 25 * 3, 3 * 25 * 2),
+        ("window:9", 3, 0, 25 * 2),
+    ],
 )
 def test_flops_of_an_update(cell: str, layers: int, recurrent: int, between: int) -> None:
     """2 a weight forward and 4 backward, the head for the new characters, the layers for all that is gone back; but

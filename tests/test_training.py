@@ -12,7 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TorchNetwork, assert_same, error, make_corpus, message_of, prose, without_time
+from conftest import (
+    EVERY_CELL,
+    TorchNetwork,
+    assert_same,
+    error,
+    independent,
+    make_corpus,
+    message_of,
+    prose,
+    without_time,
+)
 from torch import Tensor
 
 from rnnbptt.budget import Budget
@@ -142,7 +152,7 @@ def test_training_equals_a_loop_of_autograd_and_torch_optim(
 class PastOf:
     """The text a trainer has read, and the states it met, by a network of torch.nn whose weights stay."""
 
-    def __init__(self, trainer: Trainer, network: TorchNetwork) -> None:
+    def __init__(self, trainer: Trainer, network: torch.nn.Module) -> None:
         ids, streams = torch.from_numpy(trainer.corpus.split("train").astype("int64")), trainer.config.streams
         self._pairs, self._network, self._ids = len(ids) - 1, network, ids
         self._lanes = torch.tensor([lane * self._pairs // streams for lane in range(streams)])
@@ -166,7 +176,7 @@ class PastOf:
                 losses.append(torch.nn.functional.cross_entropy(logits, y))
                 self._states.append(state.detach())
             factor = plan.carry[row - start] if plan.carry and row + 1 < stop else 1.0
-            state = factor * state + (1 - factor) * state.detach()
+            state = state.detach() + factor * (state - state.detach())  # the same value, its gradient scaled
         self.row, self.deepest = stop, max(self.deepest, stop - start)
         loss = torch.stack(losses).mean()
         return loss.item(), list(torch.autograd.grad(plan.scale * loss, list(self._network.parameters())))
@@ -188,15 +198,16 @@ class PastOf:
         ("shuffle(4/1..4/8)", 8),
     ],
 )
+@pytest.mark.parametrize("cell", ["lstm", "window:3"])
 def test_each_update_carries_out_its_plan(
-    small: Corpus, trunc: str, deepest: int, monkeypatch: pytest.MonkeyPatch
+    small: Corpus, cell: str, trunc: str, deepest: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss and gradient are those of autograd, with a cut where the text wraps and no memory of it in any stream."""
     monkeypatch.setattr("rnnbptt.training.mean_nats", lambda *_: 3.0)  # asked for after each update here
     settings = {"precision": "float64", "lr": FROZEN, "clip": 0.0, "eval_every": 1, "budget": Budget("epochs", 1.5)}
-    trainer = make_trainer(small, "lstm", layers=2, trunc=trunc, **settings)
+    trainer = make_trainer(small, cell, layers=2, trunc=trunc, **settings)
     memory = trainer.tape_bytes()
-    network, spy = TorchNetwork(trainer.model), Spy(trainer)
+    network, spy = independent(trainer.model), Spy(trainer)
     past = PastOf(trainer, network)
     for record in of_kind("train", trainer.run()):
         loss, grads = past.update(trainer.plan)
@@ -216,6 +227,14 @@ def test_loss_falls_well_below_that_of_single_symbols(corpus: Corpus) -> None:
     evals = list(of_kind("eval", records))
     assert evals[0]["bpc"] > evals[-1]["bpc"]
     assert evals[-1]["bpc"] < corpus.entropy() - 1
+
+
+@pytest.mark.parametrize(("cell", "nats"), [("window:1", math.log(2)), ("window:2", 0.0)])
+def test_a_window_of_2_learns_what_two_characters_decide(tmp_path: Path, cell: str, nats: float) -> None:
+    """After an a, or a b, either comes as often; after two characters the next is certain."""
+    settings = {"trunc": "16", "lr": 0.02, "final_lr": 0.1, "budget": Budget("chars", 20_000)}
+    _, records = train(make_corpus(tmp_path, "aabb" * 500), cell, hidden=8, eval_every=20_000, **settings)
+    assert records[-1]["nats"] == pytest.approx(nats, abs=0.02)
 
 
 # --- state ------------------------------------------------------------------------------------------------------------
@@ -616,6 +635,8 @@ RUNS = [
     {"trunc": "1/1..1/8", "cell": "lstm", "precision": "bfloat16"},
     {"trunc": "shuffle(1..8)"},
     {"trunc": "8..1", "cell": "rnn"},
+    {"trunc": "1..4", "cell": "window:3"},
+    {"trunc": "3/9", "cell": "window:1", "precision": "bfloat16"},
 ]
 CHANCE = [run for run in RUNS if run["trunc"] in ("random:8", "artbp:4", "shuffle(1..8)")]
 every_run = pytest.mark.parametrize("run", RUNS, ids=lambda run: run["trunc"])
@@ -681,7 +702,7 @@ def test_a_run_goes_on_in_its_own_precision(small: Corpus, precision: str) -> No
     assert resumed.model.precision == trainer.model.precision
 
 
-@pytest.mark.parametrize("cell", sorted(TorchNetwork.CELLS))
+@pytest.mark.parametrize("cell", EVERY_CELL)
 def test_nothing_depends_on_what_memory_held_before(small: Corpus, cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor is it saved: two checkpoints of the same run would differ."""
     settings = {"layers": 2, "dropout": 0.3, "trunc": "2/6", "budget": Budget("chars", 60), "eval_every": 60}

@@ -188,6 +188,15 @@ def test_the_whole_text_in_one_chunk_is_full_back_propagation(cell: str) -> None
             assert error(ours[name], parameter.grad) < 1e-12, (name, spec)
 
 
+@pytest.mark.parametrize("cell", ["window:1", "window:3"])
+def test_truncation_does_not_matter_where_nothing_recurs(cell: str) -> None:
+    model = make_model(cell, layers=2, vocabulary=4)
+    ids, state = a_text(), random_state(model, B)
+    whole = package_sum(model, "full", ids, state)
+    for spec in ("1", "4", "16", str(T), "1/5", "4/10", "6/2", "4/10@rerun", "3..1"):
+        assert error(package_sum(model, spec, ids, state), whole) < 1e-13, spec
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_k_1_is_the_gradient_of_each_character_with_its_state_a_constant(cell: str) -> None:
     model = make_model(cell, layers=2)
