@@ -67,11 +67,11 @@ class CharRNN:
         parameters.refresh_operands()
         return _network(self.config, parameters, precision)
 
-    def flops(self, chars: int, depth: int, carried: int, rerun: int = 0) -> float:
+    def flops(self, chars: int, depth: int, carried: int, again: int = 0) -> float:
         """Floating-point operations of an update's matrix products, 2 a weight and character in each.
 
-        Forward and head: for the new `chars` of all streams; forward without the head: also for those read once more,
-        `rerun`. Gradients of the layers: for the `depth` characters gone back through. The product that carries the
+        Forward and head: for the new `chars` of all streams; forward without the head: also for those gone through
+        `again`. Gradients of the layers: for the `depth` characters gone back through. The product that carries the
         gradient one step back in time: for those `carried`, so that truncation 1 has none. The first layer's input is a
         look-up.
         """
@@ -82,7 +82,7 @@ class CharRNN:
 
         recurrent, head = size("weight_hh"), size("head.weight")
         layers = size("weight_ih", "weight_co") - size("weight_ih_l0")
-        forward = chars * (recurrent + layers + head) + rerun * (recurrent + layers)
+        forward = chars * (recurrent + layers + head) + again * (recurrent + layers)
         return 2.0 * (forward + 2 * chars * head + depth * (recurrent + 2 * layers) + carried * recurrent)
 
     def tape_bytes(self, steps: int, streams: int) -> int:

@@ -226,9 +226,9 @@ class Trainer:
         """Of an update that has gone back through so many characters."""
         streams = self.config.streams
         carried = gone_back - 1 if plan.carry is None else sum(factor != 0 for factor in plan.carry)
-        carried += plan.advance if plan.measure else 0
-        rerun = gone_back - plan.advance if plan.rerun else 0
-        update = self.model.flops(plan.advance * streams, gone_back * streams, carried * streams, rerun * streams)
+        again = gone_back - plan.advance if plan.rerun else 0
+        again += plan.advance if plan.measure else 0  # a state's gradient takes the products of a forward pass
+        update = self.model.flops(plan.advance * streams, gone_back * streams, carried * streams, again * streams)
         return update + self.influence.flops(plan.advance)
 
     def _room(self) -> int:

@@ -292,7 +292,7 @@ class Adaptive:
 
     @property
     def spec(self) -> str:
-        return f"adaptive:{self.bias:g}"
+        return f"adaptive:{self.bias:.9f}".rstrip("0")
 
     def next(self, progress: Progress) -> Plan:
         k = self.depth(progress.measured)
