@@ -10,10 +10,11 @@ from torch.nn import functional
 
 from rnnbptt.cells import CELLS
 from rnnbptt.config import CELL_NAMES, ModelConfig
+from rnnbptt.decay import fit_decay
 from rnnbptt.layers import cross_entropy
 from rnnbptt.model import CharRNN, Tape
 from rnnbptt.parameters import choose_device
-from rnnbptt.reference import mean_loss
+from rnnbptt.reference import logits_of, mean_loss
 
 every_cell = pytest.mark.parametrize("cell", EVERY_CELL)
 every_depth = pytest.mark.parametrize("layers", [1, 2, 3])
@@ -131,6 +132,80 @@ def test_bfloat16_operands_give_almost_the_same_gradient(cell: str) -> None:
     assert gradients[0].dtype == gradients[1].dtype == torch.float32
     assert not torch.equal(*gradients)
     assert functional.cosine_similarity(*gradients, dim=0) > 0.999
+
+
+# --- how far back a gradient reaches ----------------------------------------------------------------------------------
+
+
+def leaf_and_output(model: CharRNN, after: Tensor) -> tuple[Tensor, Tensor]:
+    """A state (L, S, B, H) as a leaf, and what the last layer passes upwards as autograd sees it: (B, H)."""
+    leaf = after.detach().clone().requires_grad_()
+    if model.config.cell != "elstm":
+        return leaf, leaf[-1, 0]
+    (h, _), (_, c) = after[-1].detach(), leaf[-1]
+    co = c @ model.parameters.values[f"rnn.weight_co_l{model.config.layers - 1}"].t()
+    return leaf, c * torch.sigmoid(co - co.detach() + torch.logit(h / c.detach()))  # h is made of c
+
+
+def norms_by_autograd(model: CharRNN, x: Tensor, y: Tensor, state: Tensor, masks: list[Tensor]) -> list[float]:
+    """Of the gradient of the last loss with respect to the state 0, 1, 2, ... characters before, lag by lag."""
+    weights, states = model.parameters.values, [state]
+    for t in range(len(x)):
+        here = [mask[t : t + 1] for mask in masks]
+        states.append(logits_of(model.config, weights, x[t : t + 1], states[-1], here)[1])
+    norms = []
+    for first in range(len(x), 0, -1):
+        leaf, h = leaf_and_output(model, states[first])
+        if first == len(x):
+            h = h * masks[-1][-1] if masks else h
+            logits = functional.linear(h, weights["head.weight"], weights["head.bias"])
+        else:
+            logits, _ = logits_of(model.config, weights, x[first:], leaf, [mask[first:] for mask in masks])
+        loss = functional.cross_entropy(logits[-len(y[-1]) :], y[-1])
+        (grad,) = torch.autograd.grad(loss, leaf)
+        norms.append(float(grad.square().sum((0, 1, 3)).sqrt().mean()))
+    return norms
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradient_norms_are_those_of_autograd_lag_by_lag(cell: str, layers: int, dropout: float) -> None:
+    model = make_model(cell, layers=layers, dropout=dropout)
+    (x, y), state = random_text(model, 12), random_state(model)
+    before = state.clone()
+    logits, tape = model.forward(x, state, torch.Generator().manual_seed(3))
+    d_logits = cross_entropy(logits, y)[1] * len(x)  # of the mean over the streams alone
+    model.backward(tape, d_logits)
+    grad = model.parameters.grad.clone()
+    norms = model.gradient_norms(tape, d_logits[-3:])
+    masks = [layer.views(tape.segment).mask for layer in tape.layers] if dropout else []
+    assert norms == pytest.approx(norms_by_autograd(model, x, y, before, masks), rel=1e-10)
+    assert torch.equal(model.parameters.grad, grad)
+
+
+def test_gradient_norms_are_of_the_segment_alone() -> None:
+    """Also where the tape holds more, or only a single character is new."""
+    model, state = make_model(layers=2), make_model(layers=2).zero_state(3)
+    for steps in (5, 3, 1):
+        logits, tape = model.forward(random_text(model, steps)[0], state, keep=4)
+        norms = model.gradient_norms(tape, cross_entropy(logits, random_text(model, steps)[1])[1][-3:])
+        assert len(norms) == steps
+
+
+@pytest.mark.parametrize(("hidden", "a"), [(1, 0.8), (4, 0.95)])
+def test_the_gradient_of_a_linear_network_falls_by_its_own_factor(hidden: int, a: float) -> None:
+    """h' = a Q h with an orthogonal Q: the norm of the gradient j characters back is a^j of what it was."""
+    model = make_model("rnn", hidden=hidden)
+    for name, value in model.parameters.values.items():
+        if name.startswith("rnn."):
+            value.zero_()  # so that h stays 0, where tanh is the identity
+    rotation = torch.linalg.qr(torch.randn(hidden, hidden, dtype=torch.float64)).Q
+    model.parameters.values["rnn.weight_hh_l0"].copy_(a * rotation)
+    logits, tape = model.forward(random_text(model, 40)[0], model.zero_state(3))
+    norms = model.gradient_norms(tape, cross_entropy(logits, random_text(model, 40)[1])[1][-3:])
+    assert norms == pytest.approx([norms[0] * a**lag for lag in range(40)], rel=1e-12)
+    assert fit_decay(norms) == pytest.approx(a, rel=1e-12)
 
 
 # --- state ------------------------------------------------------------------------------------------------------------
