@@ -353,12 +353,12 @@ class FeedForward:
         torch.sum(tape.views(span).d_inputs, 0, out=grads["bias_ih"])
 
     def influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
-        """There is no state to depend on anything."""
+        """There is no state that could depend on anything."""
         return {}
 
     def output_influences(self, tape: LayerTape, span: Span) -> dict[str, Tensor]:
-        """That of the bias."""
-        return {"bias_ih": tape.gradients.inputs[slice(*span)].sum(0)}
+        """There is no state that could depend on anything."""
+        return {}
 
 
 CELLS: dict[str, Cell] = {cell.name: cell for cell in (TanhRNN(), GRU(), LSTM(), ELSTM())}

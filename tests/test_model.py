@@ -266,8 +266,9 @@ def test_nothing_before_the_text_is_a_symbol_of_its_own() -> None:
     assert sums.tolist() == pytest.approx([2 + 7 + 15, 6 + (7 + 1 + 2) + 15])
 
 
-def test_streams_do_not_see_each_other() -> None:
-    model = make_model(layers=2)
+@every_cell
+def test_streams_do_not_see_each_other(cell: str) -> None:
+    model = make_model(cell, layers=2)
     (x, _), state = random_text(model, 9), random_state(model)
     alone = state[:, :, 1:2].clone()
     logits = model.forward(x, state)[0].view(9, 3, -1)[:, 1].clone()

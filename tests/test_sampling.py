@@ -58,6 +58,7 @@ def total_variation(texts: list[str], expected: dict[str, float]) -> float:
         ("lstm", 1, "float64", 1),
         ("gru", 2, "float64", 0.5),
         ("rnn", 1, "float64", 2),
+        ("window:1", 1, "float64", 1),
         ("window:3", 2, "float64", 1),  # one symbol more than the prompt and the first character of the pair
         ("lstm", 2, "float32", 1),  # so many streams that their products are in bfloat16 where there is that
     ],
