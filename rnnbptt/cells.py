@@ -205,7 +205,7 @@ class ELSTM:
     the whole of it, and no truncation loses any gradient. The forget gates' biases spread how long the units remember.
     """
 
-    name, gates, parts, carried, memo, separate_hidden = "elstm", 3, 2, (1,), False, False
+    name, gates, parts, carried, memo, separate_hidden, window = "elstm", 3, 2, (1,), False, False, 0
 
     longest: ClassVar[int] = 1024  # characters after which the slowest unit of a fresh layer keeps 1/e of its state
 
@@ -303,6 +303,66 @@ class ELSTM:
     def _states_and_outputs(self, tape: LayerTape, span: Span) -> tuple[Tensor, Tensor]:
         """c' and o of a span, (T, B, H) each."""
         return tape.c[span.start + 1 : span.stop + 1], tape.gates[slice(*span)].chunk(3, dim=-1)[2]
+
+
+class FeedForward:
+    """h' = tanh(W_ih x + b_ih), and nothing recurs: the rival without a state. The first layer reads the last `window`
+    characters, as in Bengio et al. 2003 but without their shared embedding.
+
+    Each character's gradient is whole without the characters before it, whatever the truncation.
+    """
+
+    gates, parts, carried, memo, separate_hidden = 1, 0, (), False, False
+
+    def __init__(self, window: int) -> None:
+        self.name, self.window = f"window:{window}", window
+
+    def shapes(self, hidden: int) -> dict[str, tuple[int, ...]]:
+        """None."""
+        return {}
+
+    def initial_bias(self, hidden: int) -> Tensor:
+        """Zero."""
+        return torch.zeros(hidden)
+
+    def bind(self, tape: LayerTape) -> None:
+        """Nothing is done character by character."""
+
+    def folded_bias(self, b_ih: Tensor, weights: Weights) -> Tensor:
+        """There is only one."""
+        return b_ih
+
+    def forward(self, weights: Weights, tape: LayerTape, span: Span) -> None:
+        after = slice(span.start + 1, span.stop + 1)
+        _tanh_of_half(torch.mul(tape.gates[slice(*span)], _TWO, out=tape.h[after]))
+        if tape.narrow:
+            tape.h_op[after].copy_(tape.h[after])
+
+    def back(self, weights: Weights, tape: LayerTape) -> Back:
+        """To a state of no width."""
+        return lambda d: d[:, :0]
+
+    own_back = back
+
+    def backward(self, weights: Weights, back: Back, tape: LayerTape, span: Span, carry: Carry) -> None:
+        here, h = slice(*span), tape.h[span.start + 1 : span.stop + 1]
+        _tanh_backward(tape.gradients.h[here], h, grad_input=tape.gradients.inputs[here])
+
+    def before(self, back: Back, tape: LayerTape, span: Span) -> tuple[Tensor | None, ...]:
+        """The state has no parts."""
+        return ()
+
+    def gradients(self, tape: LayerTape, span: Span, grads: Mapping[str, Tensor], multiply: Multiply) -> None:
+        """That of the bias."""
+        torch.sum(tape.views(span).d_inputs, 0, out=grads["bias_ih"])
+
+    def influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
+        """There is no state that could depend on anything."""
+        return {}
+
+    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
+        """There is no state that could depend on anything."""
+        return {}
 
 
 CELLS: dict[str, Cell] = {cell.name: cell for cell in (TanhRNN(), GRU(), LSTM(), ELSTM())}

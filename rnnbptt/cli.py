@@ -148,7 +148,9 @@ def train(
     chars: Annotated[int | None, _option(_LENGTH, "Characters, over all streams.")] = None,
     updates: Annotated[int | None, _option(_LENGTH, "Optimizer steps.")] = None,
     minutes: Annotated[float | None, _option(_LENGTH, "Minutes of training.")] = None,
-    cell: Annotated[str, _option(_MODEL, "rnn (tanh), gru or lstm.")] = ModelConfig.cell,
+    cell: Annotated[
+        str, _option(_MODEL, "rnn (tanh), gru, lstm, elstm, or window:N (no recurrence).")
+    ] = ModelConfig.cell,
     hidden: Annotated[int, _option(_MODEL, "Units of each layer.")] = ModelConfig.hidden,
     layers: Annotated[int, _option(_MODEL, "Stacked layers.")] = ModelConfig.layers,
     dropout: Annotated[float, _option(_MODEL, "Dropout between layers and before the output.")] = ModelConfig.dropout,

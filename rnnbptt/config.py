@@ -6,6 +6,7 @@ No torch here: the command line takes its defaults from these classes, and its h
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from rnnbptt.errors import UserError
 from rnnbptt.specs import parse_truncation
 
 CELL_NAMES = ("rnn", "gru", "lstm", "elstm")
+WIDEST_WINDOW = 256
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
 
 
@@ -22,7 +24,8 @@ class ModelConfig:
     """What fixes the shapes of a model.
 
     vocabulary  number of symbols, V
-    cell        "rnn" (tanh), "gru" or "lstm"
+    cell        "rnn" (tanh), "gru", "lstm", "elstm" (element-wise), or "window:N": no recurrence, a feed-forward
+                network on the last N characters
     hidden      units of each layer, H
     layers      stacked layers, L
     dropout     probability of dropping each unit between layers and before the output, in training only
@@ -35,13 +38,21 @@ class ModelConfig:
     dropout: float = 0.5
 
     def __post_init__(self) -> None:
-        if self.cell not in CELL_NAMES:
-            raise UserError(f"--cell {self.cell}: unknown; give one of {', '.join(CELL_NAMES)}")
+        if self.cell not in CELL_NAMES and not re.fullmatch("window:(0|[1-9][0-9]{0,8})", self.cell):
+            raise UserError(f"--cell {self.cell}: unknown; give one of {', '.join(CELL_NAMES)}, window:N")
+        if self.cell not in CELL_NAMES and not 1 <= self.window <= WIDEST_WINDOW:
+            raise UserError(f"--cell {self.cell}: a window has 1 to {WIDEST_WINDOW} characters; give window:2, say")
         for name in ("vocabulary", "hidden", "layers"):
             if getattr(self, name) < 1:
                 raise UserError(f"--{name} {getattr(self, name)}: must be at least 1")
         if not 0 <= self.dropout < 1:
             raise UserError(f"--dropout {self.dropout:g}: must be at least 0 and below 1")
+
+    @property
+    def window(self) -> int:
+        """N of "window:N"; 0: the network is recurrent."""
+        kind, _, size = self.cell.partition(":")
+        return int(size) if kind == "window" else 0
 
 
 @dataclass(frozen=True)

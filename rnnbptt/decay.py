@@ -30,11 +30,13 @@ def fit_decay(norms: Sequence[float]) -> float:
 def share_beyond(norms: Sequence[float], depth: int, beta: float) -> float:
     """Of the sum of all norms, what lies at lag `depth` and beyond: the relative bias of that truncation as Aicher et
     al. estimate it, with the sum of the norms in the place of the gradient's (`cum_grad_norm_approx` of their code).
+    Of no gradient at all, nothing.
     """
     if beta >= 1:
         return 1.0
     tail = norms[-1] * beta / (1 - beta)
-    return (math.fsum(norms[depth:]) + tail) / (math.fsum(norms) + tail)
+    whole = math.fsum(norms) + tail
+    return (math.fsum(norms[depth:]) + tail) / whole if whole else 0.0
 
 
 def sufficient_depth(norms: Sequence[float], share: float) -> int:

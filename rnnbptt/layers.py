@@ -64,6 +64,23 @@ class OneHotInput:
         """A symbol has no gradient: d_x is left alone."""
 
 
+class WindowInput(OneHotInput):
+    """The same for the one-hot vectors of a whole window side by side: the sum of as many rows."""
+
+    def forward(self, x: Tensor, out: Tensor) -> None:
+        """x (M, N) rows of W_ih's transpose -> out (M, G)."""
+        newest, *older = x.unbind(1)
+        super().forward(newest, out)
+        for rows in older:
+            out.add_(self._rows.index_select(0, rows))
+
+    def gradient(self, x: Tensor, d_out: Tensor) -> None:
+        """Gradient of W_ih from d_out (M, G)."""
+        self._d_rows.zero_()
+        for rows in x.unbind(1):
+            self._d_rows.index_add_(0, rows, d_out)
+
+
 class DenseInput:
     """W_ih x for the output x of the layer below."""
 
@@ -100,7 +117,8 @@ class RecurrentLayer:
         )
         self._weights, self._names = Weights(values, operands), names
         name = names["weight_ih"]
-        self._input = DenseInput(parameters, name, scratch) if index else OneHotInput(parameters, name)
+        lookup = WindowInput if cell.window else OneHotInput
+        self._input = DenseInput(parameters, name, scratch) if index else lookup(parameters, name)
 
     def forward(self, x: Tensor, state: Tensor, tape: LayerTape, span: Span) -> None:
         """Read x, (N,) symbols or (N, H) operand, from `state` (S, B, H), which is moved on in place."""

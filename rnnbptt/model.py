@@ -11,11 +11,11 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor
 
-from rnnbptt.cells import CELLS
+from rnnbptt.cells import CELLS, FeedForward
 from rnnbptt.config import ModelConfig
 from rnnbptt.layers import Head, RecurrentLayer, Scratch, drop
 from rnnbptt.parameters import Parameters, Precision, choose_device, choose_precision
-from rnnbptt.recurrence import Boundary, Carry, PerStream
+from rnnbptt.recurrence import Boundary, Carry, Cell, PerStream
 from rnnbptt.tape import Shape, Span, Tape
 
 
@@ -28,7 +28,7 @@ class CharRNN:
 
     def __init__(self, config: ModelConfig, parameters: Parameters, precision: Precision) -> None:
         self.config = config
-        self.cell = CELLS[config.cell]
+        self.cell = cell_of(config)
         self.parameters = parameters
         self.precision = precision
         self.device = parameters.flat.device
@@ -37,14 +37,14 @@ class CharRNN:
         self._head = Head(parameters, scratch)
         self._tapes: dict[int, Tape] = {}
 
-    @classmethod
-    def create(cls, config: ModelConfig, precision: str = "auto", device: str = "cpu", seed: int = 0) -> CharRNN:
+    @staticmethod
+    def create(config: ModelConfig, precision: str = "auto", device: str = "cpu", seed: int = 0) -> CharRNN:
         """A model with fresh weights: all uniform in +-1/sqrt(H) as torch.nn draws them, but the biases, which are
         those that the cell wants.
         """
         place = choose_device(device)
         dtypes = choose_precision(precision, place)
-        model = cls(config, _parameters(config, dtypes, place), dtypes)
+        model = _network(config, _parameters(config, dtypes, place), dtypes)
         rng = torch.Generator().manual_seed(seed)
         bound = config.hidden**-0.5
         for name, value in model.parameters.values.items():
@@ -65,13 +65,13 @@ class CharRNN:
             precision = self.precision
         parameters = _parameters(self.config, precision, self.device, self.parameters.flat)
         parameters.refresh_operands()
-        return CharRNN(self.config, parameters, precision)
+        return _network(self.config, parameters, precision)
 
-    def flops(self, chars: int, depth: int, carried: int, rerun: int = 0) -> float:
+    def flops(self, chars: int, depth: int, carried: int, again: int = 0) -> float:
         """Floating-point operations of an update's matrix products, 2 a weight and character in each.
 
-        Forward and head: for the new `chars` of all streams; forward without the head: also for those read once more,
-        `rerun`. Gradients of the layers: for the `depth` characters gone back through. The product that carries the
+        Forward and head: for the new `chars` of all streams; forward without the head: also for those gone through
+        `again`. Gradients of the layers: for the `depth` characters gone back through. The product that carries the
         gradient one step back in time: for those `carried`, so that truncation 1 has none. The first layer's input is a
         look-up.
         """
@@ -82,7 +82,7 @@ class CharRNN:
 
         recurrent, head = size("weight_hh"), size("head.weight")
         layers = size("weight_ih", "weight_co") - size("weight_ih_l0")
-        forward = chars * (recurrent + layers + head) + rerun * (recurrent + layers)
+        forward = chars * (recurrent + layers + head) + again * (recurrent + layers)
         return 2.0 * (forward + 2 * chars * head + depth * (recurrent + 2 * layers) + carried * recurrent)
 
     def tape_bytes(self, steps: int, streams: int) -> int:
@@ -90,11 +90,13 @@ class CharRNN:
         config, wide, narrow = self.config, self.precision.float.itemsize, self.precision.operand.itemsize
         gates = self.cell.gates * config.hidden
         converted = narrow if narrow != wide else 0  # copies for matrix products, where these read another dtype
-        layer = wide * (gates + (self.cell.parts + self.cell.memo) * config.hidden) + converted * config.hidden
+        kept = max(1, self.cell.parts) + self.cell.memo  # the output, where there is no state
+        layer = wide * (gates + kept * config.hidden) + converted * config.hidden
         if config.dropout:
             layer += (wide + narrow) * config.hidden
         gradients = wide * config.hidden + (wide + (narrow if self.cell.separate_hidden else converted)) * gates
-        return steps * streams * (config.layers * layer + gradients + 2 * wide * config.vocabulary)
+        windows = torch.int64.itemsize * config.window
+        return steps * streams * (config.layers * layer + gradients + windows + 2 * wide * config.vocabulary)
 
     def zero_state(self, streams: int) -> Tensor:
         """The state before any text: (L, S, B, H)."""
@@ -226,7 +228,7 @@ class CharRNN:
         tape = self._tapes.get(streams)
         if tape is None or tape.capacity < steps + keep:
             cell, config, precision = self.cell, self.config, self.precision
-            sizes = (streams, config.hidden, cell.gates, cell.parts, cell.memo)
+            sizes = (streams, config.hidden, cell.gates, cell.parts, cell.memo, cell.window)
             shape = Shape(*sizes, precision.float, precision.operand, self.device)
             longer = Tape(shape, keep + max(steps, keep), config.layers, cell.separate_hidden, config.dropout > 0)
             for layer in longer.layers:
@@ -237,15 +239,59 @@ class CharRNN:
         return tape
 
 
+class WindowNetwork(CharRNN):
+    """Feed-forward layers on the last N characters. There is no hidden state: what is carried on as "the state" is the
+    N - 1 characters before the next one, (N-1, 1, B, 1), the oldest first, as symbol + 1; 0 is no character at all.
+
+    Those not there are one more symbol to the first layer, so that W_ih has a column for each symbol the newest
+    character may be, then, for each older one, a column for none and one for each symbol.
+    """
+
+    def zero_state(self, streams: int) -> Tensor:
+        """The state before any text: (N-1, 1, B, 1)."""
+        return torch.zeros(self.config.window - 1, 1, streams, 1, dtype=self.precision.float, device=self.device)
+
+    def forward(
+        self, x: Tensor, state: Tensor, dropout: torch.Generator | None = None, keep: int = 0, rerun: int = 0
+    ) -> tuple[Tensor, Tape]:
+        """As that of `CharRNN`, from a `state` (N-1, 1, B, 1). The gradient is whole without any older character, so
+        that none is kept or read once more.
+        """
+        no_states = state.new_empty(self.config.layers, 0, x.shape[1], self.config.hidden)
+        return super().forward(self._columns(x, state), no_states, dropout)
+
+    def _columns(self, x: Tensor, state: Tensor) -> Tensor:
+        """The columns of W_ih for x (T, B) and the characters before, (T, B, N), the newest first; moves `state` on."""
+        window, symbols = self.config.window, self.config.vocabulary + 1
+        held = torch.cat([state[:, 0, :, 0].to(x.dtype), x + 1])
+        state[:, 0, :, 0] = held[len(x) :]
+        first = torch.arange(window, device=x.device) * symbols - 1  # column of each place for symbol + 1 = 0
+        return held.unfold(0, window, 1).flip(2) + first
+
+    def remember(self, streams: int, keep: int) -> dict[str, Tensor]:
+        """Nothing."""
+        return {}
+
+
+def cell_of(config: ModelConfig) -> Cell:
+    """What the layers are made of."""
+    return FeedForward(config.window) if config.window else CELLS[config.cell]
+
+
+def _network(config: ModelConfig, parameters: Parameters, precision: Precision) -> CharRNN:
+    return (WindowNetwork if config.window else CharRNN)(config, parameters, precision)
+
+
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shape of each parameter; below "rnn." the names of torch.nn.RNN, GRU, LSTM (where they have one), below "head."
     those of Linear.
     """
-    cell = CELLS[config.cell]
+    cell = cell_of(config)
     gates = cell.gates * config.hidden
     shapes: dict[str, tuple[int, ...]] = {}
+    symbols = max(1, config.window) * (config.vocabulary + 1) - 1  # see WindowNetwork
     for layer in range(config.layers):
-        width = config.hidden if layer else config.vocabulary
+        width = config.hidden if layer else symbols
         kinds = {"weight_ih": (gates, width), "bias_ih": (gates,), **cell.shapes(config.hidden)}
         for kind in sorted(kinds, key=lambda kind: "bias" in kind):  # in torch's order, the biases last
             shapes[f"rnn.{kind}_l{layer}"] = kinds[kind]

@@ -107,9 +107,10 @@ class Cell(Protocol):
 
     name: str
     gates: int  # G / H
-    parts: int  # S, tensors of the state: 1 (h) or 2 (h and c)
+    parts: int  # S, tensors of the state: 1 (h), 2 (h and c), or 0 (nothing recurs)
     memo: bool  # whether it remembers anything but states and gates
     separate_hidden: bool  # whether W_ih x and W_hh h have different gradients, because a gate multiplies the latter
+    window: int  # characters that the first layer reads at a time; 0: one, the recurrence remembers the others
 
     @property
     def carried(self) -> tuple[int, ...]:
@@ -170,7 +171,7 @@ class Dense:
     """Recurrences with a product W_hh h + b_hh, one block of W_hh a gate."""
 
     gates: int
-    separate_hidden = False
+    separate_hidden, window = False, 0
 
     def shapes(self, hidden: int) -> dict[str, tuple[int, ...]]:
         """As torch.nn has them."""

@@ -59,7 +59,7 @@ def parse_truncation(spec: str) -> Strategy:
         return Shuffled(curriculum)
     if ".." in spec:
         return _curriculum(spec)
-    if match := re.fullmatch(r"adaptive:([0-9]*\.?[0-9]+)", spec):
+    if match := re.fullmatch(r"adaptive:([0-9]{0,9}\.?[0-9]{1,9})", spec):
         return _adaptive(match[1])
     kind, lengths = _parse_simple(spec.removesuffix("@rerun"), spec)
     if not spec.endswith("@rerun"):

@@ -25,8 +25,9 @@ class Shape:
     streams  B
     hidden   H
     gates    G / H
-    parts    tensors of the state: h, or h and c
+    parts    tensors of the state: none, h, or h and c
     memo     whether the cell remembers anything else
+    window   characters that the first layer reads at a time, where it is not just one: N
     """
 
     streams: int
@@ -34,6 +35,7 @@ class Shape:
     gates: int
     parts: int
     memo: bool
+    window: int
     float: torch.dtype
     operand: torch.dtype
     device: torch.device
@@ -159,18 +161,16 @@ class LayerTape:
         return self._views[span]
 
     def enter(self, at: int, state: Tensor) -> None:
-        """Meet character `at` with `state` (S, B, H): h, then c where the cell has one."""
-        self.h[at].copy_(state[0])
+        """Meet character `at` with `state` (S, B, H): h, then c, as far as the cell has them."""
+        for buffer, part in zip((self.h, self.c), state, strict=False):
+            buffer[at].copy_(part)
         if self.narrow:
-            self.h_op[at].copy_(state[0])
-        if len(state) > 1:
-            self.c[at].copy_(state[1])
+            self.h_op[at].copy_(self.h[at])
 
     def leave(self, at: int, state: Tensor) -> None:
         """Write the state before character `at` into `state` (S, B, H)."""
-        state[0].copy_(self.h[at])
-        if len(state) > 1:
-            state[1].copy_(self.c[at])
+        for buffer, part in zip((self.h, self.c), state, strict=False):
+            part.copy_(buffer[at])
 
     def kept(self) -> dict[str, Tensor]:
         """What the tape remembers, by name: (T, B, ...), the states one longer."""
@@ -183,7 +183,7 @@ class LayerTape:
 class Tape:
     """What a model remembers of the characters it has read last, `capacity` of them at most, in `streams` streams.
 
-    x         (C, B) int64  the symbols
+    x         (C, B) int64  the symbols; (C, B, N) what a window of N characters has in their place
     layers    one LayerTape a layer
     segment   the characters read last, those whose losses the next backward pass is for
     held      all that it still holds, `segment` at its end
@@ -192,14 +192,15 @@ class Tape:
 
     def __init__(self, shape: Shape, capacity: int, layers: int, separate_hidden: bool, dropout: bool) -> None:
         self.capacity, self.streams = capacity, shape.streams
-        self.x = torch.empty(capacity, shape.streams, dtype=torch.int64, device=shape.device)
+        sizes = (capacity, shape.streams, shape.window) if shape.window else (capacity, shape.streams)
+        self.x = torch.empty(sizes, dtype=torch.int64, device=shape.device)
         gradients = Gradients(shape, capacity, separate_hidden)
         self.layers = [LayerTape(shape, capacity, gradients, dropout) for _ in range(layers)]
         self.segment = self.held = Span(0, 0)
         self.dropping = False
 
     def append(self, x: Tensor, keep: int, dropping: bool) -> Span:
-        """Take x (T, B) as the new segment, and forget all but `keep` characters before it."""
+        """Take x, T characters, as the new segment, and forget all but `keep` characters before it."""
         older = self.before(keep)
         if not older.length:
             older = Span(0, 0)
@@ -244,8 +245,10 @@ class Tape:
         return Span(min(self.segment.start, max(self.held.start, self.held.stop - depth)), self.held.stop)
 
     def input(self, layer: int, span: Span) -> Tensor:
-        """What a layer, or beyond the last one the head, reads: symbols (N,), or the output below, (N, H) operand."""
+        """What a layer, or beyond the last one the head, reads: symbols (T*B,), windows of them (T*B, N), or the
+        output below, (T*B, H) operand.
+        """
         if layer == 0:
-            return self.x[slice(*span)].flatten()
+            return self.x[slice(*span)].flatten(0, 1)
         views = self.layers[layer - 1].views(span)
         return views.dropped if self.dropping else views.out

@@ -72,6 +72,11 @@ class Trainer:
     def __init__(self, model: CharRNN, corpus: Corpus, config: TrainConfig) -> None:
         self.model, self.corpus, self.config = model, corpus, config
         self.strategy = parse_truncation(config.trunc)
+        if self.strategy.needs_state and model.config.window:
+            raise UserError(
+                f"--trunc {config.trunc}: --cell {model.config.cell} has no state for a gradient to go back through;"
+                " give a plain K such as 16"
+            )
         self.streams = Streams(corpus.split("train"), config.streams)
         self.state = model.zero_state(config.streams)
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat, config.weight_decay)
@@ -221,9 +226,9 @@ class Trainer:
         """Of an update that has gone back through so many characters."""
         streams = self.config.streams
         carried = gone_back - 1 if plan.carry is None else sum(factor != 0 for factor in plan.carry)
-        carried += plan.advance if plan.measure else 0
-        rerun = gone_back - plan.advance if plan.rerun else 0
-        update = self.model.flops(plan.advance * streams, gone_back * streams, carried * streams, rerun * streams)
+        again = gone_back - plan.advance if plan.rerun else 0
+        again += plan.advance if plan.measure else 0  # a state's gradient takes the products of a forward pass
+        update = self.model.flops(plan.advance * streams, gone_back * streams, carried * streams, again * streams)
         return update + self.influence.flops(plan.advance)
 
     def _room(self) -> int:

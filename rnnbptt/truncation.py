@@ -82,6 +82,10 @@ class Strategy(Protocol):
     def influence(self) -> str:
         """What carries credit past the cut: a name of influence.py, "none" for nothing."""
 
+    @property
+    def needs_state(self) -> bool:
+        """Whether it is about what goes back through the state, so that a model without one cannot follow it."""
+
     def next(self, progress: Progress) -> Plan:
         """The next update, of at most `progress.room` characters. A pure function."""
 
@@ -89,13 +93,22 @@ class Strategy(Protocol):
         """The most new characters one update can hold, which memory must bear."""
 
 
+class _Plain:
+    """What most strategies are."""
+
+    influence: ClassVar[str] = "none"
+    needs_state: ClassVar[bool] = False
+
+    @property
+    def keep(self) -> int:
+        return 0
+
+
 @dataclass(frozen=True)
-class Fixed:
+class Fixed(_Plain):
     """Update every k characters and back-propagate through just these (k1 = k2 = k); k = 1: after every character."""
 
     k: int
-    keep: ClassVar[int] = 0
-    influence: ClassVar[str] = "none"
 
     @property
     def spec(self) -> str:
@@ -130,6 +143,7 @@ class Snap(Fixed):
     k: int = 1
     spec: ClassVar[str] = "snap"
     influence: ClassVar[str] = "snap"
+    needs_state: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)
@@ -139,6 +153,7 @@ class SnapTail(Fixed):
     """
 
     influence: ClassVar[str] = "tail"
+    needs_state: ClassVar[bool] = True
 
     @property
     def spec(self) -> str:
@@ -152,6 +167,7 @@ class RealTime(Fixed):
     """
 
     influence: ClassVar[str] = "rtrl"
+    needs_state: ClassVar[bool] = True
 
     @property
     def spec(self) -> str:
@@ -159,7 +175,7 @@ class RealTime(Fixed):
 
 
 @dataclass(frozen=True)
-class Separate:
+class Separate(_Plain):
     """Update every k1 characters with depth k2: BPTT(h; h') of Williams & Peng 1990.
 
     Each loss counts once. k2 above k1: the gradient goes on into older characters, as the tape remembers them, that is,
@@ -171,7 +187,6 @@ class Separate:
     k1: int
     k2: int
     rerun: bool = False
-    influence: ClassVar[str] = "none"
 
     @property
     def spec(self) -> str:
@@ -198,12 +213,10 @@ def _pieces(length: int, piece: int) -> tuple[float, ...]:
 
 
 @dataclass(frozen=True)
-class Full:
+class Full(_Plain):
     """Never cut inside the training text: one update each time the streams have read all they can without a wrap."""
 
     spec: ClassVar[str] = "full"
-    keep: ClassVar[int] = 0
-    influence: ClassVar[str] = "none"
 
     def next(self, progress: Progress) -> Plan:
         return Plan(progress.room, progress.room)
@@ -274,7 +287,7 @@ class Unbiased(Fixed):
 
 
 @dataclass(frozen=True)
-class Adaptive:
+class Adaptive(_Plain):
     """A depth such that the gradient lacks about the share `bias` of itself: Aicher, Foti & Fox 2019.
 
     40 times a run, the norms of one loss's gradient by lag are measured on an update of 4 k new characters, still cut
@@ -284,8 +297,7 @@ class Adaptive:
     """
 
     bias: float
-    keep: ClassVar[int] = 0
-    influence: ClassVar[str] = "none"
+    needs_state: ClassVar[bool] = True
 
     first: ClassVar[int] = 16
     deepest: ClassVar[int] = 256
@@ -295,7 +307,7 @@ class Adaptive:
 
     @property
     def spec(self) -> str:
-        return f"adaptive:{self.bias:g}"
+        return f"adaptive:{self.bias:.9f}".rstrip("0")
 
     def next(self, progress: Progress) -> Plan:
         k = self.depth(progress.measured)
@@ -350,6 +362,10 @@ class Progressive:
     def influence(self) -> str:
         return self.rungs[0].influence
 
+    @property
+    def needs_state(self) -> bool:
+        return self.rungs[0].needs_state
+
     def next(self, progress: Progress) -> Plan:
         rung = self._by_stalls(progress) if self.growth == "plateau" else self._by_share(progress)
         return self.rungs[rung].next(progress)
@@ -391,6 +407,10 @@ class Shuffled:
     @property
     def influence(self) -> str:
         return self.curriculum.influence
+
+    @property
+    def needs_state(self) -> bool:
+        return self.curriculum.needs_state
 
     def next(self, progress: Progress) -> Plan:
         last = len(self.curriculum.rungs) - 1

@@ -11,18 +11,21 @@ import pytest
 import torch
 from hypothesis import settings
 
+from rnnbptt.cells import CELLS
 from rnnbptt.checkpoint import Checkpoint
 from rnnbptt.config import ModelConfig
 from rnnbptt.corpus import Corpus, TextOptions
 from rnnbptt.errors import UserError
 from rnnbptt.model import CharRNN
 from rnnbptt.preparing import prepare
-from rnnbptt.reference import mean_loss
+from rnnbptt.reference import logits_of
 
 torch.set_num_threads(1)
 # Shared machines are no stopwatch, and a failure must come again on the next run.
 settings.register_profile("rnnbptt", deadline=None, derandomize=True)
 settings.load_profile("rnnbptt")
+
+EVERY_CELL = (*CELLS, "window:1", "window:3")
 
 PHRASE = "the quick brown fox jumps over a lazy dog and is not at all sorry for what it did to him by that time of day"
 
@@ -103,13 +106,17 @@ def random_text(model: CharRNN, steps: int, streams: int = 3) -> tuple[torch.Ten
 
 
 def random_state(model: CharRNN, streams: int = 3) -> torch.Tensor:
-    """A state to come from, (L, S, B, H)."""
-    return torch.tanh(torch.randn_like(model.zero_state(streams)))
+    """A state to come from, (L, S, B, H); that of a window is made of symbols, and of 0 where there was none."""
+    zero = model.zero_state(streams)
+    if model.config.window:
+        return torch.randint_like(zero, model.config.vocabulary + 1)
+    return torch.tanh(torch.randn_like(zero))
 
 
 def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
     """The norm of the difference, relative to that of what it should be."""
-    return float((ours - theirs).norm() / theirs.norm())
+    assert ours.shape == theirs.shape
+    return float((ours - theirs).norm() / theirs.norm()) if theirs.numel() else 0.0
 
 
 class TorchNetwork(torch.nn.Module):
@@ -144,6 +151,8 @@ class ReferenceNetwork(torch.nn.Module):
     torch.nn where that has the cell.
     """
 
+    loss = TorchNetwork.loss
+
     def __init__(self, model: CharRNN) -> None:
         super().__init__()
         self.config = model.config
@@ -154,10 +163,9 @@ class ReferenceNetwork(torch.nn.Module):
         """By our names, which hold dots."""
         return zip(self.names, self.weights, strict=True)
 
-    def loss(self, x: torch.Tensor, y: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean nats over all characters, and the state after; the state before is a constant."""
-        loss, after = mean_loss(self.config, dict(self.named_parameters()), x, y, state.detach())
-        return loss, after.detach()
+    def forward(self, x: torch.Tensor, state: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """x (T, B), state (L, S, B, H) -> logits (T*B, V), the state after."""
+        return logits_of(self.config, dict(self.named_parameters()), x, state)
 
 
 def independent(model: CharRNN) -> TorchNetwork | ReferenceNetwork:

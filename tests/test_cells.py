@@ -17,7 +17,9 @@ TOLERANCE = 1e-12
 
 def make_tape(cell: Cell, capacity: int) -> LayerTape:
     """A tape full of NaN, so that whatever is read before it is written shows."""
-    shape = Shape(B, H, cell.gates, cell.parts, cell.memo, torch.float64, torch.float64, torch.device("cpu"))
+    shape = Shape(
+        B, H, cell.gates, cell.parts, cell.memo, cell.window, torch.float64, torch.float64, torch.device("cpu")
+    )
     gradients = Gradients(shape, capacity, cell.separate_hidden)
     tape = LayerTape(shape, capacity, gradients, dropout=False)
     for buffer in (tape.h, tape.c, tape.gates, tape.memo, *(vars(gradients)[n] for n in ("h", "inputs", "hidden"))):

@@ -219,7 +219,7 @@ def test_train_refuses_a_used_folder() -> None:
     ("arguments", "message"),
     [
         (["--trunc", "0"], "--trunc 0: at least 1 character is read for an update; give 1 or more"),
-        (["--cell", "cnn"], "--cell cnn: unknown; give one of rnn, gru, lstm, elstm"),
+        (["--cell", "cnn"], "--cell cnn: unknown; give one of rnn, gru, lstm, elstm, window:N"),
         (
             ["--trunc", "rtrl", "--hidden", "200"],
             "--trunc rtrl would keep 2.2 GiB of influences (400 units of state x parameters x 4 streams), of which 2"
@@ -324,6 +324,24 @@ def test_divergence_keeps_the_last_good_checkpoint() -> None:
         r" try a lower --lr \(it was 1e\+38\) or a --clip above 0",
         said,
     )
+
+
+@pytest.mark.parametrize("trunc", ["snap:8", "rtrl", "shuffle(snap:1..snap:4)", "adaptive:0.5"])
+def test_what_goes_back_through_the_state_is_refused_where_there_is_none(trunc: str) -> None:
+    assert refusal(*TRAIN, "--cell", "window:2", "--trunc", trunc) == (
+        f"--trunc {trunc}: --cell window:2 has no state for a gradient to go back through; give a plain K such as 16"
+    )
+    assert not Path("runs").exists() or not any(Path("runs").rglob("*.safetensors"))
+
+
+def test_a_window_network_goes_through_the_same_commands() -> None:
+    options = [*TRAIN, "--trunc", "16", "--layers", "2", "--dropout", "0.2"]
+    succeed(*options, "--cell", "window:2", "--chars", "1500", "--run", "parts")
+    succeed("train", "text.txt", "--run", "parts", "--resume", "--chars", "3000", "--quiet")
+    succeed(*options, "--cell", "lstm", "--chars", "3000", "--run", "lstm")
+    assert len(succeed("sample", "parts", "--length", "30")) == 31
+    shown = succeed("compare", "lstm", "parts", "--sample-length", "0")
+    assert re.search(r"parts +16 +window:2 ", shown), shown
 
 
 # --- sample -----------------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from conftest import TorchNetwork, make_model
+from conftest import EVERY_CELL, independent, make_model
 from numpy.typing import NDArray
 
 from rnnbptt.config import ModelConfig
@@ -43,7 +43,7 @@ def remembering(precision: str = "float64", dropout: float = 0.0) -> CharRNN:
 
 def lane_by_lane(model: CharRNN, ids: NDArray, start: int, stop: int, warmup: int = 256) -> NDArray[np.float64]:
     """Nats of ids[max(start, 1):stop]. Up to 64 lanes of at least 500 characters; targets of lane j begin at floor."""
-    theirs, out, start = TorchNetwork(model), [], max(start, 1)
+    theirs, out, start = independent(model), [], max(start, 1)
     lanes = min(64, max(1, (stop - start) // 500))
     edges = [start + j * (stop - start) // lanes for j in range(lanes + 1)]
     for begin, end in pairwise(edges):
@@ -92,7 +92,7 @@ def test_length_of_the_pieces_changes_nothing(start: int, stop: int, piece: int)
 
 
 def test_of_a_model_only_its_weights_matter() -> None:
-    for cell in TorchNetwork.CELLS:
+    for cell in EVERY_CELL:
         model = make_model(cell, layers=2)
         fresh = CharRNN.create(model.config, "float64")
         fresh.parameters.load(model.parameters.values)

@@ -9,7 +9,7 @@ import torch
 from conftest import error
 from torch.nn import functional
 
-from rnnbptt.layers import DenseInput, Head, OneHotInput, Scratch, cross_entropy, drop
+from rnnbptt.layers import DenseInput, Head, OneHotInput, Scratch, WindowInput, cross_entropy, drop
 from rnnbptt.parameters import Parameters, choose_precision
 from rnnbptt.tape import Views
 
@@ -122,13 +122,15 @@ def test_scratch_converts_operands_only_where_it_must() -> None:
     assert torch.equal(Scratch().operand(tensor, torch.bfloat16), tensor.bfloat16())
 
 
-def test_one_hot_input_is_a_product_with_one_hot_vectors() -> None:
+@pytest.mark.parametrize("window", [0, 1, 3])
+def test_one_hot_input_is_a_product_with_one_hot_vectors(window: int) -> None:
     parameters = make_parameters({"w": (G, V)}, transposed="w")
-    layer, x, out = OneHotInput(parameters, "w"), torch.tensor([1, 4, 1, 1, 0]), random(5, G)
-    one_hot, d_out, d_x = functional.one_hot(x, V).double(), random(5, G), random(5, H)
-    untouched = d_x.clone()
+    layer, out = (WindowInput if window else OneHotInput)(parameters, "w"), random(5, G)
+    x = torch.tensor([[1, 5, 6], [4, 5, 2], [1, 0, 1], [1, 2, 3], [0, 4, 6]])[:, : window or 1]
+    one_hot, d_out, d_x = functional.one_hot(x, V).double().sum(1), random(5, G), random(5, H)
+    x, untouched = x if window else x.flatten(), d_x.clone()
     layer.forward(x, out)
-    assert torch.equal(out, one_hot @ parameters.values["w"].t())
+    torch.testing.assert_close(out, one_hot @ parameters.values["w"].t(), rtol=1e-14, atol=1e-14)
     for _ in range(2):
         layer.gradient(x, d_out)
         layer.down(d_out, d_x)

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import TorchNetwork, error, independent, make_model, message_of, random_state, random_text
+from conftest import EVERY_CELL, TorchNetwork, error, independent, make_model, message_of, random_state, random_text
 from torch import Tensor
 from torch.nn import functional
 
 from rnnbptt.cells import CELLS
 from rnnbptt.config import CELL_NAMES, ModelConfig
+from rnnbptt.decay import fit_decay
 from rnnbptt.layers import cross_entropy
 from rnnbptt.model import CharRNN, Tape
 from rnnbptt.parameters import choose_device
-from rnnbptt.reference import mean_loss
+from rnnbptt.reference import logits_of, mean_loss
 
-every_cell = pytest.mark.parametrize("cell", CELLS)
+every_cell = pytest.mark.parametrize("cell", EVERY_CELL)
 every_depth = pytest.mark.parametrize("layers", [1, 2, 3])
 
 
@@ -133,6 +134,80 @@ def test_bfloat16_operands_give_almost_the_same_gradient(cell: str) -> None:
     assert functional.cosine_similarity(*gradients, dim=0) > 0.999
 
 
+# --- how far back a gradient reaches ----------------------------------------------------------------------------------
+
+
+def leaf_and_output(model: CharRNN, after: Tensor) -> tuple[Tensor, Tensor]:
+    """A state (L, S, B, H) as a leaf, and what the last layer passes upwards as autograd sees it: (B, H)."""
+    leaf = after.detach().clone().requires_grad_()
+    if model.config.cell != "elstm":
+        return leaf, leaf[-1, 0]
+    (h, _), (_, c) = after[-1].detach(), leaf[-1]
+    co = c @ model.parameters.values[f"rnn.weight_co_l{model.config.layers - 1}"].t()
+    return leaf, c * torch.sigmoid(co - co.detach() + torch.logit(h / c.detach()))  # h is made of c
+
+
+def norms_by_autograd(model: CharRNN, x: Tensor, y: Tensor, state: Tensor, masks: list[Tensor]) -> list[float]:
+    """Of the gradient of the last loss with respect to the state 0, 1, 2, ... characters before, lag by lag."""
+    weights, states = model.parameters.values, [state]
+    for t in range(len(x)):
+        here = [mask[t : t + 1] for mask in masks]
+        states.append(logits_of(model.config, weights, x[t : t + 1], states[-1], here)[1])
+    norms = []
+    for first in range(len(x), 0, -1):
+        leaf, h = leaf_and_output(model, states[first])
+        if first == len(x):
+            h = h * masks[-1][-1] if masks else h
+            logits = functional.linear(h, weights["head.weight"], weights["head.bias"])
+        else:
+            logits, _ = logits_of(model.config, weights, x[first:], leaf, [mask[first:] for mask in masks])
+        loss = functional.cross_entropy(logits[-len(y[-1]) :], y[-1])
+        (grad,) = torch.autograd.grad(loss, leaf)
+        norms.append(float(grad.square().sum((0, 1, 3)).sqrt().mean()))
+    return norms
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradient_norms_are_those_of_autograd_lag_by_lag(cell: str, layers: int, dropout: float) -> None:
+    model = make_model(cell, layers=layers, dropout=dropout)
+    (x, y), state = random_text(model, 12), random_state(model)
+    before = state.clone()
+    logits, tape = model.forward(x, state, torch.Generator().manual_seed(3))
+    d_logits = cross_entropy(logits, y)[1] * len(x)  # of the mean over the streams alone
+    model.backward(tape, d_logits)
+    grad = model.parameters.grad.clone()
+    norms = model.gradient_norms(tape, d_logits[-3:])
+    masks = [layer.views(tape.segment).mask for layer in tape.layers] if dropout else []
+    assert norms == pytest.approx(norms_by_autograd(model, x, y, before, masks), rel=1e-10)
+    assert torch.equal(model.parameters.grad, grad)
+
+
+def test_gradient_norms_are_of_the_segment_alone() -> None:
+    """Also where the tape holds more, or only a single character is new."""
+    model, state = make_model(layers=2), make_model(layers=2).zero_state(3)
+    for steps in (5, 3, 1):
+        logits, tape = model.forward(random_text(model, steps)[0], state, keep=4)
+        norms = model.gradient_norms(tape, cross_entropy(logits, random_text(model, steps)[1])[1][-3:])
+        assert len(norms) == steps
+
+
+@pytest.mark.parametrize(("hidden", "a"), [(1, 0.8), (4, 0.95)])
+def test_the_gradient_of_a_linear_network_falls_by_its_own_factor(hidden: int, a: float) -> None:
+    """h' = a Q h with an orthogonal Q: the norm of the gradient j characters back is a^j of what it was."""
+    model = make_model("rnn", hidden=hidden)
+    for name, value in model.parameters.values.items():
+        if name.startswith("rnn."):
+            value.zero_()  # so that h stays 0, where tanh is the identity
+    rotation = torch.linalg.qr(torch.randn(hidden, hidden, dtype=torch.float64)).Q
+    model.parameters.values["rnn.weight_hh_l0"].copy_(a * rotation)
+    logits, tape = model.forward(random_text(model, 40)[0], model.zero_state(3))
+    norms = model.gradient_norms(tape, cross_entropy(logits, random_text(model, 40)[1])[1][-3:])
+    assert norms == pytest.approx([norms[0] * a**lag for lag in range(40)], rel=1e-12)
+    assert fit_decay(norms) == pytest.approx(a, rel=1e-12)
+
+
 # --- state ------------------------------------------------------------------------------------------------------------
 
 
@@ -156,10 +231,44 @@ def test_zero_state() -> None:
     for cell, parts in {"rnn": 1, "gru": 1, "lstm": 2}.items():
         state = make_model(cell, hidden=5, layers=2).zero_state(3)
         assert torch.equal(state, torch.zeros(2, parts, 3, 5, dtype=torch.float64))
+    for window in (1, 2, 256):
+        state = make_model(f"window:{window}", layers=2).zero_state(3)
+        assert torch.equal(state, torch.zeros(window - 1, 1, 3, 1, dtype=torch.float64))
 
 
-def test_streams_do_not_see_each_other() -> None:
-    model = make_model(layers=2)
+def test_the_state_of_a_window_is_the_symbols_before_the_next_one() -> None:
+    model, x = make_model("window:4"), torch.tensor([[5, 0], [6, 1]])
+    state = model.zero_state(2)
+    model.forward(x, state)
+    assert state[:, 0, :, 0].tolist() == [[0, 0], [6, 1], [7, 2]]
+    state[:, :, torch.tensor([True, False])] = 0  # as at the start of the text
+    model.forward(x[:1], state)
+    assert state[:, 0, :, 0].tolist() == [[0, 1], [0, 2], [6, 1]]
+
+
+def test_a_window_of_1_is_a_network_on_one_character() -> None:
+    model, (x, _) = make_model("window:1"), torch.randint(7, (2, 9, 3))
+    p = model.parameters.values
+    assert p["rnn.weight_ih_l0"].shape == (5, 7)
+    h = torch.tanh(p["rnn.weight_ih_l0"].t()[x.flatten()] + p["rnn.bias_ih_l0"])
+    logits, _ = model.forward(x, model.zero_state(3))
+    assert error(logits, functional.linear(h, p["head.weight"], p["head.bias"])) < 1e-14
+
+
+def test_nothing_before_the_text_is_a_symbol_of_its_own() -> None:
+    """One column of W_ih for each symbol of the newest character, and for older ones one more, the first, for none."""
+    model = make_model("window:3")
+    p = model.parameters.values
+    p["rnn.weight_ih_l0"].copy_(torch.arange(7 + 8 + 8).expand(5, -1) / 100)
+    p["rnn.bias_ih_l0"].zero_()
+    _, tape = model.forward(torch.tensor([[2], [6]]), model.zero_state(1))
+    sums = torch.atanh(tape.layers[0].h[1:3, 0, 0]) * 100
+    assert sums.tolist() == pytest.approx([2 + 7 + 15, 6 + (7 + 1 + 2) + 15])
+
+
+@every_cell
+def test_streams_do_not_see_each_other(cell: str) -> None:
+    model = make_model(cell, layers=2)
     (x, _), state = random_text(model, 9), random_state(model)
     alone = state[:, :, 1:2].clone()
     logits = model.forward(x, state)[0].view(9, 3, -1)[:, 1].clone()
@@ -173,7 +282,12 @@ def test_streams_do_not_see_each_other() -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"cell": "mamba"}, "--cell mamba: unknown; give one of rnn, gru, lstm, elstm"),
+        ({"cell": "mamba"}, "--cell mamba: unknown; give one of rnn, gru, lstm, elstm, window:N"),
+        ({"cell": "window"}, "--cell window: unknown; give one of rnn, gru, lstm, elstm, window:N"),
+        ({"cell": "window:-1"}, "--cell window:-1: unknown; give one of rnn, gru, lstm, elstm, window:N"),
+        ({"cell": "window:02"}, "--cell window:02: unknown; give one of rnn, gru, lstm, elstm, window:N"),
+        ({"cell": "window:0"}, "--cell window:0: a window has 1 to 256 characters; give window:2, say"),
+        ({"cell": "window:257"}, "--cell window:257: a window has 1 to 256 characters; give window:2, say"),
         ({"vocabulary": 0}, "--vocabulary 0: must be at least 1"),
         ({"hidden": 0}, "--hidden 0: must be at least 1"),
         ({"layers": -1}, "--layers -1: must be at least 1"),
@@ -261,7 +375,13 @@ def test_a_device_that_is_not_here_is_refused(device: str) -> None:
 @pytest.mark.parametrize(
     ("cell", "layers", "recurrent", "between"),
     # V = 7, H = 5: a square for each gate and layer, one more for the input of each layer above; the head has 35
-    [("rnn", 1, 25, 0), ("gru", 1, 3 * 25, 0), ("lstm", 2, 4 * 25 * 2, 4 * 25), ("gru", 3, 3 * 25 * 3, 3 * 25 * 2)],
+    [
+        ("rnn", 1, 25, 0),
+        ("gru", 1, 3 * 25, 0),
+        ("lstm", 2, 4 * 25 * 2, 4 * 25),
+        ("gru", 3, 3 * 25 * 3, 3 * 25 * 2),
+        ("window:9", 3, 0, 25 * 2),
+    ],
 )
 def test_flops_of_an_update(cell: str, layers: int, recurrent: int, between: int) -> None:
     """2 a weight forward and 4 backward, the head for the new characters, the layers for all that is gone back; but

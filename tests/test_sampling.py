@@ -7,7 +7,7 @@ from itertools import islice, product
 
 import pytest
 import torch
-from conftest import TorchNetwork, make_model, message_of
+from conftest import independent, make_model, message_of
 
 from rnnbptt import sampling
 from rnnbptt.model import CharRNN
@@ -29,7 +29,7 @@ def probabilities(model: CharRNN, text: str, temperature: float = 1.0) -> list[f
     """Of the symbol after `text`, by torch.nn, read from the zero state in one go."""
     x = torch.tensor([[VOCABULARY.symbols.index(char)] for char in text])
     with torch.no_grad():
-        logits, _ = TorchNetwork(model)(x, model.zero_state(1))
+        logits, _ = independent(model)(x, model.zero_state(1))
     return torch.softmax(logits[-1].double() / temperature, 0).tolist()
 
 
@@ -58,6 +58,8 @@ def total_variation(texts: list[str], expected: dict[str, float]) -> float:
         ("lstm", 1, "float64", 1),
         ("gru", 2, "float64", 0.5),
         ("rnn", 1, "float64", 2),
+        ("window:1", 1, "float64", 1),
+        ("window:3", 2, "float64", 1),  # one symbol more than the prompt and the first character of the pair
         ("lstm", 2, "float32", 1),  # so many streams that their products are in bfloat16 where there is that
     ],
 )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import TorchNetwork, error, make_model, random_state, random_text
+from conftest import EVERY_CELL, TorchNetwork, error, make_model, random_state, random_text
 
 from rnnbptt.layers import cross_entropy
 from rnnbptt.model import CharRNN
+from rnnbptt.reference import logits_of
 from rnnbptt.tape import Span
 
 STREAMS = 3
@@ -15,12 +16,13 @@ CELLS = ("rnn", "gru", "lstm")
 
 
 def ours(
-    model: CharRNN, state: torch.Tensor, x: torch.Tensor, y: torch.Tensor, k1: int, k2: int
+    model: CharRNN, state: torch.Tensor, x: torch.Tensor, y: torch.Tensor, k1: int, k2: int, again: bool = False
 ) -> list[dict[str, torch.Tensor]]:
-    """The gradient of each update of k1 characters with depth k2, at weights that stay."""
-    gradients = []
+    """The gradient of each update of k1 characters with depth k2, at weights that stay, with nothing read before."""
+    model.forget(STREAMS)
+    gradients, keep = [], max(0, k2 - k1)
     for start in range(0, len(x) - k1 + 1, k1):
-        logits, tape = model.forward(x[start : start + k1], state, keep=max(0, k2 - k1))
+        logits, tape = model.forward(x[start : start + k1], state, keep=keep, rerun=keep if again else 0)
         model.backward(tape, cross_entropy(logits, y[start : start + k1])[1], k2)
         gradients.append({name: grad.clone() for name, grad in model.parameters.grads.items()})
     return gradients
@@ -53,6 +55,62 @@ def test_depth_beyond_the_segment_is_that_of_williams_and_peng(cell: str, layers
         torch.nn.functional.cross_entropy(scored, y[start:stop].flatten()).backward()
         for name, parameter in theirs.named_parameters():
             assert error(gradient[name], parameter.grad) < 1e-12, (name, update)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize(("k1", "k2"), [(1, 4), (2, 6), (3, 5)])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", EVERY_CELL)
+def test_older_characters_are_read_once_more_with_the_weights_of_now(
+    cell: str, layers: int, k1: int, k2: int, dropout: float
+) -> None:
+    """The weights move between the updates; each begins at the state that the one before wrote there."""
+    model, rng = make_model(cell, layers=layers, dropout=dropout), torch.Generator().manual_seed(1)
+    (x, y), state = random_text(model, 6 * k1), random_state(model)
+    states = {0: state.clone()}  # before each character, as written last
+    for start in range(0, len(x), k1):
+        stop = start + k1
+        logits, tape = model.forward(x[start:stop], state, rng, keep=k2 - k1, rerun=k2 - k1)
+        model.backward(tape, cross_entropy(logits, y[start:stop])[1], k2)
+
+        span = tape.last(k2)
+        first = stop - span.length
+        assert first == (start if cell.startswith("window") else max(0, stop - k2))
+        masks = [layer.views(span).mask for layer in tape.layers] if dropout else []
+        leaves = {name: value.clone().requires_grad_() for name, value in model.parameters.values.items()}
+        after, read = states[first], []
+        for t in range(first, stop):
+            here = [mask[t - first : t - first + 1] for mask in masks]
+            logits, after = logits_of(model.config, leaves, x[t : t + 1], after, here)
+            states[t + 1] = after.detach()
+            read.append(logits)
+        torch.nn.functional.cross_entropy(torch.cat(read[start - first :]), y[start:stop].flatten()).backward()
+        assert error(state, states[stop]) < 1e-12
+        for name, leaf in leaves.items():
+            assert error(model.parameters.grads[name], leaf.grad) < 1e-12, (name, start)
+        model.parameters.flat.add_(torch.randn_like(model.parameters.flat), alpha=0.3)
+        model.parameters.refresh_operands()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_reading_once_more_changes_nothing_while_the_weights_rest(cell: str) -> None:
+    model = make_model(cell, layers=2)
+    (x, y), state = random_text(model, 24), random_state(model)
+    stored, rerun = (ours(model, state.clone(), x, y, 2, 7, again) for again in (False, True))
+    for pair in zip(stored, rerun, strict=True):
+        for name in pair[0]:
+            assert error(pair[1][name], pair[0][name]) < 1e-13, name
+
+
+def test_what_is_read_once_more_is_dropped_anew() -> None:
+    model, rng = make_model("gru", dropout=0.5), torch.Generator().manual_seed(1)
+    (x, _), state, masks = random_text(model, 8), model.zero_state(STREAMS), []
+    for piece in x.split(2):
+        _, tape = model.forward(piece, state, rng, keep=4, rerun=4)
+        masks.append(tape.layers[0].views(tape.last(6)).mask.clone())
+    older, newer = masks[-2][2:], masks[-1][:-2]
+    assert older.shape == newer.shape == (4, STREAMS, 5)
+    assert all(not torch.equal(*pair) for pair in zip(older, newer, strict=True))
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -12,7 +12,17 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import TorchNetwork, assert_same, error, make_corpus, message_of, prose, without_time
+from conftest import (
+    EVERY_CELL,
+    TorchNetwork,
+    assert_same,
+    error,
+    independent,
+    make_corpus,
+    message_of,
+    prose,
+    without_time,
+)
 from torch import Tensor
 
 from rnnbptt.budget import Budget
@@ -24,6 +34,7 @@ from rnnbptt.errors import UserError
 from rnnbptt.evaluation import mean_nats
 from rnnbptt.model import CharRNN
 from rnnbptt.sampling import SampleConfig, sample
+from rnnbptt.tape import Tape
 from rnnbptt.training import DivergedError, Record, Trainer, Validations
 from rnnbptt.truncation import Plan, RandomLength
 
@@ -143,7 +154,7 @@ def test_training_equals_a_loop_of_autograd_and_torch_optim(
 class PastOf:
     """The text a trainer has read, and the states it met, by a network of torch.nn whose weights stay."""
 
-    def __init__(self, trainer: Trainer, network: TorchNetwork) -> None:
+    def __init__(self, trainer: Trainer, network: torch.nn.Module) -> None:
         ids, streams = torch.from_numpy(trainer.corpus.split("train").astype("int64")), trainer.config.streams
         self._pairs, self._network, self._ids = len(ids) - 1, network, ids
         self._lanes = torch.tensor([lane * self._pairs // streams for lane in range(streams)])
@@ -167,37 +178,47 @@ class PastOf:
                 losses.append(torch.nn.functional.cross_entropy(logits, y))
                 self._states.append(state.detach())
             factor = plan.carry[row - start] if plan.carry and row + 1 < stop else 1.0
-            state = factor * state + (1 - factor) * state.detach()
+            state = state.detach() + factor * (state - state.detach())  # the same value, its gradient scaled
         self.row, self.deepest = stop, max(self.deepest, stop - start)
         loss = torch.stack(losses).mean()
         return loss.item(), list(torch.autograd.grad(plan.scale * loss, list(self._network.parameters())))
 
 
+DEEPEST = {
+    "4": 4,
+    "2/6": 6,
+    "1/5": 5,
+    "4/10": 10,
+    "2/6@rerun": 6,  # while the weights rest, the same as without
+    "6/2": 6,
+    "stateless:4": 4,
+    "random:8": 12,
+    "artbp:4": 12,
+    "1/1..1/8": 8,
+    "8..1": 8,
+    "shuffle(4/1..4/8)": 8,
+    "adaptive:0.5": 64,  # a measurement, in pieces
+}
+
+
 @pytest.mark.parametrize(
-    ("trunc", "deepest"),
+    ("cell", "trunc"),
     [
-        ("4", 4),
-        ("2/6", 6),
-        ("1/5", 5),
-        ("4/10", 10),
-        ("6/2", 6),
-        ("stateless:4", 4),
-        ("random:8", 12),
-        ("artbp:4", 12),
-        ("1/1..1/8", 8),
-        ("8..1", 8),
-        ("shuffle(4/1..4/8)", 8),
+        (cell, trunc)
+        for cell in ("lstm", "window:3")
+        for trunc in DEEPEST
+        if (cell, trunc) != ("window:3", "adaptive:0.5")
     ],
 )
 def test_each_update_carries_out_its_plan(
-    small: Corpus, trunc: str, deepest: int, monkeypatch: pytest.MonkeyPatch
+    small: Corpus, cell: str, trunc: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss and gradient are those of autograd, with a cut where the text wraps and no memory of it in any stream."""
     monkeypatch.setattr("rnnbptt.training.mean_nats", lambda *_: 3.0)  # asked for after each update here
     settings = {"precision": "float64", "lr": FROZEN, "clip": 0.0, "eval_every": 1, "budget": Budget("epochs", 1.5)}
-    trainer = make_trainer(small, "lstm", layers=2, trunc=trunc, **settings)
+    trainer = make_trainer(small, cell, layers=2, trunc=trunc, **settings)
     memory = trainer.tape_bytes()
-    network, spy = TorchNetwork(trainer.model), Spy(trainer)
+    network, spy = independent(trainer.model), Spy(trainer)
     past = PastOf(trainer, network)
     for record in of_kind("train", trainer.run()):
         loss, grads = past.update(trainer.plan)
@@ -207,7 +228,7 @@ def test_each_update_carries_out_its_plan(
         assert error(ordered, torch.cat([grad.flatten() for grad in grads])) < 1e-12, past.row
         assert (record["k1"], record["k2"]) == (trainer.plan.advance, trainer.plan.depth)
     assert past.row == trainer.streams.position == 100 > 67, "the lanes should wrap"
-    assert past.deepest >= deepest
+    assert past.deepest >= DEEPEST[trunc]
     held = max(tape.capacity for tape in trainer.model._tapes.values())
     assert trainer.model.tape_bytes(held, 3) <= memory
 
@@ -217,6 +238,14 @@ def test_loss_falls_well_below_that_of_single_symbols(corpus: Corpus) -> None:
     evals = list(of_kind("eval", records))
     assert evals[0]["bpc"] > evals[-1]["bpc"]
     assert evals[-1]["bpc"] < corpus.entropy() - 1
+
+
+@pytest.mark.parametrize(("cell", "nats"), [("window:1", math.log(2)), ("window:2", 0.0)])
+def test_a_window_of_2_learns_what_two_characters_decide(tmp_path: Path, cell: str, nats: float) -> None:
+    """After an a, or a b, either comes as often; after two characters the next is certain."""
+    settings = {"trunc": "16", "lr": 0.02, "final_lr": 0.1, "budget": Budget("chars", 20_000)}
+    _, records = train(make_corpus(tmp_path, "aabb" * 500), cell, hidden=8, eval_every=20_000, **settings)
+    assert records[-1]["nats"] == pytest.approx(nats, abs=0.02)
 
 
 # --- state ------------------------------------------------------------------------------------------------------------
@@ -342,13 +371,15 @@ def test_records_come_by_characters_and_agree_with_what_was_done(small: Corpus) 
         ("1/5", lambda row: min(row % 66 + 1, 5), 0),
         ("2/6", lambda row: min(row % 66 + 2, 6), 0),
         ("3/12", lambda row: min(row % 66 + 3, 12), 0),
+        ("3/12@rerun", lambda row: min(row % 66 + 3, 12), 0),
     ],
 )
 def test_operations_follow_the_depth_really_gone_back(
     tmp_path: Path, trunc: str, depths: Callable[[int], int], cuts: int
 ) -> None:
     """2 a weight and character read, 4 a weight and character gone back through; the head is not gone back through,
-    and 2 of W_hh are for a step back in time: one fewer than characters, and none where the gradient is cut.
+    and 2 of W_hh are for a step back in time: one fewer than characters, and none where the gradient is cut. Where
+    older characters are read once more, 2 a weight of the layers.
     """
     corpus = make_corpus(tmp_path, prose(219), split="199/20/0")  # three lanes of 66 rows
     settings = {"budget": Budget("chars", 3 * 132), "eval_every": 10**6}
@@ -358,9 +389,59 @@ def test_operations_follow_the_depth_really_gone_back(
         list(trainer.run(stop_after(1)))
         read = trainer.plan.advance
         depth, carried = depths(row), depths(row) - 1 - cuts
-        flops += 3 * ((6 * head + 2 * w_hh + 2 * w_ih) * read + (2 * w_hh + 4 * w_ih) * depth + 2 * w_hh * carried)
+        again = depth if trunc.endswith("@rerun") else read
+        flops += 3 * (6 * head * read + 2 * (w_hh + w_ih) * again)
+        flops += 3 * ((2 * w_hh + 4 * w_ih) * depth + 2 * w_hh * carried)
         row += read
         assert trainer.counts.flops == pytest.approx(flops, rel=1e-12), row
+
+
+def test_measuring_is_counted_as_operations(small: Corpus) -> None:
+    """Once back through the layers, with neither the head nor any gradient of a weight."""
+    trainer = make_trainer(small, layers=2, trunc="adaptive:0.5", eval_every=10**6)
+    list(trainer.run(stop_after(1)))
+    assert (trainer.plan.advance, trainer.plan.depth) == (64, 16)
+    update = trainer.model.flops(3 * 64, 3 * 64, carried=3 * 4 * 15)  # four pieces of 16
+    w_hh, w_ih = 2 * 3 * 6 * 6, 3 * 6 * 6
+    assert trainer.counts.flops == update + 3 * 64 * 2 * (w_hh + w_ih)
+
+
+def test_an_adaptive_run_measures_what_it_trains_on(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(small, "lstm", trunc="adaptive:0.3", lr=0.02, budget=Budget("epochs", 30), eval_every=10**6)
+    profiles, gradient_norms = [], trainer.model.gradient_norms
+
+    def spy(tape: Tape, d_logits: Tensor) -> list[float]:
+        assert d_logits.shape == (3, len(small.vocabulary))
+        profiles.append((trainer.spent, trainer.streams.position, gradient_norms(tape, d_logits)))
+        return profiles[-1][2]
+
+    monkeypatch.setattr(trainer.model, "gradient_norms", spy)
+    depths = {record["k2"] for record in of_kind("train", trainer.run())}
+    assert len(trainer.measured) == len(profiles) == 40
+    assert profiles[0][0] == 0
+    assert trainer.measured == [trainer.strategy.choose(norms) for _, _, norms in profiles]
+    assert depths <= {*range(1, 257)}
+    assert len({*trainer.measured}) > 1
+
+
+def test_where_there_is_no_gradient_the_shallowest_depth_is_enough(tmp_path: Path) -> None:
+    settings = {"budget": Budget("epochs", 3), "eval_every": 10**6}
+    trainer, _ = train(make_corpus(tmp_path, "a" * 3000), trunc="adaptive:0.5", **settings)
+    assert trainer.measured == [1] * 40
+    assert trainer.plan.depth == 1
+
+
+def test_reading_once_more_differs_from_remembering_only_where_the_weights_move(small: Corpus) -> None:
+    for lr, same in ((FROZEN, True), (0.05, False)):
+        spies = []
+        for trunc in ("2/6", "2/6@rerun"):
+            settings = {"precision": "float64", "layers": 2, "budget": Budget("updates", 9), "clip": 0.0}
+            trainer = make_trainer(small, "lstm", trunc=trunc, lr=lr, eval_every=10**6, **settings)
+            spies.append(Spy(trainer))
+            list(trainer.run())
+        stored, rerun = (torch.stack(spy.grads) for spy in spies)
+        assert (error(rerun, stored) < 1e-12) == same
+        assert torch.equal(stored[0], rerun[0]), "at first nothing came before"
 
 
 def test_a_train_record_is_the_mean_of_its_updates(small: Corpus) -> None:
@@ -636,6 +717,10 @@ RUNS = [
     {"trunc": "snap:4", "cell": "lstm", "precision": "bfloat16", "eval_every": 200},
     {"trunc": "snap:1..snap:8", "cell": "elstm"},
     {"trunc": "rtrl:5", "cell": "rnn", "precision": "float64", "eval_every": 200},
+    {"trunc": "1..4", "cell": "window:3"},
+    {"trunc": "3/9", "cell": "window:1", "precision": "bfloat16"},
+    {"trunc": "2/6@rerun", "cell": "lstm", "precision": "bfloat16"},
+    {"trunc": "adaptive:0.5", "cell": "rnn", "streams": 1, "budget": Budget("epochs", 4), "eval_every": 2000},
 ]
 CHANCE = [run for run in RUNS if run["trunc"] in ("random:8", "artbp:4", "shuffle(1..8)")]
 every_run = pytest.mark.parametrize("run", RUNS, ids=lambda run: run["trunc"])
@@ -664,7 +749,7 @@ def test_a_run_resumed_after_any_update_goes_on_as_if_never_interrupted(small: C
     assert in_mid_interval or run["trunc"] == "full"
     assert len(ks) > 2 or ".." not in run["trunc"]
     held = any(name.startswith("history.") for name in moments[-1][0].tensors)
-    assert held == (run["trunc"] in ("2/6", "1/5", "1/1..1/8"))
+    assert held == (run["trunc"] in ("2/6", "2/6@rerun", "1/5", "1/1..1/8"))
 
     for (before, seen), (after, seen_after) in pairwise(moments):
         resumed = Trainer.resume(before, small, run.get("precision", "float32"))
@@ -701,8 +786,10 @@ def test_a_run_goes_on_in_its_own_precision(small: Corpus, precision: str) -> No
     assert resumed.model.precision == trainer.model.precision
 
 
-@pytest.mark.parametrize("trunc", ["2/6", "snap:3", "rtrl:5"])
-@pytest.mark.parametrize("cell", sorted(CELLS))
+@pytest.mark.parametrize(
+    ("cell", "trunc"),
+    [*((cell, "2/6") for cell in EVERY_CELL), *((cell, trunc) for cell in CELLS for trunc in ("snap:3", "rtrl:5"))],
+)
 def test_nothing_depends_on_what_memory_held_before(
     small: Corpus, cell: str, trunc: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -796,7 +883,7 @@ def test_configuration_survives_json() -> None:
     [
         *(("7", 7), ("500", 67), ("full", 67), ("1..8", 8), ("8..1", 8), ("7/3", 7), ("stateless:7", 7)),
         *(("random:8", 58), ("random:60", 67), ("artbp:4", 40)),
-        *(("4/6", 6), ("4/7", 7), ("2/6", 8), ("1/5", 8), ("1/1..1/8", 14)),
+        *(("4/6", 6), ("4/7", 7), ("2/6", 8), ("1/5", 8), ("1/1..1/8", 14), ("2/6@rerun", 8), ("adaptive:0.5", 67)),
     ],
 )
 def test_memory_of_the_longest_update(small: Corpus, trunc: str, steps: int) -> None:

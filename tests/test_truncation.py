@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
 from types import SimpleNamespace
 
@@ -25,7 +25,7 @@ from rnnbptt.layers import cross_entropy
 from rnnbptt.model import CharRNN
 from rnnbptt.specs import parse_truncation
 from rnnbptt.streams import Streams
-from rnnbptt.truncation import Fixed, Plan, Progress, RandomLength, Separate, Strategy, Unbiased, ladder, line
+from rnnbptt.truncation import Adaptive, Fixed, Plan, Progress, RandomLength, Separate, Strategy, Unbiased, ladder, line
 
 Weight = Callable[[int, int], float]
 
@@ -186,6 +186,15 @@ def test_the_whole_text_in_one_chunk_is_full_back_propagation(cell: str) -> None
         ours = model.parameters.views(package_sum(model, spec, ids, state))
         for name, parameter in theirs.named_parameters():
             assert error(ours[name], parameter.grad) < 1e-12, (name, spec)
+
+
+@pytest.mark.parametrize("cell", ["window:1", "window:3"])
+def test_truncation_does_not_matter_where_nothing_recurs(cell: str) -> None:
+    model = make_model(cell, layers=2, vocabulary=4)
+    ids, state = a_text(), random_state(model, B)
+    whole = package_sum(model, "full", ids, state)
+    for spec in ("1", "4", "16", str(T), "1/5", "4/10", "6/2", "4/10@rerun", "3..1"):
+        assert error(package_sum(model, spec, ids, state), whole) < 1e-13, spec
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -423,6 +432,86 @@ def test_the_rate_follows_the_random_length(k: int, room: int, updates: int) -> 
     assert plan == Plan(plan.advance, plan.advance, lr_scale=plan.lr_scale)
 
 
+# --- adaptive ---------------------------------------------------------------------------------------------------------
+
+
+def geometric(lags: int, beta: float) -> list[float]:
+    return [beta**lag for lag in range(lags)]
+
+
+@pytest.mark.parametrize(
+    ("beta", "bias", "depth"),
+    [(0.1, 0.5, 1), (0.5, 0.5, 1), (0.5, 0.2, 4), (0.9, 0.5, 8), (0.9, 0.1, 32), (0.99, 0.1, 256), (0.999, 0.1, 256)],
+)
+def test_one_measurement_asks_for_the_next_power_of_two(beta: float, bias: float, depth: int) -> None:
+    """Beyond depth K lies beta^K: of 0.9, 0.1 beyond 22; and 256 is the most."""
+    assert Adaptive(bias).choose(geometric(512, beta * 0.9999)) == depth
+
+
+@pytest.mark.parametrize(
+    ("measured", "depths"),
+    [
+        ((), [16]),
+        ((256,) * 6, [16, 32, 64, 128, 256, 256, 256]),
+        ((1,) * 6, [16, 8, 4, 2, 1, 1, 1]),
+        ((16, 16, 16, 256, 1, 16), [16] * 7),  # outliers are outvoted
+        ((16, 64), [16, 16, 16]),  # of two, the lower
+        ((16, 64, 64), [16, 16, 16, 32]),
+        ((64, 64, 64, 8, 8, 8, 8), [16, 32, 64, 64, 64, 64, 32, 16]),  # the last five alone
+    ],
+)
+def test_the_depth_is_a_median_that_moves_by_a_factor_of_two(measured: tuple[int, ...], depths: list[int]) -> None:
+    assert [Adaptive(0.5).depth(measured[:count]) for count in range(len(measured) + 1)] == depths
+
+
+@given(st.lists(st.sampled_from([1 << rung for rung in range(9)]), max_size=40).map(tuple))
+def test_depths_stay_on_the_grid_and_within_its_range(measured: tuple[int, ...]) -> None:
+    depths = [Adaptive(0.5).depth(measured[:count]) for count in range(len(measured) + 1)]
+    assert {*depths} <= {1 << rung for rung in range(9)}
+    assert all(after / before in (0.5, 1, 2) for before, after in pairwise(depths))
+
+
+@pytest.mark.parametrize("rows", [8_000, 40_000])
+def test_forty_measurements_a_run_the_first_at_its_start(rows: int) -> None:
+    strategy, read, measured, when, plans = Adaptive(0.1), 0, (), [], []
+    while read < rows:
+        progress = Progress(read / rows, rows - read, len(plans), measured=measured)
+        plan = strategy.next(progress)
+        if plan.measure:
+            when.append(progress.spent)
+            measured += (plan.measure(geometric(plan.advance, 0.9)),)
+        plans.append(plan)
+        read += plan.advance
+    assert read == rows
+    assert (len(when), when[0]) == (40, 0)
+    assert all(0 <= spent - share / 40 < 128 / rows for share, spent in enumerate(when))
+    assert replace(plans[0], measure=None) == Plan(64, 16, carry=separate_carry(64, 16))
+    assert plans[1] == Plan(32, 32), "it has gone to twice the depth at once, and at the next measurement no further"
+    assert {plan.depth for plan in plans[:-1]} == {16, 32}
+    assert {plan.advance for plan in plans[1:-1] if plan.measure} == {128}
+
+
+def separate_carry(advance: int, piece: int) -> tuple[float, ...]:
+    """That of K1/K2 for these."""
+    carry = Separate(advance, piece).next(Progress(0.0, advance)).carry
+    assert carry is not None
+    return carry
+
+
+@pytest.mark.parametrize(
+    ("room", "measured", "advance", "depth"),
+    [(1000, (), 64, 16), (1000, (1,) * 6, 64, 1), (1000, (256,) * 6, 512, 256), (40, (), 40, 16), (9, (), 9, 9)],
+)
+def test_a_measurement_reads_four_depths_but_at_least_64_at_most_512_and_no_more_than_there_is(
+    room: int, measured: tuple[int, ...], advance: int, depth: int
+) -> None:
+    plan = Adaptive(0.5).next(Progress(0.9, room, measured=measured))
+    assert plan.measure
+    assert (plan.advance, plan.depth) == (advance, depth)
+    plan = Adaptive(0.5).next(Progress(0.1, room, measured=(depth,) * 40))
+    assert plan == Plan(min(Adaptive(0.5).depth((depth,) * 40), room), min(Adaptive(0.5).depth((depth,) * 40), room))
+
+
 # --- plans ------------------------------------------------------------------------------------------------------------
 
 moments = st.builds(
@@ -431,6 +520,7 @@ moments = st.builds(
     room=st.integers(1, 300),
     updates=st.integers(0, 10**6),
     seed=st.integers(0, 10**6),
+    measured=st.lists(st.sampled_from([1, 2, 16, 64, 256]), max_size=40).map(tuple),
     validations=st.lists(st.floats(0, 5), max_size=5).map(tuple),
 )
 
@@ -471,6 +561,10 @@ def test_no_plan_goes_back_to_more_than_is_kept(spec: str, progress: Progress) -
         ("7/3", 5, Plan(5, 3, carry=(1, 0, 1, 1))),
         ("7/3", 2, Plan(2, 2)),
         ("2/6", 1, Plan(1, 5)),
+        ("2/6@rerun", 1000, Plan(2, 6, rerun=4)),
+        ("2/6@rerun", 1, Plan(1, 5, rerun=4)),
+        ("snap:7", 5, Plan(5, 5)),
+        ("rtrl:7", 1000, Plan(7, 7)),
         ("stateless:7", 1000, Plan(7, 7, reset=True)),
         ("stateless:7", 5, Plan(5, 5, reset=True)),
     ],
@@ -495,6 +589,10 @@ def test_plans_that_do_not_change(spec: str, room: int, plan: Plan) -> None:
         ("random:2000", 1000, 0),
         ("artbp:64", 640, 0),
         ("artbp:200", 1000, 0),
+        ("4/10@rerun", 4, 6),
+        ("adaptive:0.5", 512, 0),
+        ("snap:64", 64, 0),
+        ("rtrl..rtrl:8", 8, 0),
         ("1..64", 64, 0),
         ("64..1", 64, 0),
         ("1..2000", 1000, 0),
