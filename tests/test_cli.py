@@ -75,7 +75,7 @@ def shell(arguments: Sequence[str]) -> subprocess.Popen[str]:
 
 def test_version_and_help() -> None:
     assert succeed("--version") == f"rnnbptt {__version__}\n"
-    for command in ("prepare", "train", "sample", "compare"):
+    for command in ("prepare", "train", "sample", "compare", "probe"):
         assert command in succeed("--help")
         assert "Usage: " in succeed(command, "--help")
 
@@ -123,6 +123,7 @@ def test_the_options_are_these() -> None:
             ]
         ),
         "compare": sorted(["--text", "--plot", "--json", "--prompt", "--sample-length", "--seed", "--threads"]),
+        "probe": sorted(["--depth", "--streams", "--trunc", "--check", "--plot", "--json", "--threads"]),
     }
 
 

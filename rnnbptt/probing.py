@@ -1,0 +1,401 @@
+"""What is lost when the gradient is cut: measurements on a trained model, at resting weights, on text that it was not
+trained on.
+
+The gradient that a truncation gives is held against one that goes back at least R characters from every loss. On lanes
+of 2 R characters the losses of the last R count; the first R are history, which gives the state they start from, and
+which only a gradient of depth above the segment, or an influence, goes back into.
+
+Axes: T characters, B streams or lanes, V symbols, L layers, S tensors of a state, H hidden.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rnnbptt.checking import STEPS, STREAMS, Check, check_gradient
+from rnnbptt.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from rnnbptt.corpus import Corpus, Ids
+from rnnbptt.decay import fit_decay, fitted_lags
+from rnnbptt.errors import UserError
+from rnnbptt.evaluation import LN2, PIECE
+from rnnbptt.influence import INFLUENCES
+from rnnbptt.layers import cross_entropy
+from rnnbptt.model import CharRNN
+from rnnbptt.passages import Entry, find_corpora
+from rnnbptt.specs import parse_truncation
+from rnnbptt.streams import Streams
+from rnnbptt.tape import Span, Tape
+from rnnbptt.truncation import Adaptive, Diagonal, Fixed, Progress, RealTime, Separate, Strategy, ladder
+
+PRECISION = "float32"
+RECURRENT, ALL = "all but the head", "all"  # groups of all parameters
+FAINTEST = 1e-16  # norm that a decay is fitted on: below, its squares leave the range of float32
+WINDOWS = 4  # of a lane, in which the gradient is measured by lag
+TARGETS = 1024  # characters whose loss is measured by context
+BATCH = 64  # of these at a time
+MOST_INFLUENCES = 1 << 25  # numbers of an exact influence that is kept without being asked for
+
+Told = Callable[[int], None]  # told how many characters more have been read
+
+# --- the result -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """A truncation's gradient g_k against the one of full depth, g, for each group of parameters.
+
+    cosine  of the angle between them
+    bias    |g_k - g| / |g|
+    """
+
+    trunc: str
+    cosine: dict[str, float]
+    bias: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Fading:
+    """The gradient of one loss, in nats, with respect to the state 0, 1, 2, ... characters before: its norm by lag.
+
+    beta       the factor it fades by each character, fitted (decay.py)
+    fitted     on these lags, from the first to before the second
+    half_life  characters in which it halves; nan where it does not
+    """
+
+    norms: tuple[float, ...]
+    beta: float
+    fitted: tuple[int, int]
+    half_life: float
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """How far the state that training carries along has fallen behind the weights, |carried - fresh| / |fresh|, over
+    the streams of the checkpoint. The fresh state is read again with the weights of now.
+    """
+
+    layer: int
+    median: float
+    largest: float
+
+
+@dataclass(frozen=True)
+class ContextLoss:
+    """Bits per character where so many `characters` were read since the state was zero."""
+
+    characters: int
+    bpc: float
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What `probe` found.
+
+    trunc       that the checkpoint was trained with
+    text        what the gradients are measured on
+    depth       R
+    streams     lanes the gradients are means over
+    tape_bytes  memory of the gradient of full depth
+    targets     characters whose loss by context is measured
+    checks      of the gradient itself, where asked for
+    """
+
+    path: Path
+    trunc: str
+    cell: str
+    precision: str
+    text: str
+    depth: int
+    streams: int
+    tape_bytes: int
+    targets: int
+    gradients: tuple[Fidelity, ...]
+    fading: Fading
+    staleness: tuple[Staleness, ...]
+    contexts: tuple[ContextLoss, ...]
+    checks: tuple[Check, ...] = ()
+
+
+# --- the subject ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A checkpoint to probe, and the held-out text to do it on.
+
+    start, stop  of that text in the ids of the corpus
+    depth        R
+    streams      lanes
+    strategies   the truncations whose gradients are measured
+    """
+
+    checkpoint: Checkpoint
+    model: CharRNN
+    corpus: Corpus
+    start: int
+    stop: int
+    depth: int
+    streams: int
+    strategies: tuple[Strategy, ...]
+
+    @property
+    def tape_bytes(self) -> int:
+        """Memory of the gradient of full depth."""
+        return self.model.tape_bytes(2 * self.depth, self.streams)
+
+    @property
+    def text(self) -> str:
+        """What it is."""
+        training = self.start < self.checkpoint.document["corpus"]["splits"]["train"][1]
+        return "the end of the training text" if training else "held-out text"
+
+    def lanes(self) -> tuple[Tensor, Tensor]:
+        """x and y (2R, B), evenly spaced over the held-out text."""
+        length = 2 * self.depth
+        starts = np.linspace(self.start, self.stop - length - 1, self.streams).astype(np.int64)
+        ids = torch.from_numpy(self.corpus.ids[starts + np.arange(length + 1)[:, None]].astype(np.int64))
+        return ids[:-1], ids[1:]
+
+
+def open_subject(path: Path, depth: int, streams: int, more: Sequence[Strategy] = ()) -> Subject:
+    """The checkpoint in `path`, a run folder or a file, to be probed with the usual strategies and `more`.
+
+    UserError where its corpus is gone or too short, and for a strategy whose depth comes of training.
+    """
+    for strategy in more:
+        if isinstance(strategy, Adaptive):
+            raise UserError(f"--trunc {strategy.spec}: its depth comes of training; give depths to probe, such as 16")
+    checkpoint = load_checkpoint(find_checkpoint(path))
+    (corpus,) = find_corpora([Entry(str(path), checkpoint)])
+    if corpus is None:
+        raise UserError(
+            f"{checkpoint.document['corpus']['path']}: the corpus that {path} was trained on is no longer there;"
+            " put it back, or beside the checkpoint as corpus"
+        )
+    start, stop = held_out(checkpoint.document["corpus"]["splits"])
+    if (needed := 2 * depth * streams + 1) > stop - start:
+        raise UserError(
+            f"--depth {depth}: {streams} streams of twice as many characters take {needed:,}, and the held-out text"
+            f" has {stop - start:,}; give a smaller --depth or fewer --streams"
+        )
+    model = checkpoint.build_model(PRECISION)
+    for strategy in more:
+        INFLUENCES[strategy.influence](model, streams)  # which refuses what memory would not bear
+    chosen = {strategy.spec: strategy for strategy in (*usual(model, depth, streams), *more)}
+    return Subject(checkpoint, model, corpus, start, stop, depth, streams, tuple(chosen.values()))
+
+
+def held_out(splits: Mapping[str, Sequence[int]]) -> tuple[int, int]:
+    """The validation and the test part, which are neighbours; without them the last twentieth of the training part, as
+    for validations.
+    """
+    start, stop = splits["valid"][0], splits["test"][1]
+    return (start, stop) if start < stop else (stop - math.ceil((stop - splits["train"][0]) / 20), stop)
+
+
+def usual(model: CharRNN, depth: int, streams: int) -> list[Strategy]:
+    """1, 2, 4, ..., R, and those with an influence, as far as it is affordable."""
+    chosen: list[Strategy] = [*map(Fixed, ladder(1, depth)), *map(Diagonal, (1, 8, 64))]
+    units = model.zero_state(1).numel()
+    if units * streams * model.parameters.flat.numel() <= MOST_INFLUENCES:
+        chosen.append(RealTime(64))
+    return chosen
+
+
+def check_subject(subject: Subject) -> tuple[Check, ...]:
+    """Its written-out gradient against others, in float64 on a little of the held-out text."""
+    x, y = (ids[-2 * STEPS :, :STREAMS] for ids in subject.lanes())
+    return tuple(check_gradient(subject.checkpoint.build_model("float64"), x, y))
+
+
+# --- the measurements -------------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def probe(subject: Subject, progress: Callable[[int, int], None] = lambda done, total: None) -> Probe:
+    """Measure everything. `progress` is told the characters read so far and how many there will be."""
+    document, model, depth = subject.checkpoint.document, subject.model, subject.depth
+    x, y = subject.lanes()
+    targets = np.linspace(subject.start + depth, subject.stop, TARGETS, endpoint=False).astype(np.int64)
+    targets, contexts = np.unique(targets), ladder(1, depth)
+    total = (len(subject.strategies) + 1 + WINDOWS) * x.numel() + len(targets) * sum(contexts)
+    done = 0
+
+    def told(chars: int) -> None:
+        nonlocal done
+        done += chars
+        progress(done, total)
+
+    return Probe(
+        path=subject.checkpoint.path,
+        trunc=document["train"]["trunc"],
+        cell=model.config.cell,
+        precision=PRECISION,
+        text=subject.text,
+        depth=depth,
+        streams=subject.streams,
+        tape_bytes=subject.tape_bytes,
+        targets=len(targets),
+        gradients=tuple(fidelities(model, x, y, subject.strategies, told)),
+        fading=fading(model, x, y, told),
+        staleness=tuple(staleness(subject)),
+        contexts=tuple(ContextLoss(n, context_bpc(model, subject.corpus.ids, targets, n, told)) for n in contexts),
+    )
+
+
+def fidelities(model: CharRNN, x: Tensor, y: Tensor, chosen: Sequence[Strategy], told: Told) -> list[Fidelity]:
+    """How near each truncation's gradient on the lanes x, y (2R, B) comes to the one of depth 2 R."""
+    depth = len(x) // 2
+    exact = groups(model, gradient(model, x, y, Separate(depth, 2 * depth), told))
+    found = []
+    for strategy in chosen:
+        ours = groups(model, gradient(model, x, y, strategy, told))
+        cosine = {name: float(g @ exact[name] / (g.norm() * exact[name].norm())) for name, g in ours.items()}
+        bias = {name: float((g - exact[name]).norm() / exact[name].norm()) for name, g in ours.items()}
+        found.append(Fidelity(strategy.spec, cosine, bias))
+    return found
+
+
+def gradient(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, told: Told = lambda chars: None) -> Tensor:
+    """The gradient of the mean loss of the last R characters of x, y (2R, B), as updates of `strategy` would make it
+    if the weights rested, laid out as `parameters.flat`.
+
+    It is their sum with each update weighted by its characters. What a plan scales its step by, a loss or a learning
+    rate, is left out: that only makes up for the mean over updates of different lengths. A loss in a segment of k
+    characters has (k + 1) / 2 of them to go back to in the mean, not k.
+    """
+    depth, streams = len(x) // 2, x.shape[1]
+    by_unit = strategy.influence == "snap"
+    influence = INFLUENCES["none" if by_unit else strategy.influence](model, streams)
+    d_before = model.zero_state(streams) if influence.d_before is None else influence.d_before
+    state = model.zero_state(streams)
+    model.forget(streams)
+    _, tape = model.forward(x[:depth], state, keep=depth)
+    influence.update(tape)  # at once: at resting weights it does not matter how the history is cut
+    told(depth * streams)
+    segments = [(tape.segment, model.zero_state(streams))]
+    total, at = torch.zeros_like(model.parameters.grad), depth
+    while at < len(x):
+        plan = strategy.next(Progress(spent=1.0, room=len(x) - at, updates=len(segments) - 1))
+        if plan.reset:
+            state.zero_()
+            model.forget(streams)
+        here, weight = slice(at, at + plan.advance), plan.advance / depth
+        logits, tape = model.forward(x[here], state, keep=at, rerun=plan.rerun)
+        model.backward(tape, cross_entropy(logits, y[here])[1], plan.depth, plan.carry, d_before)
+        influence.update(tape)
+        total.add_(model.parameters.grad, alpha=weight)
+        if by_unit:
+            segments.append((tape.segment, weight * d_before))
+        at = here.stop
+        told(plan.advance * streams)
+    if by_unit:
+        total.add_(_beyond_segments(model, tape, segments))
+    return total
+
+
+def _beyond_segments(model: CharRNN, tape: Tape, segments: Sequence[tuple[Span, Tensor]]) -> Tensor:
+    """What SnAp-1 adds to the gradient, from each segment of the tape and the gradient of the state before it.
+
+    Influences go forward in time with one number for each parameter and stream, which takes minutes where the network
+    is large. While the weights rest, the same sum is had on the way back: beyond its segment, a gradient goes on from
+    each unit to itself alone.
+    """
+    grad, d_state = model.parameters.grad.zero_(), model.zero_state(tape.streams)
+    total = torch.zeros_like(grad)
+    for span, d_before in reversed(segments):
+        passed_on = model.zero_state(tape.streams)
+        for layer in model.backward_units(tape, span, d_state, passed_on):
+            model.gradients(tape, layer, span)
+        total.add_(grad)
+        d_state = passed_on.add_(d_before)
+    return total
+
+
+def groups(model: CharRNN, flat: Tensor) -> dict[str, Tensor]:
+    """Each parameter's part of a gradient, and all of it with and without the head, as vectors in float64.
+
+    No truncation cuts the gradient of the head, so that with it any truncation looks better than it is.
+    """
+    parts = {name: view.flatten().double() for name, view in model.parameters.views(flat).items()}
+    recurrent = torch.cat([part for name, part in parts.items() if name.startswith("rnn.")])
+    return parts | {RECURRENT: recurrent, ALL: torch.cat(list(parts.values()))}
+
+
+def fading(model: CharRNN, x: Tensor, y: Tensor, told: Told = lambda chars: None) -> Fading:
+    """The norms at lags 0 to R, means over lanes x, y (2R, B) and several windows in each."""
+    depth, streams = len(x) // 2, x.shape[1]
+    sums = np.zeros(depth + 1)
+    for window in range(WINDOWS):
+        start = 1 + window * (depth - 2) // (WINDOWS - 1)  # from 1 to R - 1
+        stop = start + depth + 1
+        state = model.zero_state(streams)
+        model.forward(x[:start], state)
+        logits, tape = model.forward(x[start:stop], state)
+        _, d_logits = cross_entropy(logits[-streams:], y[stop - 1 : stop])
+        sums += model.gradient_norms(tape, d_logits.mul_(streams))  # of each loss, not of their mean
+        told(x.numel())
+    norms = sums / WINDOWS
+    visible = norms[norms > FAINTEST]
+    beta = fit_decay(visible.tolist())
+    half_life = math.log(0.5) / math.log(beta) if 0 < beta < 1 else math.nan
+    return Fading(tuple(norms.tolist()), beta, fitted_lags(len(visible)), half_life)
+
+
+def staleness(subject: Subject) -> list[Staleness]:
+    """Of the state in the checkpoint, layer by layer."""
+    document, carried = subject.checkpoint.document, subject.checkpoint.tensors["state.carried"]
+    config, position = document["train"], document["progress"]["position"]
+    streams = Streams(subject.corpus.split("train"), config["streams"], position)
+    ends, lengths = streams.history()
+    if parse_truncation(config["trunc"]).next(Progress(spent=1.0, room=1 << 62)).reset:
+        lengths = np.minimum(lengths, document["progress"]["k1"])  # its state was zero before the last update
+    lengths = np.minimum(lengths, subject.depth)
+    fresh = fresh_state(subject.model, subject.corpus.split("train"), ends, lengths)
+    parts = list(subject.model.cell.carried)
+    found = []
+    for layer, (old, new) in enumerate(zip(carried[:, parts], fresh[:, parts], strict=True)):
+        ratios = (old - new).norm(dim=(0, 2)) / new.norm(dim=(0, 2))
+        found.append(Staleness(layer, float(ratios.median()), float(ratios.max())))
+    return found
+
+
+def fresh_state(model: CharRNN, ids: Ids, ends: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
+    """The state (L, S, B, H) after ids[end - length:end], read from the zero state, of each stream."""
+    state = model.zero_state(len(ends))
+    for length in np.unique(lengths[lengths > 0]):
+        (lanes,) = np.nonzero(lengths == length)
+        here = model.zero_state(len(lanes))
+        _read(model, ids, ends[lanes] - length, length, here)
+        state[:, :, lanes] = here
+    return state
+
+
+def context_bpc(
+    model: CharRNN, ids: Ids, targets: NDArray[np.int64], characters: int, told: Told = lambda chars: None
+) -> float:
+    """Mean bits per character of ids[targets], each given so many characters before it, from the zero state."""
+    nats = 0.0
+    for first in range(0, len(targets), BATCH):
+        batch = targets[first : first + BATCH]
+        logits = _read(model, ids, batch - characters, characters, model.zero_state(len(batch)))
+        y = torch.from_numpy(ids[batch].astype(np.int64))
+        nats += float(cross_entropy(logits, y[None])[0].double().sum())
+        told(characters * len(batch))
+    return nats / len(targets) / LN2
+
+
+def _read(model: CharRNN, ids: Ids, starts: NDArray[np.int64], length: int, state: Tensor) -> Tensor:
+    """Read so many characters of each lane from `state`, which is moved on; the logits after the last one, (B, V)."""
+    x = torch.from_numpy(ids[starts + np.arange(length)[:, None]].astype(np.int64))
+    for first in range(0, length, PIECE):  # memory does not grow with the length
+        logits, _ = model.forward(x[first : first + PIECE], state)
+    return logits[-len(starts) :]
