@@ -169,17 +169,21 @@ def _limits(curves: Sequence[Curve]) -> tuple[float, float]:
 def plot_probe(probe: Probe, path: Path) -> None:
     """Draw the cosines, the gradient by lag and the loss by context into `path`, PNG or SVG by its suffix."""
     check_format(path)
+    _save(_draw_probe(probe), path)
+
+
+def _draw_probe(probe: Probe) -> Figure:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(14, 4.6), layout="constrained")
+    figure = Figure(figsize=(14, 4.6), layout=ConstrainedLayoutEngine(wspace=0.06))
     FigureCanvasAgg(figure)
     left, middle, right = figure.subplots(1, 3)
-    figure.get_layout_engine().set(wspace=0.06)
     _draw_cosines(left, probe)
     _draw_fading(middle, probe)
     _draw_contexts(right, probe)
-    _save(figure, path)
+    return figure
 
 
 def _draw_cosines(axes: Axes, probe: Probe) -> None:

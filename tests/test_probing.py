@@ -1,0 +1,317 @@
+"""probing.py against autograd, and against what is known of some truncations."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ReferenceNetwork, error, independent, make_corpus, make_model, message_of, prose, random_text
+
+from rnnbptt.budget import Budget
+from rnnbptt.cells import CELLS
+from rnnbptt.checkpoint import load_checkpoint, save_checkpoint
+from rnnbptt.comparing import write_json
+from rnnbptt.config import ModelConfig, TrainConfig
+from rnnbptt.corpus import Corpus
+from rnnbptt.influence import INFLUENCES
+from rnnbptt.layers import cross_entropy
+from rnnbptt.model import CharRNN
+from rnnbptt.probing import (
+    ALL,
+    RECURRENT,
+    Subject,
+    context_bpc,
+    fading,
+    fidelities,
+    gradient,
+    groups,
+    held_out,
+    open_subject,
+    probe,
+    staleness,
+)
+from rnnbptt.reference import mean_loss
+from rnnbptt.runs import RunFolder
+from rnnbptt.specs import parse_truncation
+from rnnbptt.training import Trainer
+
+R, B = 12, 3
+Network = Any
+
+
+def train(folder: Path, corpus: Corpus, chars: int = 400, hidden: int = 6, **options: Any) -> Path:
+    """A run folder."""
+    config = TrainConfig(budget=Budget("chars", chars), **{"trunc": "4", "streams": 4, **options})
+    model = CharRNN.create(ModelConfig(len(corpus.vocabulary), "lstm", hidden, dropout=0.0), "float64")
+    run = RunFolder(folder)
+    run.clear()
+    list(run.follow(Trainer(model, corpus, config)))
+    return folder
+
+
+def lanes_of(model: CharRNN) -> tuple[torch.Tensor, torch.Tensor]:
+    return random_text(model, 2 * R, B)
+
+
+@torch.no_grad()
+def cut_as(model: CharRNN, spec: str, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return gradient(model, x, y, parse_truncation(spec))
+
+
+def flat_grad(model: CharRNN, network: Network) -> torch.Tensor:
+    """What autograd left in the network, laid out as our own."""
+    flat = torch.zeros_like(model.parameters.flat)
+    views = model.parameters.views(flat)
+    for name, parameter in network.named_parameters():
+        views[name].copy_(parameter.grad)
+    return flat
+
+
+def in_full(model: CharRNN, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    """The gradient of the mean loss of the second half, by autograd through both halves."""
+    network, zero = independent(model), model.zero_state(B)
+    (2 * network.loss(x, y, zero)[0] - network.loss(x[:R], y[:R], zero)[0]).backward()
+    return flat_grad(model, network)
+
+
+def in_segments(model: CharRNN, x: torch.Tensor, y: torch.Tensor, k: int) -> torch.Tensor:
+    """The same with the state a constant at the start of every k characters of the second half."""
+    network = independent(model)
+    _, state = network.loss(x[:R], y[:R], model.zero_state(B))
+    for at in range(R, 2 * R, k):
+        loss, state = network.loss(x[at : at + k], y[at : at + k], state)
+        (loss * len(x[at : at + k]) / R).backward()
+    return flat_grad(model, network)
+
+
+# --- the gradient -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_the_full_gradient_is_that_of_autograd(cell: str) -> None:
+    model = make_model(cell, layers=2)
+    x, y = lanes_of(model)
+    expected = in_full(model, x, y)
+    for spec in (f"{R}/{2 * R}", f"1/{2 * R}", f"4/{2 * R}@rerun", "rtrl:5", "rtrl"):
+        assert error(cut_as(model, spec, x, y), expected) < 1e-13, spec
+
+
+@pytest.mark.parametrize("k", [1, 5, R])
+def test_segments_are_those_of_autograd(k: int) -> None:
+    model = make_model("gru", layers=2)
+    x, y = lanes_of(model)
+    assert error(cut_as(model, str(k), x, y), in_segments(model, x, y, k)) < 1e-13
+    assert error(cut_as(model, f"{R}/{k}" if R % k == 0 else str(k), x, y), cut_as(model, str(k), x, y)) < 1e-13
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("k", [1, 5])
+@torch.no_grad()
+def test_snap_is_what_its_influences_make_going_forward(cell: str, k: int) -> None:
+    model = make_model(cell, layers=2)
+    x, y = lanes_of(model)
+    influence, state, expected = INFLUENCES["snap"](model, B), model.zero_state(B), 0.0
+    edges = [*range(0, R, k), *range(R, 2 * R, k), 2 * R]
+    for start, stop in pairwise(edges):
+        logits, tape = model.forward(x[start:stop], state)
+        d_logits = cross_entropy(logits, y[start:stop])[1]
+        model.backward(tape, d_logits, d_before=influence.d_before)
+        influence.update(tape)
+        if start >= R:
+            expected = expected + model.parameters.grad * (stop - start) / R
+    assert error(cut_as(model, f"snap:{k}", x, y), expected) < 1e-13
+
+
+def test_snap_is_exact_for_one_layer_of_an_element_wise_cell_and_segments_of_r_lack_the_history() -> None:
+    model = make_model("elstm")
+    x, y = lanes_of(model)
+    full = in_full(model, x, y)
+    for spec in ("snap:1", "snap:5"):
+        assert error(cut_as(model, spec, x, y), full) < 1e-13
+    history = full - in_segments(model, x, y, R)
+    assert history.norm() > 1e-3 * full.norm()
+    assert error(full - cut_as(model, str(R), x, y), history) < 1e-10
+
+
+def test_random_and_stateless_truncations_weigh_every_character_once() -> None:
+    """The head's gradient is that of the mean loss however the rest is cut, as long as the states are the same."""
+    model = make_model("lstm")
+    x, y = lanes_of(model)
+    full = groups(model, in_full(model, x, y))
+    for spec in ("random:5", "artbp:4", "5/2", "2..5", "full"):
+        ours = groups(model, cut_as(model, spec, x, y))
+        assert error(ours["head.weight"], full["head.weight"]) < 1e-13, spec
+    network = independent(model)
+    for at in range(R, 2 * R, 4):
+        (network.loss(x[at : at + 4], y[at : at + 4], model.zero_state(B))[0] * 4 / R).backward()
+    assert error(cut_as(model, "stateless:4", x, y), flat_grad(model, network)) < 1e-13
+
+
+@torch.no_grad()
+def test_fidelity_is_cosine_and_relative_bias_by_group() -> None:
+    model = make_model("gru")
+    x, y = lanes_of(model)
+    same, one = fidelities(model, x, y, [parse_truncation(spec) for spec in (f"{R}/{2 * R}", "1")], lambda chars: None)
+    assert list(one.cosine) == [*model.parameters.shapes, RECURRENT, ALL] == list(one.bias)
+    assert same.trunc == f"{R}/{2 * R}"
+    assert list(same.cosine.values()) == pytest.approx([1.0] * len(same.cosine), rel=1e-14)
+    assert set(same.bias.values()) == {0.0}
+    with torch.enable_grad():
+        full, cut = (groups(model, g) for g in (in_full(model, x, y), in_segments(model, x, y, 1)))
+    for name, g in full.items():
+        assert one.bias[name] == pytest.approx(error(cut[name], g), abs=1e-12)
+        assert one.cosine[name] == pytest.approx(float(torch.cosine_similarity(cut[name], g, dim=0)), abs=1e-12)
+    assert one.bias["head.weight"] < 1e-14
+    assert one.cosine[ALL] > one.cosine[RECURRENT], "the head flatters"
+
+
+# --- the other measurements -------------------------------------------------------------------------------------------
+
+
+def test_fading_is_the_gradient_by_lag() -> None:
+    """By autograd from the state so many characters before, in windows that end after 7, 8, 9 and 10 characters."""
+    model, depth = make_model("lstm", layers=2), 5
+    x, y = random_text(model, 2 * depth, B)
+    network = ReferenceNetwork(model)
+    with torch.no_grad():
+        norms = fading(model, x, y).norms
+    assert len(norms) == depth + 1
+    for lag in range(1, depth + 1):
+        expected = []
+        for stop in (7, 8, 9, 10):
+            start = stop - lag
+            _, state = network.loss(x[:start], y[:start], model.zero_state(B))
+            state.requires_grad_()
+            weights = dict(network.named_parameters())
+            losses = [_sum_of_losses(network, weights, x[start:end], y[start:end], state) for end in (stop, stop - 1)]
+            (g,) = torch.autograd.grad(losses[0] - losses[1], state)
+            expected.append(float(g.square().sum((0, 1, 3)).sqrt().mean()))
+        assert norms[lag] == pytest.approx(np.mean(expected), rel=1e-10)
+
+
+def _sum_of_losses(network: Network, weights: Any, x: torch.Tensor, y: torch.Tensor, state: torch.Tensor) -> Any:
+    """Over the characters and streams; attached to the state."""
+    return mean_loss(network.config, weights, x, y, state)[0] * x.numel() if len(x) else state.sum() * 0
+
+
+@torch.no_grad()
+def test_loss_by_context_is_that_of_each_target_by_itself() -> None:
+    model = make_model("gru")
+    ids = np.random.default_rng(0).integers(7, size=200).astype(np.uint8)
+    targets, network = np.arange(100, 200, 1), independent(model)
+    for characters in (1, 2, 70):  # more than are read at a time
+        nats = []
+        for target in targets:
+            x = torch.from_numpy(ids[target - characters : target].astype(np.int64))[:, None]
+            logits, _ = network(x, model.zero_state(1))
+            y = torch.tensor([int(ids[target])])
+            nats.append(float(torch.nn.functional.cross_entropy(logits[-1:], y)))
+        expected = np.mean(nats) / math.log(2)
+        assert context_bpc(model, ids, targets, characters) == pytest.approx(expected, rel=1e-12)
+
+
+def subject_of(run: Path, corpus: Corpus, depth: int) -> Subject:
+    """In float64, and without a look at how long the held-out text is."""
+    checkpoint = load_checkpoint(run / "last.safetensors")
+    return Subject(checkpoint, checkpoint.build_model("float64"), corpus, 0, 200, depth, 1, ())
+
+
+@pytest.mark.parametrize("trunc", ["4", "stateless:3"])
+@pytest.mark.parametrize("chars", [40, 400, 1200])
+def test_a_state_is_not_stale_while_the_weights_rest(small: Corpus, tmp_path: Path, trunc: str, chars: int) -> None:
+    """In the second case one of the four streams stands at the end of the text, and one has wrapped; in the third all
+    have.
+    """
+    run = train(tmp_path / "run", small, chars, lr=1e-300, warmup=0, trunc=trunc)
+    (layer,) = staleness(subject_of(run, small, depth=1000))
+    assert layer.largest < 1e-14
+
+
+def test_a_stale_state_shows(small: Corpus, tmp_path: Path) -> None:
+    run = train(tmp_path / "run", small, lr=1e-300, warmup=0)
+    checkpoint = load_checkpoint(run / "last.safetensors")
+    checkpoint.tensors["state.carried"][:, :, 0] *= 1.5
+    save_checkpoint(run / "last.safetensors", checkpoint.tensors, checkpoint.document)
+    (layer,) = staleness(subject_of(run, small, depth=1000))
+    assert (layer.layer, layer.largest) == (0, pytest.approx(0.5))
+    assert layer.median < 1e-14
+    moved = train(tmp_path / "moved", small, lr=0.01, warmup=0)
+    assert 1e-3 < staleness(subject_of(moved, small, depth=1000))[0].median < 1
+
+
+# --- all of it --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def text_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """5,000 characters: 4,000 to train on, 600 to validate and 400 to test."""
+    return make_corpus(tmp_path_factory.mktemp("probing"), prose(5000), "4000/600/400")
+
+
+@pytest.fixture(scope="module")
+def run(text_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("runs") / "four", text_corpus, chars=2000)
+
+
+def test_a_probe_and_its_json(run: Path, tmp_path: Path) -> None:
+    subject = open_subject(run, 16, 8, [parse_truncation(spec) for spec in ("1/16", "16/32", "8")])
+    told: list[tuple[int, int]] = []
+    found = probe(subject, lambda done, total: told.append((done, total)))
+    by_trunc = {each.trunc: each for each in found.gradients}
+    assert list(by_trunc) == ["1", "2", "4", "8", "16", "snap:1", "snap:8", "snap:64", "rtrl:64", "1/16", "16/32"]
+    for exact in ("rtrl:64", "16/32"):
+        assert by_trunc[exact].cosine[ALL] == pytest.approx(1, abs=1e-6)
+        assert by_trunc[exact].bias[ALL] < 1e-5
+    assert by_trunc["1"].bias[RECURRENT] > 0.1
+    assert found.tape_bytes == subject.model.tape_bytes(32, 8)
+    assert (found.text, found.trunc, found.cell, found.targets) == ("held-out text", "4", "lstm", 984)
+    assert [context.characters for context in found.contexts] == [1, 2, 4, 8, 16]
+    assert len(found.fading.norms) == 17
+    assert found.fading.half_life == pytest.approx(math.log(2) / -math.log(found.fading.beta))
+    assert told[-1][0] == told[-1][1]
+    assert told == sorted(told)
+    write_json(replace(found, fading=replace(found.fading, half_life=math.nan)), tmp_path / "probe.json")
+    document = json.loads((tmp_path / "probe.json").read_text())
+    assert document["gradients"][0] == {"trunc": "1", "cosine": by_trunc["1"].cosine, "bias": by_trunc["1"].bias}
+    assert document["fading"]["half_life"] is None
+    assert document["path"] == str(run / "best.safetensors")
+
+
+def test_lanes_are_spread_over_the_held_out_text(run: Path, text_corpus: Corpus) -> None:
+    x, y = open_subject(run, 16, 3).lanes()
+    for lane, start in enumerate((4000, 4483, 4967)):
+        assert x[:, lane].tolist() == text_corpus.ids[start : start + 32].tolist()
+        assert y[:, lane].tolist() == text_corpus.ids[start + 1 : start + 33].tolist()
+    assert held_out({"train": (0, 4000), "valid": (4000, 4600), "test": (4600, 5000)}) == (4000, 5000)
+    assert held_out({"train": (0, 4000), "valid": (4000, 4000), "test": (4000, 5000)}) == (4000, 5000)
+    assert held_out({"train": (0, 4001), "valid": (4001, 4001), "test": (4001, 4001)}) == (3800, 4001)
+
+
+def test_nothing_held_out(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, prose(2000), "1/0/0")
+    subject = open_subject(train(tmp_path / "run", corpus), 4, 2)
+    assert (subject.start, subject.stop, subject.text) == (1900, 2000, "the end of the training text")
+
+
+def test_refusals(run: Path, tmp_path: Path) -> None:
+    assert message_of(open_subject, run, 64, 8) == (
+        "--depth 64: 8 streams of twice as many characters take 1,025, and the held-out text has 1,000; "
+        "give a smaller --depth or fewer --streams"
+    )
+    assert message_of(open_subject, run, 4, 2, [parse_truncation("adaptive:0.1")]) == (
+        "--trunc adaptive:0.1: its depth comes of training; give depths to probe, such as 16"
+    )
+    checkpoint = load_checkpoint(run / "last.safetensors")
+    elsewhere = checkpoint.document["corpus"] | {"path": str(tmp_path / "gone")}
+    save_checkpoint(tmp_path / "alone.safetensors", checkpoint.tensors, checkpoint.document | {"corpus": elsewhere})
+    assert message_of(open_subject, tmp_path / "alone.safetensors", 4, 2) == (
+        f"{tmp_path / 'gone'}: the corpus that {tmp_path / 'alone.safetensors'} was trained on is no longer there; "
+        "put it back, or beside the checkpoint as corpus"
+    )
