@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -257,13 +258,14 @@ def show_probe(probe: Probe) -> None:
     print(f"{name}\n{probe.streams} streams x {probe.depth} characters of {probe.text}, {probe.precision}\n")
     for table in (_overall_table(probe), *_group_tables(probe), _fading_table(probe), _context_table(probe)):
         _print_wide(table)
-    table = _table("carried state off the fresh one by", "median", "largest")
+    table = _table("carried state off the fresh one by", "median", "largest", "the fresh one over R / 2")
     for layer in probe.staleness:
-        table.add_row(f"layer {layer.layer}", f"{layer.median:.2%}", f"{layer.largest:.2%}")
+        shares = (layer.median, layer.largest, layer.unsettled)
+        table.add_row(f"layer {layer.layer}", *(f"{share:.2%}" for share in shares))
     _print_wide(table)
     for note in (
-        f"The full gradient goes back {probe.depth} characters or more from every loss. Relative bias is the length of"
-        " the difference from it, over its own length.",
+        "Cosine and relative bias are against the full gradient, which goes back at least"
+        f" {probe.depth} characters from every loss; the bias is the length of the difference over its length.",
         "In segments of k characters a loss goes back through (k + 1) / 2 of them in the mean, not k.",
         "The gradient of the head is never cut, so figures that include it flatter.",
     ):
@@ -282,7 +284,7 @@ def _overall_table(probe: Probe) -> Table:
     """Of all parameters but the head's, and of all."""
     from rnnbptt.probing import ALL, RECURRENT
 
-    table = _table("gradient", "cosine with the full one", "relative bias", "cosine, with the head", "relative bias")
+    table = _table("trunc", "cosine", "relative bias", "with the head: cosine", "relative bias")
     for found in probe.gradients:
         figures = (figure[group] for group in (RECURRENT, ALL) for figure in (found.cosine, found.bias))
         table.add_row(found.trunc, *(f"{figure:.4f}" for figure in figures))
@@ -303,12 +305,17 @@ def _group_tables(probe: Probe) -> Iterator[Table]:
 
 def _fading_table(probe: Probe) -> Table:
     """The norms at lags 0, 1, 2, 4, ..., and the decay."""
+    from rnnbptt.probing import FAINTEST
+
     fading = probe.fading
     table = _table("characters back", "norm of the gradient of one loss")
     for lag in (0, *(context.characters for context in probe.contexts)):
-        table.add_row(str(lag), f"{fading.norms[lag]:.3g}")
+        norm = fading.norms[lag]
+        table.add_row(str(lag), f"{norm:.3g}" if norm > FAINTEST else f"below {FAINTEST:g}")
     first, stop = fading.fitted
-    table.add_row(f"from {first} to {stop - 1}", f"x {fading.beta:.4f} a character: halves in {fading.half_life:.1f}")
+    if 0 < fading.beta < math.inf:  # not where there were too few lags to fit a decay on
+        row = f"x {fading.beta:.4f} a character: halves in {fading.half_life:.1f}"
+        table.add_row(f"from {first} to {stop - 1}", row)
     return table
 
 

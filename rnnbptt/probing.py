@@ -79,12 +79,16 @@ class Fading:
 @dataclass(frozen=True)
 class Staleness:
     """How far the state that training carries along has fallen behind the weights, |carried - fresh| / |fresh|, over
-    the streams of the checkpoint. The fresh state is read again with the weights of now.
+    the streams of the checkpoint. The fresh state is read again with the weights of now, over at most R characters.
+
+    unsettled  median distance of the fresh state from one that is read over half as many: where this is not far below
+               the others, the model remembers more than R, and what looks stale may be what was not read again
     """
 
     layer: int
     median: float
     largest: float
+    unsettled: float
 
 
 @dataclass(frozen=True)
@@ -359,13 +363,15 @@ def staleness(subject: Subject) -> list[Staleness]:
     if parse_truncation(config["trunc"]).next(Progress(spent=1.0, room=1 << 62)).reset:
         lengths = np.minimum(lengths, document["progress"]["k1"])  # its state was zero before the last update
     lengths = np.minimum(lengths, subject.depth)
-    fresh = fresh_state(subject.model, subject.corpus.split("train"), ends, lengths)
-    parts = list(subject.model.cell.carried)
-    found = []
-    for layer, (old, new) in enumerate(zip(carried[:, parts], fresh[:, parts], strict=True)):
-        ratios = (old - new).norm(dim=(0, 2)) / new.norm(dim=(0, 2))
-        found.append(Staleness(layer, float(ratios.median()), float(ratios.max())))
-    return found
+    ids, parts = subject.corpus.split("train"), list(subject.model.cell.carried)
+    fresh, half = (fresh_state(subject.model, ids, ends, read)[:, parts] for read in (lengths, lengths // 2))
+    stale, unsettled = (
+        (other - fresh).norm(dim=(1, 3)) / fresh.norm(dim=(1, 3)) for other in (carried[:, parts], half)
+    )  # (L, B) each
+    return [
+        Staleness(layer, float(ratios.median()), float(ratios.max()), float(unsettled[layer].median()))
+        for layer, ratios in enumerate(stale)
+    ]
 
 
 def fresh_state(model: CharRNN, ids: Ids, ends: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:

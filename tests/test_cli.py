@@ -433,7 +433,11 @@ def test_probe_shows_tables_plot_json_and_check() -> None:
     assert ["cosine", *truncs] in lines
     assert ["relative", "bias", *truncs] in lines
     assert [str(document["contexts"][-1]["characters"]), f"{document['contexts'][-1]['bpc']:.4f}"] in lines
-    assert ["layer", "0", *(f"{document['staleness'][0][of]:.2%}" for of in ("median", "largest"))] in lines
+    assert [
+        "layer",
+        "0",
+        *(f"{document['staleness'][0][of]:.2%}" for of in ("median", "largest", "unsettled")),
+    ] in lines
     assert len(document["checks"]) == 6
     for check in document["checks"]:
         assert check["autograd_error"] < 1e-12

@@ -162,7 +162,7 @@ def a_probe(beta: float = 0.5) -> Probe:
             for trunc, value in truncs.items()
         ),
         fading=Fading(tuple(3 * beta**lag for lag in range(9)), beta, (3, 8), 1.0),
-        staleness=(Staleness(0, 0.1, 0.2),),
+        staleness=(Staleness(0, 0.1, 0.2, 0.0),),
         contexts=tuple(ContextLoss(n, 5 - 0.1 * n) for n in (1, 2, 4, 8)),
     )
 

@@ -246,6 +246,21 @@ def test_a_stale_state_shows(small: Corpus, tmp_path: Path) -> None:
     assert 1e-3 < staleness(subject_of(moved, small, depth=1000))[0].median < 1
 
 
+@torch.no_grad()
+def test_an_unsettled_state_is_that_of_half_the_text(small: Corpus, tmp_path: Path) -> None:
+    run = train(tmp_path / "run", small, lr=1e-300, warmup=0)
+    subject = subject_of(run, small, depth=10)
+    network, ids = independent(subject.model), torch.from_numpy(small.ids.astype(np.int64))
+    ratios = []
+    for end, read in ((100, 10), (149, 10), (199, 10), (50, 10)):  # lanes of 199 predictions after 100 characters
+        whole, half = (
+            network.loss(*[ids[end - n : end, None]] * 2, subject.model.zero_state(1))[1] for n in (read, read // 2)
+        )
+        ratios.append(float((whole - half).norm() / whole.norm()))
+    (layer,) = staleness(subject)
+    assert layer.unsettled == pytest.approx(float(torch.tensor(ratios).median()), rel=1e-6)
+
+
 # --- all of it --------------------------------------------------------------------------------------------------------
 
 
