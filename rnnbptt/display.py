@@ -258,7 +258,7 @@ def show_probe(probe: Probe) -> None:
     print(f"{name}\n{probe.streams} streams x {probe.depth} characters of {probe.text}, {probe.precision}\n")
     for table in (_overall_table(probe), *_group_tables(probe), _fading_table(probe), _context_table(probe)):
         _print_wide(table)
-    table = _table("carried state off the fresh one by", "median", "largest", "the fresh one over R / 2")
+    table = _table("carried state off the fresh one by", "median", "largest", "the fresh one, of half the text")
     for layer in probe.staleness:
         shares = (layer.median, layer.largest, layer.unsettled)
         table.add_row(f"layer {layer.layer}", *(f"{share:.2%}" for share in shares))
@@ -282,7 +282,7 @@ def _print_wide(table: Table) -> None:
 
 def _overall_table(probe: Probe) -> Table:
     """Of all parameters but the head's, and of all."""
-    from rnnbptt.probing import ALL, RECURRENT
+    from rnnbptt.fidelity import ALL, RECURRENT
 
     table = _table("trunc", "cosine", "relative bias", "with the head: cosine", "relative bias")
     for found in probe.gradients:
@@ -293,7 +293,7 @@ def _overall_table(probe: Probe) -> Table:
 
 def _group_tables(probe: Probe) -> Iterator[Table]:
     """The same by parameter."""
-    from rnnbptt.probing import ALL, RECURRENT
+    from rnnbptt.fidelity import ALL, RECURRENT
 
     for title, of in (("cosine", "cosine"), ("relative bias", "bias")):
         table = _table(title, *(found.trunc for found in probe.gradients))

@@ -188,7 +188,7 @@ def _draw_probe(probe: Probe) -> Figure:
 
 def _draw_cosines(axes: Axes, probe: Probe) -> None:
     """A line for each recurrent parameter, and those of all of them together: cut, and with SnAp-1 past the cut."""
-    from rnnbptt.probing import RECURRENT
+    from rnnbptt.fidelity import RECURRENT
 
     cut, snap = (
         sorted((int(match[1]), found.cosine) for found in probe.gradients if (match := form.fullmatch(found.trunc)))

@@ -13,8 +13,9 @@ from conftest import message_of
 
 from rnnbptt import plotting
 from rnnbptt.comparing import Curve, Row
+from rnnbptt.fidelity import ALL, RECURRENT, Fidelity
 from rnnbptt.plotting import check_format, plot_curves, plot_probe
-from rnnbptt.probing import ALL, RECURRENT, ContextLoss, Fading, Fidelity, Probe, Staleness
+from rnnbptt.probing import ContextLoss, Fading, Probe, Staleness
 
 CHARS = tuple(range(5000, 105_000, 5000))
 
