@@ -404,7 +404,7 @@ def compare(
     if plot:
         check_format(plot)  # before the work
     _set_up_torch(threads)
-    with display.comparing_bar() as progress:
+    with display.counting_bar("compare") as progress:
         comparison = compare_checkpoints(checkpoints, text, progress)
     notes = plot_curves(comparison.rows, plot) if plot else ()
     if json:
@@ -412,6 +412,49 @@ def compare(
     display.show_comparison(comparison, notes)
     if sample_length:
         display.show_comparison_samples(comparison, prompt, sample_length, seed)
+
+
+@app.command()
+def probe(
+    checkpoint: Annotated[Path, typer.Argument(help="A run folder (its best checkpoint) or a .safetensors file.")],
+    depth: Annotated[int, typer.Option(metavar="R", min=2, help="Characters that the full gradient goes back.")] = 512,
+    streams: Annotated[int, typer.Option(min=1, help="Places of the held-out text, read side by side.")] = 16,
+    trunc: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC", help="Another truncation to probe, as for train; may be repeated.", show_default=False
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="First hold the gradient against autograd and finite differences.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="The figures drawn, as .png or .svg.")] = None,
+    json: Annotated[Path | None, typer.Option(metavar="FILE", help="All figures, as JSON.")] = None,
+    threads: Threads = 0,
+) -> None:
+    """Measure what truncation does to the gradient of a trained model, and how much memory the model really uses."""
+    more = [parse_truncation(spec) for spec in trunc or ()]
+
+    from rnnbptt import display
+    from rnnbptt.comparing import write_json
+    from rnnbptt.plotting import check_format, plot_probe
+    from rnnbptt.probing import check_subject, open_subject
+    from rnnbptt.probing import probe as probe_subject
+
+    if plot:
+        check_format(plot)  # before the work
+    _set_up_torch(threads)
+    subject = open_subject(checkpoint, depth, streams, more)
+    checks = check_subject(subject) if check else ()
+    display.show_checks(checks)
+    display.say_probe(subject)
+    with display.counting_bar("probe") as progress:
+        found = replace(probe_subject(subject, progress), checks=checks)
+    if plot:
+        plot_probe(found, plot)
+    if json:
+        write_json(found, json)
+    display.show_probe(found)
 
 
 def main() -> None:

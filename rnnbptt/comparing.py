@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +26,9 @@ from rnnbptt.errors import UserError
 from rnnbptt.evaluation import LN2
 from rnnbptt.passages import Entry, Nats, Passage, open_splits, open_text
 from rnnbptt.statistics import SHORTEST_TEXT, Interval, paired_interval
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 LEVEL = 0.95  # with which all the intervals of one text hold together
 
@@ -109,13 +112,13 @@ class Comparison:
     notes: tuple[str, ...]
 
 
-def to_json(result: Comparison) -> dict[str, Any]:
-    """The result as strict JSON has it: paths are strings, and a number that is not finite is null."""
+def to_json(result: DataclassInstance) -> dict[str, Any]:
+    """A result as strict JSON has it: paths are strings, and a number that is not finite is null."""
     plain: dict[str, Any] = _plain(asdict(result))
     return plain
 
 
-def write_json(result: Comparison, path: Path) -> None:
+def write_json(result: DataclassInstance, path: Path) -> None:
     """Write `to_json(result)`, whole or not at all."""
     with whole_file(path) as partial:
         partial.write_text(json.dumps(to_json(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")

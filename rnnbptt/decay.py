@@ -14,11 +14,17 @@ import numpy as np
 FITTED = (0.3, 0.9)  # the part of the lags that the decay is fitted on
 
 
+def fitted_lags(count: int) -> tuple[int, int]:
+    """The first of the lags 0 to `count` - 1 that the decay is fitted on, and the one after the last."""
+    first, last = (round(share * count) for share in FITTED)
+    return first, last
+
+
 def fit_decay(norms: Sequence[float]) -> float:
     """beta of phi_j ~ beta^j: least squares on log phi_j over the later lags; 0 where the norms vanish, nan for fewer
     than two of them.
     """
-    first, last = (round(share * len(norms)) for share in FITTED)
+    first, last = fitted_lags(len(norms))
     if last - first < 2:
         return math.nan
     fitted = np.asarray(norms[first:last], dtype=float)

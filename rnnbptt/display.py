@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -13,18 +14,21 @@ from rich.text import Text
 from tqdm import tqdm
 
 if TYPE_CHECKING:
+    from rnnbptt.checking import Check
     from rnnbptt.comparing import Comparison
     from rnnbptt.corpus import Corpus
+    from rnnbptt.probing import Probe, Subject
     from rnnbptt.runs import RunFolder
     from rnnbptt.training import Record, Trainer
 
+WIDE = 160  # characters of a line
 MEMORY_NOTE = 2**30  # bytes a tape may take before the user is told
 
 
 def _console() -> Console:
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = 160  # nothing is cut where a file or a pipe reads along
+        console.width = WIDE  # nothing is cut where a file or a pipe reads along
     return console
 
 
@@ -169,9 +173,9 @@ def show_samples(prompt: str, texts: list[str]) -> None:
 
 
 @contextmanager
-def comparing_bar() -> Iterator[Callable[[int, int], None]]:
-    """A bar for `compare`, told the characters scored and how many there will be."""
-    with tqdm(unit="char", unit_scale=True, desc="compare", file=sys.stderr, disable=None, leave=False) as bar:
+def counting_bar(command: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar for `compare` and `probe`, told the characters read and how many there will be."""
+    with tqdm(unit="char", unit_scale=True, desc=command, file=sys.stderr, disable=None, leave=False) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
@@ -223,3 +227,100 @@ def show_comparison_samples(comparison: Comparison, prompt: str, length: int, se
         checkpoint = load_checkpoint(row.path)
         print(f"\n--- {row.name} ({row.trunc})")
         stream(prompt, sample(checkpoint.build_model(), checkpoint.vocabulary, config))
+
+
+def say_probe(subject: Subject) -> None:
+    """What the gradient of full depth takes, before it is taken."""
+    print(
+        f"note: the gradient of depth {subject.depth} on {subject.streams} streams keeps"
+        f" {subject.tape_bytes / 2**20:,.0f} MiB; a smaller --depth or fewer --streams take less",
+        file=sys.stderr,
+    )
+
+
+def show_checks(checks: Iterable[Check]) -> None:
+    """The table of `probe --check`, nothing where there are none."""
+    if not checks:
+        return
+    table = _table("where its gradient is largest", "written out", "autograd", "finite difference", "worst", "worst")
+    table.columns[4].header, table.columns[5].header = "off autograd by", "off differences by"
+    for check in checks:
+        entry = ", ".join(map(str, check.entry))
+        decimals = (f"{value:.15f}" for value in (check.written_out, check.autograd, check.finite_difference))
+        errors = (f"{error:.1e}" for error in (check.autograd_error, check.finite_difference_error))
+        table.add_row(Text(f"{check.parameter}[{entry}]"), *decimals, *errors)
+    _print_wide(table)
+
+
+def show_probe(probe: Probe) -> None:
+    """The tables of `probe`; what they mean to standard error."""
+    name = f"{probe.path} ({probe.cell}, trunc {probe.trunc})"
+    print(f"{name}\n{probe.streams} streams x {probe.depth} characters of {probe.text}, {probe.precision}\n")
+    for table in (_overall_table(probe), *_group_tables(probe), _fading_table(probe), _context_table(probe)):
+        _print_wide(table)
+    table = _table("carried state off the fresh one by", "median", "largest", "the fresh one, of half the text")
+    for layer in probe.staleness:
+        shares = (layer.median, layer.largest, layer.unsettled)
+        table.add_row(f"layer {layer.layer}", *(f"{share:.2%}" for share in shares))
+    _print_wide(table)
+    for note in (
+        "Cosine and relative bias are against the full gradient, which goes back at least"
+        f" {probe.depth} characters from every loss; the bias is the length of the difference over its length.",
+        "In segments of k characters a loss goes back through (k + 1) / 2 of them in the mean, not k.",
+        "The gradient of the head is never cut, so figures that include it flatter.",
+    ):
+        print(f"note: {note}", file=sys.stderr)
+
+
+def _print_wide(table: Table) -> None:
+    """Print a table and an empty line. Too wide for a terminal it is wrapped there, not cut."""
+    console = _console()
+    console.width = max(console.width, WIDE)
+    console.print(table)
+    console.print()
+
+
+def _overall_table(probe: Probe) -> Table:
+    """Of all parameters but the head's, and of all."""
+    from rnnbptt.fidelity import ALL, RECURRENT
+
+    table = _table("trunc", "cosine", "relative bias", "with the head: cosine", "relative bias")
+    for found in probe.gradients:
+        figures = (figure[group] for group in (RECURRENT, ALL) for figure in (found.cosine, found.bias))
+        table.add_row(found.trunc, *(f"{figure:.4f}" for figure in figures))
+    return table
+
+
+def _group_tables(probe: Probe) -> Iterator[Table]:
+    """The same by parameter."""
+    from rnnbptt.fidelity import ALL, RECURRENT
+
+    for title, of in (("cosine", "cosine"), ("relative bias", "bias")):
+        table = _table(title, *(found.trunc for found in probe.gradients))
+        figures = [getattr(found, of) for found in probe.gradients]
+        for group in (group for group in figures[0] if group not in (RECURRENT, ALL)):
+            table.add_row(group, *(f"{figure[group]:.3f}" for figure in figures))
+        yield table
+
+
+def _fading_table(probe: Probe) -> Table:
+    """The norms at lags 0, 1, 2, 4, ..., and the decay."""
+    from rnnbptt.probing import FAINTEST
+
+    fading = probe.fading
+    table = _table("characters back", "norm of the gradient of one loss")
+    for lag in (0, *(context.characters for context in probe.contexts)):
+        norm = fading.norms[lag]
+        table.add_row(str(lag), f"{norm:.3g}" if norm > FAINTEST else f"below {FAINTEST:g}")
+    first, stop = fading.fitted
+    if 0 < fading.beta < math.inf:  # not where there were too few lags to fit a decay on
+        row = f"x {fading.beta:.4f} a character: halves in {fading.half_life:.1f}"
+        table.add_row(f"from {first} to {stop - 1}", row)
+    return table
+
+
+def _context_table(probe: Probe) -> Table:
+    table = _table("characters read since a reset", f"bits per character, the same {probe.targets:,} targets")
+    for context in probe.contexts:
+        table.add_row(str(context.characters), f"{context.bpc:.4f}")
+    return table

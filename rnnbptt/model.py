@@ -145,7 +145,7 @@ class CharRNN:
         self._head.gradient(tape.input(len(self._layers), new), d_logits)
         self._head.down(d_logits, d_h[older:])
         for index in self._descend(tape, span, carry, None, boundary):
-            self._layers[index].gradients(tape.input(index, span), tape.layers[index], span)
+            self.gradients(tape, index, span)
 
     def backward_state(self, tape: Tape, span: Span, d_after: Tensor, d_before: Tensor) -> Iterator[int]:
         """Carry a gradient of the state after the characters of `span`, d_after (L, S, B, H), back to the state before
@@ -180,6 +180,12 @@ class CharRNN:
         alone, through its own recurrence.
         """
         self._layers[index].backward_alone(tape.layers[index], span, d_after, d_before)
+
+    def gradients(self, tape: Tape, index: int, span: Span) -> None:
+        """Where `backward_state` or `backward_units` has come to layer `index`: write the gradient of its parameters as
+        they were used in `span` into `parameters.grad`.
+        """
+        self._layers[index].gradients(tape.input(index, span), tape.layers[index], span)
 
     def influences(self, tape: Tape, index: int, span: Span) -> dict[str, PerStream]:
         """Where `backward_state` or `backward_units` has come to layer `index`: the gradient of its parameters as they

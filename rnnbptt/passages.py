@@ -142,7 +142,7 @@ def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
             f"the validation and the test split of {first.corpus['path']} are empty; "
             "give a text to compare on that was not trained on: --text FILE"
         )
-    corpus = next(filter(None, _corpora(entries)), None)
+    corpus = next(filter(None, find_corpora(entries)), None)
     if corpus is None:
         raise UserError(
             f"{first.corpus['path']}: the corpus that {first.name} was trained on is no longer there; "
@@ -155,7 +155,7 @@ def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
     return [Split(name, corpus.ids, start, stop) for name, (start, stop) in filled.items()], notes
 
 
-def _corpora(entries: Sequence[Entry]) -> list[Corpus | None]:
+def find_corpora(entries: Sequence[Entry]) -> list[Corpus | None]:
     """The corpus each checkpoint was trained on, None where it is gone: where it was, or, for a run folder that has
     moved, beside the checkpoint.
     """
@@ -204,7 +204,7 @@ def _trained_on(data: bytes, entries: Sequence[Entry]) -> list[str]:
     digest = hashlib.sha256(data).hexdigest()
     return [
         f"{entry.name} was trained on this very text: its figures say nothing of how it does on others."
-        for entry, corpus in zip(entries, _corpora(entries), strict=True)
+        for entry, corpus in zip(entries, find_corpora(entries), strict=True)
         if corpus and digest in {source.sha256 for source in corpus.sources}
     ]
 

@@ -1,11 +1,13 @@
-"""Learning curves of several runs: validation bits per character over characters, over updates and over time.
+"""Pictures: the learning curves of several runs, and what a probe of one has found.
 
-Three axes, because a claim such as "learns faster" means something else on each of them.
+Learning curves are validation bits per character over characters, over updates and over time: three axes, because a
+claim such as "learns faster" means something else on each of them.
 """
 
 from __future__ import annotations
 
 import math
+import re
 import warnings
 from collections.abc import Sequence
 from itertools import cycle
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+
+    from rnnbptt.probing import Probe
 
 FORMATS = (".png", ".svg")
 PANELS = {"chars": "characters seen", "updates": "updates", "seconds": "training time (seconds)"}
@@ -121,7 +125,7 @@ def _draw_lines(axes: Axes, axis: str, curves: Sequence[Curve]) -> list[Line2D]:
 
 
 def _dress(axes: Axes, axis: str, label: str, curves: Sequence[Curve]) -> None:
-    """Scale, labels, a light grid, and no more ink than that."""
+    """Scale and labels."""
     from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
     values = [value for curve in curves for value in getattr(curve, axis) if value > 0]
@@ -133,7 +137,14 @@ def _dress(axes: Axes, axis: str, label: str, curves: Sequence[Curve]) -> None:
         axes.xaxis.set_minor_formatter(NullFormatter())
     # 100k characters, but not 100m seconds: those are no minutes.
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}") if axis == "seconds" else EngFormatter(sep=""))
-    axes.set_xlabel(label, color=GREY)
+    _label(axes, label)
+
+
+def _label(axes: Axes, x: str, y: str = "") -> None:
+    """Labels, a light grid, and no more ink than that."""
+    axes.set_xlabel(x, color=GREY)
+    if y:
+        axes.set_ylabel(y, color=GREY)
     axes.grid(color=LIGHT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", colors=GREY, length=0)
@@ -150,3 +161,82 @@ def _limits(curves: Sequence[Curve]) -> tuple[float, float]:
     )
     margin = 0.05 * (high - low) or 0.05
     return low - margin, high + margin
+
+
+# --- the probe --------------------------------------------------------------------------------------------------------
+
+
+def plot_probe(probe: Probe, path: Path) -> None:
+    """Draw the cosines, the gradient by lag and the loss by context into `path`, PNG or SVG by its suffix."""
+    check_format(path)
+    _save(_draw_probe(probe), path)
+
+
+def _draw_probe(probe: Probe) -> Figure:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=(14, 4.6), layout=ConstrainedLayoutEngine(wspace=0.06))
+    FigureCanvasAgg(figure)
+    left, middle, right = figure.subplots(1, 3)
+    _draw_cosines(left, probe)
+    _draw_fading(middle, probe)
+    _draw_contexts(right, probe)
+    return figure
+
+
+def _draw_cosines(axes: Axes, probe: Probe) -> None:
+    """A line for each recurrent parameter, and those of all of them together: cut, and with SnAp-1 past the cut."""
+    from rnnbptt.fidelity import RECURRENT
+
+    by_trunc = {"snap:1" if found.trunc == "snap" else found.trunc: found.cosine for found in probe.gradients}
+    cut, snap = (
+        sorted((int(match[1]), cosine) for trunc, cosine in by_trunc.items() if (match := form.fullmatch(trunc)))
+        for form in (re.compile(r"([0-9]+)"), re.compile(r"snap:([0-9]+)"))
+    )
+    names = [name for name in cut[0][1] if name.startswith("rnn.")]
+    for name, colour, style in zip(names, cycle(COLOURS[1:4] + COLOURS[5:]), cycle(STYLES), strict=False):
+        line = [cosine[name] for _, cosine in cut]
+        axes.plot([k for k, _ in cut], line, color=colour, linestyle=style, linewidth=1.3, label=name[len("rnn.") :])
+    together = ((cut, "o", "-", COLOURS[4], "all of these"), (snap, "D", "--", COLOURS[0], "all, SnAp-1 past the cut"))
+    for points, marker, style, colour, label in together:
+        x, y = [k for k, _ in points], [cosine[RECURRENT] for _, cosine in points]
+        axes.plot(x, y, color=colour, marker=marker, linestyle=style, linewidth=2, markersize=5, label=label)
+    axes.set_ylim(top=1.03)
+    axes.legend(loc="lower right", frameon=False, fontsize=9)
+    _log_characters(axes, [k for k, _ in cut])
+    _label(axes, "cut into segments of (characters)", f"cosine with the gradient of depth {probe.depth}")
+
+
+def _draw_fading(axes: Axes, probe: Probe) -> None:
+    """The norm at each lag, and the decay through the middle of the lags it was fitted on."""
+    fading = probe.fading
+    axes.plot(fading.norms, color=COLOURS[4], linewidth=1.6, label="gradient of one loss")
+    lags = range(*fading.fitted)
+    if 0 < fading.beta < math.inf:
+        middle = sum(lags) / len(lags)
+        level = math.exp(sum(math.log(fading.norms[lag]) for lag in lags) / len(lags))
+        label = f"x {fading.beta:.3f} a character"
+        line = [level * fading.beta ** (lag - middle) for lag in lags]
+        axes.plot(lags, line, color=COLOURS[1], linestyle="--", linewidth=2, label=label)
+    axes.set_yscale("log", nonpositive="mask")
+    axes.legend(loc="upper right", frameon=False, fontsize=9)
+    _label(axes, "lag (characters back)", "norm of the gradient (nats per unit of state)")
+
+
+def _draw_contexts(axes: Axes, probe: Probe) -> None:
+    x, y = [context.characters for context in probe.contexts], [context.bpc for context in probe.contexts]
+    axes.plot(x, y, color=COLOURS[4], marker="o", markersize=5, linewidth=2)
+    _log_characters(axes, x)
+    _label(axes, "characters read since a reset", "bits per character, the same targets")
+
+
+def _log_characters(axes: Axes, ticks: Sequence[int]) -> None:
+    """A logarithmic axis of whole characters, with no more labels than there is room for."""
+    from matplotlib.ticker import NullFormatter
+
+    axes.set_xscale("log", base=2)
+    shown = ticks[:: math.ceil(len(ticks) / 10)]
+    axes.set_xticks(shown, [f"{tick:,}" for tick in shown])
+    axes.xaxis.set_minor_formatter(NullFormatter())

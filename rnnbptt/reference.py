@@ -1,6 +1,6 @@
 """The same networks once more, in the fewest lines and for autograd: what the written-out gradients are held against.
 
-Slow, and nothing else in the package uses it. Names as in torch.nn's documentation.
+Slow, and used for nothing but that. Names as in torch.nn's documentation.
 """
 
 from __future__ import annotations

@@ -79,6 +79,14 @@ class Streams:
         """Symbols per lane until some lane wraps, at least 1: no segment is longer."""
         return self._wrap - self.position
 
+    def history(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """For each lane, (B,): the symbol at which it stops having read, and how many it has read since its state was
+        zero.
+        """
+        behind = self._starts + self.position
+        ends = (behind - 1) % self.epoch_chars + 1
+        return ends, np.where(behind > self.epoch_chars, ends, self.position)
+
     def take(self, k: int) -> Segment:
         """The next k symbols of every lane, or fewer where a lane reaches the end of the text."""
         if k < 1:

@@ -34,6 +34,8 @@ def commands() -> list[list[str]]:
 
 def shrunk(arguments: list[str]) -> list[str]:
     """The same command with a small model, and a budget that a test can afford."""
+    if arguments[0] == "probe":
+        return [*arguments, "--depth", "32", "--streams", "2", "--threads", "1"]
     if arguments[0] != "train":
         return arguments
     kept = [a for i, a in enumerate(arguments) if a != "--epochs" and arguments[i - 1] != "--epochs"]
@@ -44,7 +46,7 @@ def test_every_command_and_the_library_example_run(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     Path("data/shakespeare.txt").write_text("ROMEO: " + prose(30_000), encoding="utf-8")
-    assert {arguments[0] for arguments in commands()} == {"prepare", "train", "sample", "compare"}
+    assert {arguments[0] for arguments in commands()} == {"prepare", "train", "sample", "compare", "probe"}
     for arguments in commands():
         result = CliRunner().invoke(app, shrunk(arguments))
         assert result.exit_code == 0, (arguments, result.output)

@@ -171,3 +171,19 @@ def test_streams_fit_exactly_and_refuse_nonsense() -> None:
         Streams(ids, 32, -1)
     with pytest.raises(ValueError, match="k must be at least 1, got 0"):
         Streams(ids, 32).take(0)
+
+
+@pytest.mark.parametrize("streams", [1, 3, 4])
+def test_history_is_what_was_read_since_the_state_was_zero(streams: int) -> None:
+    ids = np.arange(24)  # 23 predictions
+    lanes, read = Streams(ids, streams), [[] for _ in range(streams)]
+    for _ in range(60):
+        ends, lengths = lanes.history()
+        assert lengths.tolist() == [len(symbols) for symbols in read]
+        for end, symbols in zip(ends, read, strict=True):
+            assert ids[end - len(symbols) : end].tolist() == symbols
+        x, _, reset = lanes.take(1)
+        for lane, symbols in enumerate(read):
+            if reset[lane]:
+                symbols.clear()
+            symbols.append(int(x[0, lane]))

@@ -1,0 +1,216 @@
+"""probing.py against autograd and brute force."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ReferenceNetwork, independent, make_corpus, make_model, message_of, prose, random_text
+
+from rnnbptt.budget import Budget
+from rnnbptt.checkpoint import load_checkpoint, save_checkpoint
+from rnnbptt.comparing import write_json
+from rnnbptt.config import ModelConfig, TrainConfig
+from rnnbptt.corpus import Corpus
+from rnnbptt.fidelity import ALL, RECURRENT
+from rnnbptt.model import CharRNN
+from rnnbptt.probing import (
+    Subject,
+    context_bpc,
+    fading,
+    held_out,
+    open_subject,
+    probe,
+    staleness,
+)
+from rnnbptt.reference import mean_loss
+from rnnbptt.runs import RunFolder
+from rnnbptt.specs import parse_truncation
+from rnnbptt.training import Trainer
+
+B = 3
+Network = Any
+
+
+def train(folder: Path, corpus: Corpus, chars: int = 400, hidden: int = 6, cell: str = "lstm", **options: Any) -> Path:
+    """A run folder."""
+    config = TrainConfig(budget=Budget("chars", chars), **{"trunc": "4", "streams": 4, **options})
+    model = CharRNN.create(ModelConfig(len(corpus.vocabulary), cell, hidden, dropout=0.0), "float64")
+    run = RunFolder(folder)
+    run.clear()
+    list(run.follow(Trainer(model, corpus, config)))
+    return folder
+
+
+# --- the other measurements -------------------------------------------------------------------------------------------
+
+
+def test_fading_is_the_gradient_by_lag() -> None:
+    """By autograd from the state so many characters before, in windows that end after 7, 8, 9 and 10 characters."""
+    model, depth = make_model("lstm", layers=2), 5
+    x, y = random_text(model, 2 * depth, B)
+    network = ReferenceNetwork(model)
+    with torch.no_grad():
+        norms = fading(model, x, y).norms
+    assert len(norms) == depth + 1
+    for lag in range(1, depth + 1):
+        expected = []
+        for stop in (7, 8, 9, 10):
+            start = stop - lag
+            _, state = network.loss(x[:start], y[:start], model.zero_state(B))
+            state.requires_grad_()
+            weights = dict(network.named_parameters())
+            losses = [_sum_of_losses(network, weights, x[start:end], y[start:end], state) for end in (stop, stop - 1)]
+            (g,) = torch.autograd.grad(losses[0] - losses[1], state)
+            expected.append(float(g.square().sum((0, 1, 3)).sqrt().mean()))
+        assert norms[lag] == pytest.approx(np.mean(expected), rel=1e-10)
+
+
+def _sum_of_losses(network: Network, weights: Any, x: torch.Tensor, y: torch.Tensor, state: torch.Tensor) -> Any:
+    """Over the characters and streams; attached to the state."""
+    return mean_loss(network.config, weights, x, y, state)[0] * x.numel() if len(x) else state.sum() * 0
+
+
+@torch.no_grad()
+def test_loss_by_context_is_that_of_each_target_by_itself() -> None:
+    model = make_model("gru")
+    ids = np.random.default_rng(0).integers(7, size=200).astype(np.uint8)
+    targets, network = np.arange(100, 200, 1), independent(model)
+    for characters in (1, 2, 70):  # more than are read at a time
+        nats = []
+        for target in targets:
+            x = torch.from_numpy(ids[target - characters : target].astype(np.int64))[:, None]
+            logits, _ = network(x, model.zero_state(1))
+            y = torch.tensor([int(ids[target])])
+            nats.append(float(torch.nn.functional.cross_entropy(logits[-1:], y)))
+        expected = np.mean(nats) / math.log(2)
+        assert context_bpc(model, ids, targets, characters) == pytest.approx(expected, rel=1e-12)
+
+
+def subject_of(run: Path, corpus: Corpus, depth: int) -> Subject:
+    """In float64, and without a look at how long the held-out text is."""
+    checkpoint = load_checkpoint(run / "last.safetensors")
+    return Subject(checkpoint, checkpoint.build_model("float64"), corpus, 0, 200, depth, 1, ())
+
+
+@pytest.mark.parametrize("trunc", ["4", "stateless:3"])
+@pytest.mark.parametrize("chars", [40, 400, 1200])
+def test_a_state_is_not_stale_while_the_weights_rest(small: Corpus, tmp_path: Path, trunc: str, chars: int) -> None:
+    """In the second case one of the four streams stands at the end of the text, and one has wrapped; in the third all
+    have.
+    """
+    run = train(tmp_path / "run", small, chars, lr=1e-300, warmup=0, trunc=trunc)
+    (layer,) = staleness(subject_of(run, small, depth=1000))
+    assert layer.largest < 1e-14
+
+
+def test_a_stale_state_shows(small: Corpus, tmp_path: Path) -> None:
+    run = train(tmp_path / "run", small, lr=1e-300, warmup=0)
+    checkpoint = load_checkpoint(run / "last.safetensors")
+    checkpoint.tensors["state.carried"][:, :, 0] *= 1.5
+    save_checkpoint(run / "last.safetensors", checkpoint.tensors, checkpoint.document)
+    (layer,) = staleness(subject_of(run, small, depth=1000))
+    assert (layer.layer, layer.largest) == (0, pytest.approx(0.5))
+    assert layer.median < 1e-14
+    moved = train(tmp_path / "moved", small, lr=0.01, warmup=0)
+    assert 1e-3 < staleness(subject_of(moved, small, depth=1000))[0].median < 1
+
+
+@torch.no_grad()
+def test_an_unsettled_state_is_that_of_half_the_text(small: Corpus, tmp_path: Path) -> None:
+    run = train(tmp_path / "run", small, lr=1e-300, warmup=0)
+    subject = subject_of(run, small, depth=10)
+    network, ids = independent(subject.model), torch.from_numpy(small.ids.astype(np.int64))
+    ratios = []
+    for end, read in ((100, 40), (149, 40), (199, 40), (50, 40)):  # lanes of 199 predictions after 100 characters
+        whole, half = (
+            network.loss(*[ids[end - n : end, None]] * 2, subject.model.zero_state(1))[1] for n in (read, read // 2)
+        )
+        ratios.append(float((whole - half).norm() / whole.norm()))
+    (layer,) = staleness(subject)
+    assert layer.unsettled == pytest.approx(float(torch.tensor(ratios).median()), rel=1e-6)
+
+
+# --- all of it --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def text_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """5,000 characters: 4,000 to train on, 600 to validate and 400 to test."""
+    return make_corpus(tmp_path_factory.mktemp("probing"), prose(5000), "4000/600/400")
+
+
+@pytest.fixture(scope="module")
+def run(text_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("runs") / "four", text_corpus, chars=2000)
+
+
+def test_a_probe_and_its_json(run: Path, tmp_path: Path) -> None:
+    subject = open_subject(run, 16, 8, [parse_truncation(spec) for spec in ("1/16", "16/32", "8")])
+    told: list[tuple[int, int]] = []
+    found = probe(subject, lambda done, total: told.append((done, total)))
+    by_trunc = {each.trunc: each for each in found.gradients}
+    assert list(by_trunc) == ["1", "2", "4", "8", "16", "snap", "snap:8", "snap:64", "rtrl:64", "1/16", "16/32"]
+    for exact in ("rtrl:64", "16/32"):
+        assert by_trunc[exact].cosine[ALL] == pytest.approx(1, abs=1e-6)
+        assert by_trunc[exact].bias[ALL] < 1e-5
+    assert by_trunc["1"].bias[RECURRENT] > 0.1
+    assert found.tape_bytes == subject.model.tape_bytes(32, 8)
+    assert (found.text, found.trunc, found.cell, found.targets) == ("held-out text", "4", "lstm", 984)
+    assert [context.characters for context in found.contexts] == [1, 2, 4, 8, 16]
+    assert len(found.fading.norms) == 17
+    assert found.fading.half_life == pytest.approx(math.log(2) / -math.log(found.fading.beta))
+    assert told[-1][0] == told[-1][1]
+    assert told == sorted(told)
+    write_json(replace(found, fading=replace(found.fading, half_life=math.nan)), tmp_path / "probe.json")
+    document = json.loads((tmp_path / "probe.json").read_text())
+    assert document["gradients"][0] == {"trunc": "1", "cosine": by_trunc["1"].cosine, "bias": by_trunc["1"].bias}
+    assert document["fading"]["half_life"] is None
+    assert document["path"] == str(run / "best.safetensors")
+
+
+def test_lanes_are_spread_over_the_held_out_text(run: Path, text_corpus: Corpus) -> None:
+    x, y = open_subject(run, 16, 3).lanes()
+    for lane, start in enumerate((4000, 4483, 4967)):
+        assert x[:, lane].tolist() == text_corpus.ids[start : start + 32].tolist()
+        assert y[:, lane].tolist() == text_corpus.ids[start + 1 : start + 33].tolist()
+    assert held_out({"train": (0, 4000), "valid": (4000, 4600), "test": (4600, 5000)}) == (4000, 5000)
+    assert held_out({"train": (0, 4000), "valid": (4000, 4000), "test": (4000, 5000)}) == (4000, 5000)
+    assert held_out({"train": (0, 4001), "valid": (4001, 4001), "test": (4001, 4001)}) == (3800, 4001)
+
+
+def test_nothing_held_out(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, prose(2000), "1/0/0")
+    subject = open_subject(train(tmp_path / "run", corpus), 4, 2)
+    assert (subject.start, subject.stop, subject.text) == (1900, 2000, "the end of the training text")
+
+
+def test_a_network_without_a_state_is_refused(tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, prose(2000))
+    window = train(tmp_path / "run", corpus, cell="window:2")
+    assert message_of(open_subject, window, 4, 2) == (
+        f"{window}: --cell window:2 has no state, so no truncation cuts anything; give another"
+    )
+
+
+def test_refusals(run: Path, tmp_path: Path) -> None:
+    assert message_of(open_subject, run, 64, 8) == (
+        "--depth 64: 8 streams of twice as many characters take 1,025, and the held-out text has 1,000; "
+        "give a smaller --depth or fewer --streams"
+    )
+    assert message_of(open_subject, run, 4, 2, [parse_truncation("adaptive:0.1")]) == (
+        "--trunc adaptive:0.1: its depth comes of training; give depths to probe, such as 16"
+    )
+    checkpoint = load_checkpoint(run / "last.safetensors")
+    elsewhere = checkpoint.document["corpus"] | {"path": str(tmp_path / "gone")}
+    save_checkpoint(tmp_path / "alone.safetensors", checkpoint.tensors, checkpoint.document | {"corpus": elsewhere})
+    assert message_of(open_subject, tmp_path / "alone.safetensors", 4, 2) == (
+        f"{tmp_path / 'gone'}: the corpus that {tmp_path / 'alone.safetensors'} was trained on is no longer there; "
+        "put it back, or beside the checkpoint as corpus"
+    )
