@@ -8,7 +8,6 @@ and Linear load them.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from rnnbptt.config import ModelConfig
 from rnnbptt.errors import UserError
+from rnnbptt.files import whole_file
 from rnnbptt.model import CharRNN
 from rnnbptt.vocabulary import Vocabulary
 
@@ -66,17 +66,8 @@ class Checkpoint:
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
     """Write the file whole or not at all: a crash leaves the one that was there."""
     metadata = {"rnnbptt": json.dumps({"format": FORMAT, **document}, ensure_ascii=True)}
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(save({name: t.contiguous().cpu() for name, t in tensors.items()}, metadata))
-            file.flush()
-            os.fsync(file.fileno())  # or a power failure could leave the new name with none of its bytes
-        os.replace(partial, path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
+    with whole_file(path) as partial:
+        partial.write_bytes(save({name: t.contiguous().cpu() for name, t in tensors.items()}, metadata))
 
 
 def load_checkpoint(path: Path) -> Checkpoint:

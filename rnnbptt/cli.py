@@ -398,7 +398,7 @@ def compare(
     """Compare checkpoints on the same text: bits per character, with intervals for the differences."""
     from rnnbptt import display
     from rnnbptt.comparing import compare as compare_checkpoints
-    from rnnbptt.comparing import write_json
+    from rnnbptt.files import write_json
     from rnnbptt.plotting import check_format, plot_curves
 
     if plot:
@@ -436,7 +436,7 @@ def probe(
     more = [parse_truncation(spec) for spec in trunc or ()]
 
     from rnnbptt import display
-    from rnnbptt.comparing import write_json
+    from rnnbptt.files import write_json
     from rnnbptt.plotting import check_format, plot_probe
     from rnnbptt.probing import check_subject, open_subject
     from rnnbptt.probing import probe as probe_subject

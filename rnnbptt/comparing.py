@@ -12,9 +12,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from rnnbptt.passages import Entry, Nats, Passage, open_splits, open_text
 from rnnbptt.statistics import SHORTEST_TEXT, Interval, paired_interval
 
 if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
+    pass
 
 LEVEL = 0.95  # with which all the intervals of one text hold together
 
@@ -110,42 +109,6 @@ class Comparison:
     pairs: tuple[Pair, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]
-
-
-def to_json(result: DataclassInstance) -> dict[str, Any]:
-    """A result as strict JSON has it: paths are strings, and a number that is not finite is null."""
-    plain: dict[str, Any] = _plain(asdict(result))
-    return plain
-
-
-def write_json(result: DataclassInstance, path: Path) -> None:
-    """Write `to_json(result)`, whole or not at all."""
-    with whole_file(path) as partial:
-        partial.write_text(json.dumps(to_json(result), indent=1, allow_nan=False) + "\n", encoding="utf-8")
-
-
-@contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
-    """Give a file to write that takes the place of `path` at the end, or vanishes if anything goes wrong."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        yield partial
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}; give a file that can be written") from None
-    finally:
-        with suppress(OSError):
-            partial.unlink()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 # --- the comparison ---------------------------------------------------------------------------------------------------

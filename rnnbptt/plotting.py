@@ -14,8 +14,9 @@ from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from rnnbptt.comparing import Curve, Row, whole_file
+from rnnbptt.comparing import Curve, Row
 from rnnbptt.errors import UserError
+from rnnbptt.files import whole_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +68,11 @@ def _save(figure: Figure, path: Path) -> None:
     suffix = path.suffix.lower()
     # Without the date, and with a fixed salt for the ids in an SVG, the same curves make the same file.
     metadata = {"Date": None} if suffix == ".svg" else None
-    with whole_file(path) as partial, rc_context({"svg.hashsalt": "rnnbptt"}), warnings.catch_warnings():
+    with (
+        whole_file(path, "; give a file that can be written") as partial,
+        rc_context({"svg.hashsalt": "rnnbptt"}),
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in a script the font lacks: boxes will do
         figure.savefig(partial, format=suffix[1:], dpi=150, metadata=metadata)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rnnbptt.checkpoint import save_checkpoint
 from rnnbptt.errors import UserError
+from rnnbptt.files import whole_file
 from rnnbptt.training import Record, Trainer
 
 FILES = ("last.safetensors", "best.safetensors", "metrics.jsonl")
@@ -62,9 +63,8 @@ class RunFolder:
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{self.metrics}: damaged; move it away to resume without the records so far") from None
         if kept != lines:
-            partial = self.metrics.with_suffix(".partial")
-            partial.write_text("".join(kept), encoding="utf-8")
-            partial.replace(self.metrics)
+            with whole_file(self.metrics) as partial:
+                partial.write_text("".join(kept), encoding="utf-8")
 
     def follow(self, trainer: Trainer, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
         """Run the trainer, recording and saving as it goes; yields its records.

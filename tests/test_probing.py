@@ -15,10 +15,10 @@ from conftest import ReferenceNetwork, independent, make_corpus, make_model, mes
 
 from rnnbptt.budget import Budget
 from rnnbptt.checkpoint import load_checkpoint, save_checkpoint
-from rnnbptt.comparing import write_json
 from rnnbptt.config import ModelConfig, TrainConfig
 from rnnbptt.corpus import Corpus
 from rnnbptt.fidelity import ALL, RECURRENT
+from rnnbptt.files import write_json
 from rnnbptt.model import CharRNN
 from rnnbptt.probing import (
     Subject,
