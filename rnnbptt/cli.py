@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,7 +41,9 @@ class _Boundary(TyperGroup):
         except RuntimeError as error:
             if "allocate memory" not in str(error):  # torch has no exception of its own for that
                 raise
-            typer.echo("error: out of memory; give a shorter --trunc, fewer --streams or less --hidden", err=True)
+            typer.echo(
+                "error: out of memory; give a shorter --trunc or --depth, fewer --streams or less --hidden", err=True
+            )
             raise typer.Exit(1) from None
         except BrokenPipeError:  # the reader has seen enough; let nothing be flushed into the closed pipe at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -327,11 +328,13 @@ def _resume(values: Mapping[str, Any], folder: RunFolder, budget: Budget | None)
 
 def _check_text(source: Path, corpus: Corpus, folder: RunFolder) -> None:
     """UserError unless the text is still the one that the run's own corpus was made from."""
-    from rnnbptt.preparing import prepare as prepare_corpus
+    from rnnbptt.reading import Reader
 
-    with TemporaryDirectory() as scratch:
-        if prepare_corpus([source], Path(scratch, "again"), corpus.options).fingerprint != corpus.fingerprint:
-            raise UserError(f"{source}: not the text that {folder.last} was trained on; give that one to resume")
+    reader = Reader([str(source)], progress=None)
+    for _ in reader.pieces(str(source)):
+        pass  # only its hash is wanted
+    if [text.sha256 for text in reader.finished] != [text.sha256 for text in corpus.sources]:
+        raise UserError(f"{source}: not the text that {folder.last} was trained on; give that one to resume")
 
 
 @app.command()

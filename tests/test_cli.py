@@ -138,7 +138,7 @@ def test_running_out_of_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> N
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried ...")
 
     monkeypatch.setattr("rnnbptt.training.Trainer._update", fail)
-    assert refusal(*TRAIN) == "out of memory; give a shorter --trunc, fewer --streams or less --hidden"
+    assert refusal(*TRAIN) == "out of memory; give a shorter --trunc or --depth, fewer --streams or less --hidden"
 
 
 # --- prepare ----------------------------------------------------------------------------------------------------------
