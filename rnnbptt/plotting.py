@@ -195,16 +195,20 @@ def _draw_cosines(axes: Axes, probe: Probe) -> None:
     """A line for each recurrent parameter, and those of all of them together: cut, and with SnAp-1 past the cut."""
     from rnnbptt.fidelity import RECURRENT
 
-    by_trunc = {"snap:1" if found.trunc == "snap" else found.trunc: found.cosine for found in probe.gradients}
-    cut, snap = (
-        sorted((int(match[1]), cosine) for trunc, cosine in by_trunc.items() if (match := form.fullmatch(trunc)))
+    cut, tail = (
+        sorted((int(match[1]), found.cosine) for found in probe.gradients if (match := form.fullmatch(found.trunc)))
         for form in (re.compile(r"([0-9]+)"), re.compile(r"snap:([0-9]+)"))
     )
+    snap = [(1, found.cosine) for found in probe.gradients if found.trunc == "snap"]
     names = [name for name in cut[0][1] if name.startswith("rnn.")]
     for name, colour, style in zip(names, cycle(COLOURS[1:4] + COLOURS[5:]), cycle(STYLES), strict=False):
         line = [cosine[name] for _, cosine in cut]
         axes.plot([k for k, _ in cut], line, color=colour, linestyle=style, linewidth=1.3, label=name[len("rnn.") :])
-    together = ((cut, "o", "-", COLOURS[4], "all of these"), (snap, "D", "--", COLOURS[0], "all, SnAp-1 past the cut"))
+    together = (
+        (cut, "o", "-", COLOURS[4], "all of these"),
+        (tail, "D", "--", COLOURS[0], "all, SnAp-1 past the cut"),
+        (snap, "*", "none", COLOURS[0], "all, SnAp-1"),
+    )
     for points, marker, style, colour, label in together:
         x, y = [k for k, _ in points], [cosine[RECURRENT] for _, cosine in points]
         axes.plot(x, y, color=colour, marker=marker, linestyle=style, linewidth=2, markersize=5, label=label)

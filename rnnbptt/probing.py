@@ -192,7 +192,7 @@ def held_out(splits: Mapping[str, Sequence[int]]) -> tuple[int, int]:
 
 def usual(model: CharRNN, depth: int, streams: int) -> list[Strategy]:
     """1, 2, 4, ..., R, and those with an influence, as far as it is affordable."""
-    chosen: list[Strategy] = [*map(Fixed, ladder(1, depth)), Snap(), SnapTail(8), SnapTail(64)]
+    chosen: list[Strategy] = [*map(Fixed, ladder(1, depth)), Snap(), *map(SnapTail, (1, 8, 64))]
     units = model.zero_state(1).numel()
     if units * streams * model.parameters.flat.numel() <= MOST_INFLUENCES:
         chosen.append(RealTime(64))

@@ -156,7 +156,20 @@ def test_a_probe_and_its_json(run: Path, tmp_path: Path) -> None:
     told: list[tuple[int, int]] = []
     found = probe(subject, lambda done, total: told.append((done, total)))
     by_trunc = {each.trunc: each for each in found.gradients}
-    assert list(by_trunc) == ["1", "2", "4", "8", "16", "snap", "snap:8", "snap:64", "rtrl:64", "1/16", "16/32"]
+    assert list(by_trunc) == [
+        "1",
+        "2",
+        "4",
+        "8",
+        "16",
+        "snap",
+        "snap:1",
+        "snap:8",
+        "snap:64",
+        "rtrl:64",
+        "1/16",
+        "16/32",
+    ]
     for exact in ("rtrl:64", "16/32"):
         assert by_trunc[exact].cosine[ALL] == pytest.approx(1, abs=1e-6)
         assert by_trunc[exact].bias[ALL] < 1e-5
