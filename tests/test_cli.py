@@ -450,7 +450,7 @@ def test_probe_shows_tables_plot_json_and_check() -> None:
     document = json.loads(Path("p.json").read_text())
     assert Path("p.png").read_bytes().startswith(b"\x89PNG")
     lines = [line.split() for line in result.stdout.splitlines()]
-    truncs = ["1", "2", "4", "8", "16", "snap:1", "snap:8", "snap:64", "rtrl:64", "4/8", "16/32"]
+    truncs = ["1", "2", "4", "8", "16", "snap", "snap:1", "snap:8", "snap:64", "rtrl:64", "4/8", "16/32"]
     assert [found["trunc"] for found in document["gradients"]] == truncs
     assert [line[0] for line in lines if len(line) == 5 and line[0] in truncs] == truncs
     assert ["16/32", "1.0000", "0.0000", "1.0000", "0.0000"] in lines

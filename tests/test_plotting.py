@@ -147,7 +147,7 @@ def test_refusals_leave_what_was_there(tmp_path: Path) -> None:
 def a_probe(beta: float = 0.5) -> Probe:
     """Of a model with two parameters below the head."""
     names = ["rnn.weight_ih_l0", "rnn.bias_ih_l0", "head.weight", RECURRENT, ALL]
-    truncs = {"1": 0.2, "2": 0.4, "4": 0.6, "8": 0.9, "snap:1": 0.5, "snap:8": 0.95, "1/8": 1.0}
+    truncs = {"1": 0.2, "2": 0.4, "4": 0.6, "8": 0.9, "snap": 0.3, "snap:1": 0.5, "snap:8": 0.95, "1/8": 1.0}
     return Probe(
         path=Path("runs/one/best.safetensors"),
         trunc="4",
@@ -183,8 +183,8 @@ def test_the_picture_of_a_probe(tmp_path: Path) -> None:
     assert words >= {"weight_ih_l0", "bias_ih_l0", "all of these", "all, SnAp-1 past the cut", "x 0.500 a character"}
     assert "head.weight" not in words
     left, middle, right = plotting._draw_probe(a_probe()).axes
-    assert [line.get_xdata().tolist() for line in left.lines] == [[1, 2, 4, 8]] * 3 + [[1, 8]]
-    assert left.lines[-2].get_ydata().tolist() == [0.2, 0.4, 0.6, 0.9]
+    assert [line.get_xdata().tolist() for line in left.lines] == [[1, 2, 4, 8]] * 3 + [[1, 8], [1]]
+    assert [line.get_ydata().tolist() for line in left.lines[-3:]] == [[0.2, 0.4, 0.6, 0.9], [0.5, 0.95], [0.3]]
     norms, fit = (line.get_ydata() for line in middle.lines)
     assert np.allclose(fit, norms[3:8], rtol=1e-12, atol=0), "the decay lies on what it was fitted on"
     assert right.lines[0].get_ydata().tolist() == [4.9, 4.8, 4.6, 4.2]
