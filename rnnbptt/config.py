@@ -59,7 +59,7 @@ class ModelConfig:
 class TrainConfig:
     """Everything about a training run but the model and the corpus.
 
-    trunc         truncation, see truncation.py
+    trunc         truncation, see specs.py
     budget        how long
     streams       lanes of the training text read side by side, B
     optimizer     "adam" (AdamW), "rmsprop" or "sgd" (momentum 0.9)

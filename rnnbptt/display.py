@@ -76,7 +76,8 @@ def say_memory(trainer: Trainer, quiet: bool) -> None:
     """Say how much the longest update keeps, where that is a lot."""
     size = trainer.tape_bytes()
     if size > MEMORY_NOTE and not quiet:
-        print(f"note: the longest update keeps {size / 2**30:.1f} GiB; a shorter --trunc takes less", file=sys.stderr)
+        advice = "a shorter --trunc, fewer --streams or less --hidden takes less"
+        print(f"note: the longest update keeps {size / 2**30:.1f} GiB; {advice}", file=sys.stderr)
 
 
 class TrainingView:

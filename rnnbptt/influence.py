@@ -10,7 +10,7 @@ segment (Schmidhuber 1992); what each unit owes to itself is SnAp-1 (Menick et a
 same backward passes as the gradient. The influence is that of the weights as they were used, which have moved since:
 it is exact while they rest.
 
-Axes: S tensors of a state, L layers, B streams, H hidden, U = L x S x H.
+Axes: S tensors of a state, L layers, B streams, H hidden, U units of the state.
 """
 
 from __future__ import annotations
@@ -44,6 +44,10 @@ class Influence(Protocol):
     def boundary(self) -> Boundary | None:
         """Where `CharRNN.backward` is to write the gradient of the state before the segment; None: it need not."""
 
+    @property
+    def bytes(self) -> int:
+        """Memory that it takes, at its most."""
+
     def update(self, tape: Tape) -> None:
         """After `CharRNN.backward`: add the missing part to the gradient, then go on past the segment."""
 
@@ -57,7 +61,7 @@ class Influence(Protocol):
 class NoInfluence:
     """Nothing beyond the segment: truncated back-propagation."""
 
-    boundary = None
+    boundary, bytes = None, 0
 
     def __init__(self, model: CharRNN, streams: int) -> None:
         self.state: dict[str, Tensor] = {}
@@ -137,42 +141,57 @@ class UnitInfluence:
         for traces in self.state.values():
             traces[:, streams] = 0
 
+    @property
+    def bytes(self) -> int:
+        """Of the influences; everything else is of one stream."""
+        return sum(traces.nbytes for traces in self.state.values())
+
     def flops(self, chars: int) -> float:
-        """Forming B takes a product of the size of the gradient's own for each part of the state; A, an addition."""
-        return sum(2.0 * traces.numel() * (chars + len(self._parts) + 1) for traces in self.state.values())
+        """B takes a product of the size of the gradient's own for each part of the state, where that has one: the first
+        layer's input is a look-up. A is element by element.
+        """
+        numbers = sum(traces.numel() for traces in self.state.values())
+        products = sum(
+            traces.numel() for name, traces in self.state.items() if traces.dim() > 3 and name != "rnn.weight_ih_l0"
+        )
+        return 2.0 * (products * chars + numbers * (len(self._parts) + 1))
 
 
 class FullInfluence:
-    """Real-time recurrent learning: the influence of every parameter on every unit of the state.
+    """Real-time recurrent learning: the influence of every parameter on every unit of the state, U of them.
 
-    One backward pass through the segment for each of the U units gives its row of A and of B. UserError where it takes
-    more than MOST_BYTES.
+    One backward pass through the segment for each unit gives its row of A and of B. UserError where it takes more than
+    MOST_BYTES.
     """
 
     def __init__(self, model: CharRNN, streams: int) -> None:
         self._model = model
+        self._parts = list(model.cell.carried)
         self.boundary = Boundary(model.zero_state(streams))
-        self._units = self.boundary.d_before[:, :, 0].numel()
-        shapes = {name: shape for name, shape in model.parameters.shapes.items() if name.startswith("rnn.")}
-        size = 2 * self._units * streams * sum(map(math.prod, shapes.values())) * model.precision.float.itemsize
-        if size > MOST_BYTES:
+        layers, _, _, hidden = self.boundary.d_before.shape
+        self._units = list(product(range(layers), self._parts, range(hidden)))
+        sizes = {name: math.prod(shape) for name, shape in model.parameters.shapes.items() if name.startswith("rnn.")}
+        # M and B, and of one parameter at a time a copy of M and A M
+        numbers = len(self._units) * streams * 2 * (sum(sizes.values()) + max(sizes.values()))
+        self.bytes = numbers * model.precision.float.itemsize
+        if self.bytes > MOST_BYTES:
             raise UserError(
-                f"--trunc rtrl would keep {size / 2**30:,.1f} GiB of influences ({self._units} units of state x"
-                f" parameters x {streams} streams), of which {MOST_BYTES // 2**30} are allowed; give snap, which keeps"
-                " one number a parameter and stream, or less --hidden or fewer --streams"
+                f"--trunc rtrl would take {self.bytes / 2**30:,.1f} GiB for influences"
+                f" ({len(self._units)} units of state x parameters x {streams} streams), of which"
+                f" {MOST_BYTES // 2**30} are allowed; give snap, which keeps one number a parameter and stream, or less"
+                " --hidden or fewer --streams"
             )
-        self.state = {name: model.parameters.zeros(name, self._units, streams) for name in shapes}
+        self.state = {name: model.parameters.zeros(name, len(self._units), streams) for name in sizes}
 
     def update(self, tape: Tape) -> None:
         """Read the influence before the segment, then move it on."""
-        d_before = self.boundary.d_before
-        d_state = self._flat(d_before)
+        d_state = self._flat(self.boundary.d_before)
         for name, influence in self.state.items():
             self._model.parameters.grads[name].add_(torch.tensordot(d_state, influence, 2))
-        seed, passed_on = torch.zeros_like(d_before), torch.zeros_like(d_before)
-        a = d_state.new_empty(self._units, *d_state.shape)  # (U after, U before, B)
+        seed, passed_on = torch.zeros_like(self.boundary.d_before), torch.zeros_like(self.boundary.d_before)
+        a = d_state.new_empty(len(self._units), *d_state.shape)  # (U after, U before, B)
         b = {name: torch.zeros_like(influence) for name, influence in self.state.items()}
-        for unit, (layer, part, h) in enumerate(product(*map(range, self._shape))):
+        for unit, (layer, part, h) in enumerate(self._units):
             seed.zero_()[layer, part, :, h] = 1
             for index in self._model.backward_state(tape, tape.segment, seed, passed_on):
                 for influences in (self._model.influences, self._model.output_influences):
@@ -183,14 +202,9 @@ class FullInfluence:
         for name, influence in self.state.items():
             influence.copy_(b[name].add_(torch.einsum("uvb,vb...->ub...", a, influence)))
 
-    @property
-    def _shape(self) -> tuple[int, int, int]:
-        layers, parts, _, hidden = self.boundary.d_before.shape
-        return layers, parts, hidden
-
     def _flat(self, d_state: Tensor) -> Tensor:
         """(L, S, B, H) -> (U, B)."""
-        return d_state.transpose(2, 3).reshape(self._units, -1)
+        return d_state[:, self._parts].transpose(2, 3).reshape(len(self._units), -1)
 
     def reset(self, streams: Tensor) -> None:
         """Forget."""
@@ -202,7 +216,7 @@ class FullInfluence:
         streams = self.boundary.d_before.shape[2]
         passes = self._model.flops(0, chars * streams, chars * streams)
         numbers = sum(influence.numel() for influence in self.state.values())
-        return self._units * (passes + 2.0 * numbers)
+        return len(self._units) * (passes + 2.0 * numbers)
 
 
 INFLUENCES: dict[str, Callable[[CharRNN, int], Influence]] = {

@@ -223,25 +223,36 @@ class CharRNN:
     def remember(self, streams: int, keep: int) -> dict[str, Tensor]:
         """What the tape holds of the last `keep` characters, by name; empty where that is none."""
         tape = self._tapes.get(streams)
-        return tape.held_tensors(tape.before(keep)) if tape and keep else {}
+        if not tape or not keep:
+            return {}
+        span = tape.before(keep)
+        return tape.held_tensors(span) | {"place": torch.tensor([span.start, tape.capacity])}
 
-    def recall(self, streams: int, keep: int, tensors: Mapping[str, Tensor]) -> None:
-        """Hold what `remember` gave."""
-        self._tape(keep, streams, keep).restore(tensors)
+    def recall(self, streams: int, tensors: Mapping[str, Tensor]) -> None:
+        """Hold what `remember` gave, in the same place of a tape as long: matrix products of operands that lie
+        otherwise in memory may round otherwise.
+        """
+        start, capacity = (int(number) for number in tensors["place"])
+        tape = self._tapes[streams] = self._new_tape(streams, capacity)
+        tape.restore(tensors, start)
 
     def _tape(self, steps: int, streams: int, keep: int) -> Tape:
         """The tape for this number of streams, with room for `steps` characters beside those to keep."""
         tape = self._tapes.get(streams)
         if tape is None or tape.capacity < steps + keep:
-            cell, config, precision = self.cell, self.config, self.precision
-            sizes = (streams, config.hidden, cell.gates, cell.parts, cell.memo, cell.window)
-            shape = Shape(*sizes, precision.float, precision.operand, self.device)
-            longer = Tape(shape, keep + max(steps, keep), config.layers, cell.separate_hidden, config.dropout > 0)
-            for layer in longer.layers:
-                cell.bind(layer)
+            longer = self._new_tape(streams, keep + max(steps, keep))
             if tape is not None:
                 longer.restore(tape.held_tensors(tape.before(keep)))
             tape = self._tapes[streams] = longer
+        return tape
+
+    def _new_tape(self, streams: int, capacity: int) -> Tape:
+        cell, config, precision = self.cell, self.config, self.precision
+        sizes = (streams, config.hidden, cell.gates, cell.parts, cell.memo, cell.window)
+        shape = Shape(*sizes, precision.float, precision.operand, self.device)
+        tape = Tape(shape, capacity, config.layers, cell.separate_hidden, config.dropout > 0)
+        for layer in tape.layers:
+            cell.bind(layer)
         return tape
 
 

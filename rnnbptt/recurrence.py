@@ -72,6 +72,7 @@ class Outer:
     def __init__(self, d: Tensor, x: Tensor) -> None:
         self._operand = min(d.dtype, x.dtype, key=lambda dtype: dtype.itemsize)  # what matrix products read
         self._d, self._x = (tensor.transpose(0, 1).to(self._operand) for tensor in (d, x))
+        self._shared = d.dtype == self._operand
         self._product = self._d.new_empty(d.shape[-1], x.shape[-1])
         self._wide = torch.empty_like(self._product, dtype=torch.float32)
 
@@ -84,8 +85,9 @@ class Outer:
             out.add_(self._wide.copy_(torch.mm(d, x, out=self._product)))
 
     def keep(self) -> None:
-        """x is of the forward pass."""
-        self._d = self._d.clone(memory_format=torch.contiguous_format)
+        """x is of the forward pass, and d a copy where it had another dtype."""
+        if self._shared:
+            self._d = self._d.clone(memory_format=torch.contiguous_format)
 
 
 class OneHotOuter:

@@ -217,11 +217,11 @@ class Tape:
         """The last `keep` characters, as far as they are held."""
         return Span(max(self.held.start, self.held.stop - keep), self.held.stop)
 
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Hold what `held_tensors` of this or another tape gave, from the front on."""
+    def restore(self, tensors: Mapping[str, Tensor], at: int = 0) -> None:
+        """Hold what `held_tensors` of this or another tape gave, from character `at` of the buffers on."""
         for name, buffer in self.kept().items():
-            buffer[: len(tensors[name])] = tensors[name].clone()  # they may be of the same buffer, and overlap
-        self.segment = self.held = Span(0, len(tensors["x"]))
+            buffer[at : at + len(tensors[name])] = tensors[name].clone()  # they may be of the same buffer, and overlap
+        self.segment = self.held = Span(at, at + len(tensors["x"]))
 
     def kept(self) -> dict[str, Tensor]:
         """Its buffers, by name."""

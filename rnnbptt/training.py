@@ -126,11 +126,11 @@ class Trainer:
         for name, tensor in self.optimizer.state.items():
             tensor.copy_(checkpoint.tensors[f"optimizer.{name}"])
         self.dropout.set_state(checkpoint.tensors["rng.dropout"])
-        self.measured = list(progress["measured"])
+        self.measured = list(progress.get("measured", []))  # runs of before there were measurements lack it
         for name, tensor in self.influence.state.items():
             tensor.copy_(checkpoint.tensors[f"influence.{name}"])
         if history := checkpoint.group("history"):
-            self.model.recall(self.config.streams, self.strategy.keep, history)
+            self.model.recall(self.config.streams, history)
 
     def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Tensors and document of a checkpoint."""
@@ -169,8 +169,7 @@ class Trainer:
     def tape_bytes(self) -> int:
         """Memory that the longest update keeps for its backward pass, and the influences."""
         longest, keep = self.strategy.longest(self._room()), self.strategy.keep
-        influences = sum(tensor.nbytes for tensor in self.influence.state.values())
-        return self.model.tape_bytes(keep + max(longest, keep), self.config.streams) + 2 * influences
+        return self.model.tape_bytes(keep + max(longest, keep), self.config.streams) + self.influence.bytes
 
     @property
     def spent(self) -> float:

@@ -48,7 +48,7 @@ class Plan:
 
     advance   k1: new characters read in each stream; each of their losses counts once
     depth     k2: how many characters a gradient goes back, at most
-    carry     factors on the gradient at each step back (see cells.py), advance - 1 of them; None: 1 throughout
+    carry     factors on the gradient at each step back (see recurrence.py), advance - 1 of them; None: 1 throughout
     reset     whether the state is set to zero first
     rerun     characters before the new ones that are read once more, with the weights of now
     scale     factor on the gradient
@@ -318,14 +318,16 @@ class Adaptive(_Plain):
         return Plan(length, min(k, length), carry=_pieces(length, k), measure=self.choose)
 
     def choose(self, norms: Sequence[float]) -> int:
-        """The depth that one measurement asks for."""
+        """The depth that one measurement asks for; 0, none, where the text has wrapped before it could be made."""
+        if len(norms) < self.shortest:
+            return 0
         return min(self.deepest, 1 << (sufficient_depth(norms, self.bias) - 1).bit_length())
 
     def depth(self, measured: tuple[int, ...]) -> int:
         """The depth after so many measurements."""
-        k = self.first
-        for count in range(1, len(measured) + 1):
-            k = min(max(statistics.median_low(measured[max(0, count - 5) : count]), k // 2, 1), 2 * k)
+        k, asked = self.first, [depth for depth in measured if depth]
+        for count in range(1, len(asked) + 1):
+            k = min(max(statistics.median_low(asked[max(0, count - 5) : count]), k // 2, 1), 2 * k)
         return k
 
     def longest(self, room: int) -> int:

@@ -223,7 +223,7 @@ def test_train_refuses_a_used_folder() -> None:
         (["--cell", "cnn"], "--cell cnn: unknown; give one of rnn, gru, lstm, elstm, window:N"),
         (
             ["--trunc", "rtrl", "--hidden", "200"],
-            "--trunc rtrl would keep 2.2 GiB of influences (400 units of state x parameters x 4 streams), of which 2"
+            "--trunc rtrl would take 4.1 GiB for influences (400 units of state x parameters x 4 streams), of which 2"
             " are allowed; give snap, which keeps one number a parameter and stream, or less --hidden or fewer"
             " --streams",
         ),

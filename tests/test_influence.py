@@ -265,7 +265,20 @@ def test_memory_does_not_grow_with_the_text(kind: str) -> None:
 def test_real_time_learning_beyond_its_memory_is_refused() -> None:
     model = make_model("lstm", hidden=256, precision="float32")
     assert message_of(FullInfluence, model, 32) == (
-        "--trunc rtrl would keep 33.1 GiB of influences (512 units of state x parameters x 32 streams), of which 2 are"
+        "--trunc rtrl would take 65.1 GiB for influences (512 units of state x parameters x 32 streams), of which 2 are"
         " allowed; give snap, which keeps one number a parameter and stream, or less --hidden or fewer --streams"
     )
     assert sum(tensor.nbytes for tensor in UnitInfluence(model, 32).state.values()) < 2**27
+
+
+def test_operations_and_memory_are_those_of_its_products_and_its_numbers() -> None:
+    """2 layers of 4 units, 5 symbols: the squares of 16 x 4 are products, the look-up of 16 x 5 and biases are not."""
+    model, chars = remembering("lstm", layers=2), 7
+    squares, others = 3 * 16 * 4, 16 * 5 + 4 * 16
+    unit, whole = UnitInfluence(model, B), FullInfluence(model, B)
+    numbers = 2 * B * (squares + others)
+    assert unit.flops(chars) == 2 * chars * 2 * B * squares + 2 * 3 * numbers
+    assert unit.bytes == 8 * numbers == sum(tensor.nbytes for tensor in unit.state.values())
+    units, numbers = 16, 16 * B * (squares + others)
+    assert whole.flops(chars) == units * (model.flops(0, chars * B, chars * B) + 2 * numbers)
+    assert whole.bytes == 2 * 8 * (numbers + units * B * 16 * 5)
