@@ -4,7 +4,8 @@
 
 32 streams, hidden 256, one layer, on the built-in text. Every measurement is a fresh process; in each round all
 strategies take their turn, and ratios are formed within the round. Medians of the rounds. "arithmetic" is the ratio of
-the operations counted, those of matrix products; for stored history it is about (1 + 2 k2 / k1) / 3. Real-time learning at this size is refused, so it is measured at hidden 32, 4 streams.
+the operations counted, those of matrix products; for stored history it is about (1 + 2 k2 / k1) / 3. Real-time learning
+at this size is refused, so it is measured at hidden 32, 4 streams.
 """
 
 from __future__ import annotations
