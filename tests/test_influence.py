@@ -4,8 +4,10 @@ its diagonal.
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -345,15 +347,46 @@ def test_snap_with_bfloat16_operands_is_almost_the_same(cell: str) -> None:
 # --- cost -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["snap", "rtrl"])
+class Live(NamedTuple):
+    """What is in memory."""
+
+    tensors: int
+    bytes: int
+    graphs: int  # tensors that carry one
+
+
+def live() -> Live:
+    """All tensors of the process; views share their bytes."""
+    gc.collect()
+    tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)]
+    sizes = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return Live(len(tensors), sum(sizes.values()), sum(tensor.grad_fn is not None for tensor in tensors))
+
+
+@pytest.mark.parametrize("kind", INFLUENCES)
 def test_memory_does_not_grow_with_the_text(kind: str) -> None:
-    model = remembering("lstm")
+    """After hundreds of updates there is no tensor, no byte and no graph that was not there after one."""
+    model, steps = remembering("lstm"), 300
     influence = INFLUENCES[kind](model, B)
-    size = {name: tensor.nbytes for name, tensor in influence.state.items()}
-    for steps in (1, 300):
-        online(model, influence, [1] * steps, *random_text(model, steps, B), random_state(model, B))
-        assert {name: tensor.nbytes for name, tensor in influence.state.items()} == size
-    assert all(tensor.grad_fn is None and not tensor.requires_grad for tensor in influence.state.values())
+    (x, y), state = random_text(model, steps, B), random_state(model, B)
+    online(model, influence, [1], x[:1], y[:1], state)
+    first = live()
+    assert first.bytes > sum(tensor.nbytes for tensor in influence.state.values()) + model.tape_bytes(1, B)
+    online(model, influence, [1] * steps, x, y, state)
+    assert live() == first
+
+
+@pytest.mark.parametrize(("cell", "kind"), [*((cell, "none") for cell in CELLS), ("lstm", "tail")])
+def test_memory_is_linear_in_the_longest_segment(cell: str, kind: str) -> None:
+    """As `tape_bytes` tells it, but for the symbols, and with one number for each logit, of which a loss takes two."""
+    model, bytes_after = remembering(cell, hidden=8, layers=2), []
+    influence = INFLUENCES[kind](model, B)
+    for k in (40, 160):
+        for lengths in ([k], [1, k, 7]):
+            online(model, influence, lengths, *random_text(model, sum(lengths), B), random_state(model, B))
+        bytes_after.append(live().bytes)
+    symbols, logits = (B * size for size in (torch.int64.itemsize, model.config.vocabulary * torch.float64.itemsize))
+    assert bytes_after[1] - bytes_after[0] == 120 * (model.tape_bytes(1, B) + symbols - logits)
 
 
 def test_real_time_learning_beyond_its_memory_is_refused() -> None:
