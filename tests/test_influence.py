@@ -4,8 +4,10 @@ its diagonal.
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -154,44 +156,138 @@ def test_of_two_layers_of_an_element_wise_cell_only_the_upper_is_exact() -> None
 # --- SnAp-1 -----------------------------------------------------------------------------------------------------------
 
 
-def masked_recurrence(model: CharRNN, x: Tensor, y: Tensor, state: Tensor) -> dict[str, Tensor]:
-    """RTRL, M' = J M + I by autograd's Jacobians, with all of M set to zero but what a unit's own parameters did to it:
-    SnAp-1 as its authors define it.
+Layers = list[dict[str, Tensor]]  # for each layer a tensor for each of its parameters, by kind
+
+
+def read(
+    model: CharRNN, symbols: Tensor, state: Tensor, nudges: Tensor | float = 0.0
+) -> tuple[list[Tensor], Tensor, Tensor]:
+    """One character of each stream by the plain equations: each layer's input, the state after and the logits; nudges
+    (L, B, H) are added to each layer's output on its way up.
     """
-    weights = {name[4:-3]: value for name, value in model.parameters.values.items() if name.startswith("rnn.")}
-    w_out, b_out = (model.parameters.values[f"head.{kind}"] for kind in ("weight", "bias"))
-    hidden = model.config.hidden
-    total = {name: torch.zeros_like(value) for name, value in weights.items()}
-    for b in range(x.shape[1]):
-        s = state[0, :, b]
-        m = {name: torch.zeros(*s.shape, *value.shape, dtype=s.dtype) for name, value in weights.items()}
-        for symbol, target in zip(x[:, b], y[:, b], strict=True):
-            one_hot = torch.nn.functional.one_hot(symbol, model.config.vocabulary).to(s.dtype)
-
-            def step(s: Tensor, weights: dict[str, Tensor], one_hot: Tensor = one_hot) -> Tensor:
-                return torch.stack(STEPS[model.config.cell](weights, one_hot, tuple(s)))
-
-            by_state, immediate = torch.func.jacrev(step, argnums=(0, 1))(s, weights)
-            for name, value in weights.items():
-                unit_of_row = torch.arange(len(value)) % hidden
-                own = unit_of_row == torch.arange(hidden)[:, None]  # (H, rows)
-                moved = torch.tensordot(by_state, m[name], 2) + immediate[name]
-                m[name] = moved * own.view(1, hidden, len(value), *[1] * (value.dim() - 1))
-            s = step(s, weights)
-            h = s[0].clone().requires_grad_()
-            torch.nn.functional.cross_entropy(w_out @ h + b_out, target).backward()
-            for name in weights:
-                total[name] += torch.tensordot(h.grad, m[name][0], 1)
-    return {f"rnn.{name}_l0": grad for name, grad in total.items()}
+    out, inputs, after = torch.nn.functional.one_hot(symbols, model.config.vocabulary).to(state.dtype), [], []
+    for index, parameters in enumerate(layers_of(model)):
+        inputs.append(out)
+        after.append(torch.stack(STEPS[model.config.cell](parameters, out, tuple(state[index]))))
+        out = after[-1][0] + (nudges[index] if isinstance(nudges, Tensor) else nudges)
+    head = (model.parameters.values[f"head.{kind}"] for kind in ("weight", "bias"))
+    return inputs, torch.stack(after), torch.nn.functional.linear(out, *head)
 
 
+def layers_of(model: CharRNN) -> Layers:
+    values, ends = model.parameters.values, [f"_l{index}" for index in range(model.config.layers)]
+    return [{name[4:-3]: value for name, value in values.items() if name.endswith(end)} for end in ends]
+
+
+def own_influences(model: CharRNN, x: Tensor, state: Tensor) -> tuple[list[Tensor], list[Layers], list[Layers]]:
+    """RTRL, M' = J M + I by autograd's Jacobians, of each layer by itself, its input a constant, with all of M set to
+    zero but what a unit's own parameters did to it: SnAp-1 as its authors define it.
+
+    The states before each character, and the last; M before each, and the last; and what J M + I was after each with
+    nothing set to zero. Influences are (B, S, H, ...).
+    """
+    hidden, step = model.config.hidden, STEPS[model.config.cell]
+    empty = [
+        {name: value.new_zeros(B, *state.shape[1::2], *value.shape) for name, value in layer.items()}
+        for layer in layers_of(model)
+    ]
+    states, kept, whole = [state], [empty], []
+    for symbols in x:
+        inputs, after, _ = read(model, symbols, states[-1])
+        whole.append([])
+        kept.append([])
+        for index, parameters in enumerate(layers_of(model)):
+
+            def step_of(s: Tensor, weights: dict[str, Tensor], out: Tensor) -> Tensor:
+                return torch.stack(step(weights, out, tuple(s)))
+
+            jacobians = torch.vmap(torch.func.jacrev(step_of, argnums=(0, 1)), in_dims=(1, None, 0))
+            by_state, immediate = jacobians(states[-1][index], parameters, inputs[index])
+            moved = {
+                name: torch.einsum("bphqg,bqg...->bph...", by_state, m) + immediate[name]
+                for name, m in kept[-2][index].items()
+            }
+            whole[-1].append(moved)
+            kept[-1].append({})
+            for name, m in moved.items():
+                rows = m.shape[3]
+                own = torch.arange(rows) % hidden == torch.arange(hidden)[:, None]  # (H, rows)
+                kept[-1][index][name] = m * own.view(hidden, rows, *[1] * (m.dim() - 4))
+        states.append(after)
+    return states, kept, whole
+
+
+def through_outputs(
+    model: CharRNN, x: Tensor, y: Tensor, states: list[Tensor], influences: list[Layers]
+) -> dict[str, Tensor]:
+    """The sum over the characters of delta M: each loss goes back to each layer's output through the layers above at
+    that same character, and meets the influence on the state after it.
+    """
+    total = {name: torch.zeros_like(value) for name, value in model.parameters.values.items()}
+    head = {name: value.clone().requires_grad_() for name, value in model.parameters.values.items() if "head" in name}
+    for symbols, targets, state, influence in zip(x, y, states, influences, strict=False):
+        nudges = torch.zeros_like(state[:, 0]).requires_grad_()
+        _, after, logits = read(model, symbols, state, nudges)
+        loss = torch.nn.functional.cross_entropy(logits, targets, reduction="sum")
+        for index, (delta, layer) in enumerate(zip(torch.autograd.grad(loss, nudges)[0], influence, strict=True)):
+            for name, m in layer.items():
+                total[f"rnn.{name}_l{index}"] += torch.tensordot(delta, m[:, 0], 2)
+        out = after[-1, 0].detach()
+        logits = torch.nn.functional.linear(out, head["head.weight"], head["head.bias"])
+        torch.nn.functional.cross_entropy(logits, targets, reduction="sum").backward()
+    return total | {name: leaf.grad for name, leaf in head.items()}
+
+
+@pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("cell", DENSE)
-def test_snap_is_real_time_learning_with_all_but_the_diagonal_set_to_zero(cell: str) -> None:
-    model = remembering(cell)
+def test_snap_is_real_time_learning_with_all_but_the_diagonal_set_to_zero(cell: str, layers: int) -> None:
+    """In each layer by itself; between the layers the gradient of a character is whole."""
+    model = remembering(cell, layers=layers)
     (x, y), state = random_text(model, 12, B), random_state(model, B)
-    expected = masked_recurrence(model, x, y, state)
+    states, kept, _ = own_influences(model, x, state)
+    expected = through_outputs(model, x, y, states, kept[1:])
     assert worst(online(model, "snap", segments(1, 12), x, y, state), expected) < 1e-10
     assert worst(full(model, x, y, state), expected) > 0.01, "the rest of it is nothing"
+
+
+@pytest.mark.parametrize("k", [1, 3, 5])
+@pytest.mark.parametrize("layers", [1, 2])
+@every_cell
+def test_a_tail_is_the_whole_gradient_of_a_segment_times_the_influence_before(cell: str, layers: int, k: int) -> None:
+    """Autograd gives the gradient of the segment's losses with respect to the parameters used in it, and with respect
+    to the state it began at, which meets the influence of each unit's own parameters.
+    """
+    model, expected = remembering(cell, layers=layers), {}
+    (x, y), state = random_text(model, 13, B), random_state(model, B)
+    states, kept, _ = own_influences(model, x, state)
+    leaves = {name: value.clone().requires_grad_() for name, value in model.parameters.values.items()}
+    for first in range(0, len(x), k):
+        before = states[first].clone().requires_grad_()
+        part = slice(first, first + k)
+        mean_loss(model.config, leaves, x[part], y[part], before)[0].mul(y[part].numel()).backward()
+        for index, (d_state, layer) in enumerate(zip(before.grad, kept[first], strict=True)):
+            for name, m in layer.items():
+                tail = torch.tensordot(d_state.transpose(0, 1), m, 3)
+                expected[f"rnn.{name}_l{index}"] = expected.get(f"rnn.{name}_l{index}", 0) + tail
+    cut = {name: leaf.grad for name, leaf in leaves.items()}
+    expected = {name: grad + expected.get(name, 0) for name, grad in cut.items()}
+    assert worst(online(model, "tail", segments(k, 13), x, y, state), expected) < 1e-10
+    assert worst(cut, expected) > 0.05, "nothing comes from before"
+    if cell != "elstm" or layers > 1:
+        assert worst(full(model, x, y, state), expected) > 0.01, "the rest of it is nothing"
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", DENSE)
+def test_a_tail_of_one_character_reads_the_influence_through_the_whole_recurrence(cell: str, layers: int) -> None:
+    """delta (J S + I) with all of J, not with the diagonal that moves S on: it is no SnAp-1."""
+    model = remembering(cell, layers=layers)
+    (x, y), state = random_text(model, 12, B), random_state(model, B)
+    states, _, whole = own_influences(model, x, state)
+    expected = through_outputs(model, x, y, states, whole)
+    ours = online(model, "tail", segments(1, 12), x, y, state)
+    assert worst(ours, expected) < 1e-10
+    assert worst(online(model, "snap", segments(1, 12), x, y, state), ours) > 0.005, "it is SnAp-1"
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -251,15 +347,57 @@ def test_snap_with_bfloat16_operands_is_almost_the_same(cell: str) -> None:
 # --- cost -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["snap", "rtrl"])
-def test_memory_does_not_grow_with_the_text(kind: str) -> None:
-    model = remembering("lstm")
+class Live(NamedTuple):
+    """What is in memory."""
+
+    tensors: int
+    bytes: int
+    graphs: int  # tensors that carry one
+
+
+@pytest.fixture
+def live() -> Iterator[Callable[[], Live]]:
+    """Asks for all tensors made since the test began; views share their bytes. What was there before is put aside,
+    because to look through all of it takes longer than the updates.
+    """
+    gc.collect()
+    gc.freeze()
+    yield count
+    gc.unfreeze()
+
+
+def count() -> Live:
+    gc.collect()
+    tensors = [thing for thing in gc.get_objects() if issubclass(type(thing), Tensor)]
+    sizes = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    return Live(len(tensors), sum(sizes.values()), sum(tensor.grad_fn is not None for tensor in tensors))
+
+
+@pytest.mark.parametrize("kind", INFLUENCES)
+def test_memory_does_not_grow_with_the_text(kind: str, live: Callable[[], Live]) -> None:
+    """After hundreds of updates there is no tensor, no byte that was not there after one, and no graph."""
+    model, steps = remembering("lstm"), 300
     influence = INFLUENCES[kind](model, B)
-    size = {name: tensor.nbytes for name, tensor in influence.state.items()}
-    for steps in (1, 300):
-        online(model, influence, [1] * steps, *random_text(model, steps, B), random_state(model, B))
-        assert {name: tensor.nbytes for name, tensor in influence.state.items()} == size
-    assert all(tensor.grad_fn is None and not tensor.requires_grad for tensor in influence.state.values())
+    (x, y), state = random_text(model, steps, B), random_state(model, B)
+    online(model, influence, [1], x[:1], y[:1], state)
+    first = live()
+    assert first.bytes > sum(tensor.nbytes for tensor in influence.state.values()) + model.tape_bytes(1, B)
+    online(model, influence, [1] * steps, x, y, state)
+    assert live() == first
+    assert first.graphs == 0
+
+
+@pytest.mark.parametrize(("cell", "kind"), [*((cell, "none") for cell in CELLS), ("lstm", "tail")])
+def test_memory_is_linear_in_the_longest_segment(cell: str, kind: str, live: Callable[[], Live]) -> None:
+    """As `tape_bytes` tells it, but for the symbols, and with one number for each logit, of which a loss takes two."""
+    model, bytes_after = remembering(cell, hidden=8, layers=2), []
+    influence = INFLUENCES[kind](model, B)
+    for k in (40, 160):
+        for lengths in ([k], [1, k, 7]):
+            online(model, influence, lengths, *random_text(model, sum(lengths), B), random_state(model, B))
+        bytes_after.append(live().bytes)
+    symbols, logits = (B * size for size in (torch.int64.itemsize, model.config.vocabulary * torch.float64.itemsize))
+    assert bytes_after[1] - bytes_after[0] == 120 * (model.tape_bytes(1, B) + symbols - logits)
 
 
 def test_real_time_learning_beyond_its_memory_is_refused() -> None:

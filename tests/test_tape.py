@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import pytest
 import torch
-from conftest import EVERY_CELL, TorchNetwork, error, make_model, random_state, random_text
+from conftest import (
+    EVERY_CELL,
+    ReferenceNetwork,
+    TorchNetwork,
+    error,
+    independent,
+    make_model,
+    random_state,
+    random_text,
+)
 
+from rnnbptt.cells import CELLS
 from rnnbptt.layers import cross_entropy
 from rnnbptt.model import CharRNN
 from rnnbptt.reference import logits_of
 from rnnbptt.tape import Span
 
 STREAMS = 3
-CELLS = ("rnn", "gru", "lstm")
 
 
 def ours(
@@ -28,7 +37,7 @@ def ours(
     return gradients
 
 
-def states_of(theirs: TorchNetwork, state: torch.Tensor, x: torch.Tensor) -> list[torch.Tensor]:
+def states_of(theirs: TorchNetwork | ReferenceNetwork, state: torch.Tensor, x: torch.Tensor) -> list[torch.Tensor]:
     """The state before each character."""
     states = [state.clone()]
     with torch.no_grad():
@@ -43,7 +52,7 @@ def states_of(theirs: TorchNetwork, state: torch.Tensor, x: torch.Tensor) -> lis
 def test_depth_beyond_the_segment_is_that_of_williams_and_peng(cell: str, layers: int, k1: int, k2: int) -> None:
     """Each loss once, back to k2 characters before the end of its update: truncation.md calls it w(t, tau)."""
     model = make_model(cell, layers=layers)
-    theirs = TorchNetwork(model)
+    theirs = independent(model)
     (x, y), state = random_text(model, 40), random_state(model)
     states = states_of(theirs, state, x)
     for update, gradient in enumerate(ours(model, state, x, y, k1, k2)):
@@ -116,7 +125,7 @@ def test_what_is_read_once_more_is_dropped_anew() -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_a_carry_of_0_cuts_and_of_another_number_scales(cell: str) -> None:
     model = make_model(cell, layers=2)
-    theirs = TorchNetwork(model)
+    theirs = independent(model)
     x, y = random_text(model, 6)
     carry = [1.0, 0.5, 0.0, 1.0, 2.0]
     logits, tape = model.forward(x, model.zero_state(STREAMS))

@@ -15,12 +15,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from conftest import TorchNetwork, error, make_model, random_state, random_text
+from conftest import error, independent, make_model, random_state, random_text
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from test_specs import lengths, specs
 
+from rnnbptt.cells import CELLS
 from rnnbptt.layers import cross_entropy
 from rnnbptt.model import CharRNN
 from rnnbptt.specs import parse_truncation
@@ -29,7 +30,6 @@ from rnnbptt.truncation import Adaptive, Fixed, Plan, Progress, RandomLength, Se
 
 Weight = Callable[[int, int], float]
 
-CELLS = sorted(TorchNetwork.CELLS)
 ends = st.tuples(lengths, lengths)
 by_share = st.sampled_from(["", "@linear"])
 
@@ -179,13 +179,51 @@ def test_gradient_is_the_sum_over_its_part_of_the_triangle(spec: str, weight: We
 def test_the_whole_text_in_one_chunk_is_full_back_propagation(cell: str) -> None:
     model = make_model(cell, layers=2, vocabulary=4)
     ids, state = a_text(), random_state(model, B)
-    theirs = TorchNetwork(model)
+    theirs = independent(model)
     x, y = (torch.from_numpy(ids[first : first + B * T].reshape(B, T).T.copy()) for first in (0, 1))
     theirs.loss(x, y, state)[0].mul(B * T).backward()
     for spec in ("full", str(T), f"1/{T}", f"5/{T}"):
         ours = model.parameters.views(package_sum(model, spec, ids, state))
         for name, parameter in theirs.named_parameters():
             assert error(ours[name], parameter.grad) < 1e-12, (name, spec)
+
+
+def pieces(start: int, stop: int, k1: int, k2: int) -> Iterator[tuple[int, int, int]]:
+    """The graphs of one update of K1/K2: the first character of each, the first whose loss counts, and the end."""
+    if k2 >= k1:
+        yield max(0, start - (k2 - k1)), start, stop
+        return
+    while stop > start:
+        first = max(start, stop - k2)
+        yield first, first, stop
+        stop = first
+
+
+@pytest.mark.parametrize(("k1", "k2"), [(7, 3), (8, 5), (20, 6), (6, 1), (6, 6), (1, 5), (6, 9)])
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", CELLS)
+def test_k1_and_k2_cut_the_graph_that_autograd_follows(cell: str, layers: int, k1: int, k2: int) -> None:
+    """Update by update: each piece is a graph of its own that begins at a stored state, and each loss is in one."""
+    model = make_model(cell, layers=layers, vocabulary=4)
+    ids, state = a_text(), random_state(model, B)
+    x, y = (torch.from_numpy(ids[first : first + B * T].reshape(B, T).T.copy()) for first in (0, 1))
+    theirs, states = independent(model), [state.clone()]
+    for symbols in x:
+        states.append(theirs(symbols[None], states[-1])[1].detach())
+    start = 0
+    for plan, grad in package_updates(model, Separate(k1, k2), ids, state):
+        stop, scored = start + plan.advance, 0
+        theirs.zero_grad()
+        for first, begin, end in pieces(start, stop, k1, k2):
+            logits = theirs(x[first:end], states[first])[0][(begin - first) * B :]
+            torch.nn.functional.cross_entropy(logits, y[begin:end].flatten(), reduction="sum").backward()
+            scored += end - begin
+        assert scored == plan.advance == min(k1, T - start)
+        ours = model.parameters.views(grad)
+        for name, parameter in theirs.named_parameters():
+            assert error(plan.advance * B * ours[name], parameter.grad) < 1e-12, (name, start)
+        start = stop
+    assert start == T
 
 
 @pytest.mark.parametrize("cell", ["window:1", "window:3"])
@@ -200,7 +238,7 @@ def test_truncation_does_not_matter_where_nothing_recurs(cell: str) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 def test_k_1_is_the_gradient_of_each_character_with_its_state_a_constant(cell: str) -> None:
     model = make_model(cell, layers=2)
-    theirs, state = TorchNetwork(model), random_state(model, B)
+    theirs, state = independent(model), random_state(model, B)
     carried = state.clone()
     for x, y in torch.randint(7, (6, 2, 1, B)):
         loss, carried = theirs.loss(x, y, carried)
@@ -323,13 +361,13 @@ class Dictated(Progress):
         return SimpleNamespace(random=lambda: next(draws))
 
 
-@pytest.mark.parametrize(("cell", "layers"), [("rnn", 1), ("gru", 1), ("lstm", 1), ("lstm", 2)])
+@pytest.mark.parametrize(("cell", "layers"), [*((cell, 1) for cell in CELLS), ("lstm", 2), ("elstm", 2)])
 def test_the_mean_over_all_cuts_is_the_whole_gradient(cell: str, layers: int) -> None:
     """All 2^8 ways to cut nine characters, each as often as it comes."""
     steps, k = 9, 3
     model, strategy = make_model(cell, hidden=3, layers=layers, vocabulary=4), Unbiased(k)
     (x, y), state = random_text(model, steps, B), random_state(model, B)
-    theirs = TorchNetwork(model)
+    theirs = independent(model)
     theirs.loss(x, y, state)[0].mul(steps / k).backward()  # the sum over the characters, divided by k
     states = [state.clone() for _ in range(steps)]
     for t in range(1, steps):
