@@ -142,6 +142,12 @@ class UnitInfluence:
         return sum(2.0 * traces.numel() * (chars + len(self._parts) + 1) for traces in self.state.values())
 
 
+def exact_bytes(model: CharRNN, streams: int) -> int:
+    """Memory of the influence of every parameter on every unit of the state; twice, the new one beside the old."""
+    numbers = sum(math.prod(shape) for name, shape in model.parameters.shapes.items() if name.startswith("rnn."))
+    return 2 * model.zero_state(streams).numel() * numbers * model.precision.float.itemsize
+
+
 class FullInfluence:
     """Real-time recurrent learning: the influence of every parameter on every unit of the state.
 
@@ -153,15 +159,17 @@ class FullInfluence:
         self._model = model
         self.boundary = Boundary(model.zero_state(streams))
         self._units = self.boundary.d_before[:, :, 0].numel()
-        shapes = {name: shape for name, shape in model.parameters.shapes.items() if name.startswith("rnn.")}
-        size = 2 * self._units * streams * sum(map(math.prod, shapes.values())) * model.precision.float.itemsize
-        if size > MOST_BYTES:
+        if (size := exact_bytes(model, streams)) > MOST_BYTES:
             raise UserError(
                 f"--trunc rtrl would keep {size / 2**30:,.1f} GiB of influences ({self._units} units of state x"
                 f" parameters x {streams} streams), of which {MOST_BYTES // 2**30} are allowed; give snap, which keeps"
                 " one number a parameter and stream, or less --hidden or fewer --streams"
             )
-        self.state = {name: model.parameters.zeros(name, self._units, streams) for name in shapes}
+        self.state = {
+            name: model.parameters.zeros(name, self._units, streams)
+            for name in model.parameters.shapes
+            if name.startswith("rnn.")
+        }
 
     def update(self, tape: Tape) -> None:
         """Read the influence before the segment, then move it on."""

@@ -229,7 +229,8 @@ def _draw_fading(axes: Axes, probe: Probe) -> None:
         label = f"x {fading.beta:.3f} a character"
         line = [level * fading.beta ** (lag - middle) for lag in lags]
         axes.plot(lags, line, color=COLOURS[1], linestyle="--", linewidth=2, label=label)
-    axes.set_yscale("log", nonpositive="mask")
+    if any(norm > 0 for norm in fading.norms):  # not of a text of one symbol, which has nothing to learn
+        axes.set_yscale("log", nonpositive="mask")
     axes.legend(loc="upper right", frameon=False, fontsize=9)
     _label(axes, "lag (characters back)", "norm of the gradient (nats per unit of state)")
 
