@@ -247,6 +247,8 @@ def _log_characters(axes: Axes, ticks: Sequence[int]) -> None:
     from matplotlib.ticker import NullFormatter
 
     axes.set_xscale("log", base=2)
+    margin = (ticks[-1] / ticks[0]) ** 0.05
+    axes.set_xlim(ticks[0] / margin, ticks[-1] * margin)  # or there are none where every value is nan
     shown = ticks[:: math.ceil(len(ticks) / 10)]
     axes.set_xticks(shown, [f"{tick:,}" for tick in shown])
     axes.xaxis.set_minor_formatter(NullFormatter())
