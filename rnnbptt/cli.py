@@ -402,10 +402,9 @@ def compare(
     from rnnbptt import display
     from rnnbptt.comparing import compare as compare_checkpoints
     from rnnbptt.files import write_json
-    from rnnbptt.plotting import check_format, plot_curves
+    from rnnbptt.plotting import plot_curves
 
-    if plot:
-        check_format(plot)  # before the work
+    _check_results(plot, json)
     _set_up_torch(threads)
     with display.counting_bar("compare") as progress:
         comparison = compare_checkpoints(checkpoints, text, progress)
@@ -415,6 +414,17 @@ def compare(
     display.show_comparison(comparison, notes)
     if sample_length:
         display.show_comparison_samples(comparison, prompt, sample_length, seed)
+
+
+def _check_results(plot: Path | None, json: Path | None) -> None:
+    """UserError where a result could not be written: before the work."""
+    from rnnbptt.files import check_place
+    from rnnbptt.plotting import check_format
+
+    if plot:
+        check_format(plot)
+    for path in filter(None, (plot, json)):
+        check_place(path)
 
 
 @app.command()
@@ -440,12 +450,11 @@ def probe(
 
     from rnnbptt import display
     from rnnbptt.files import write_json
-    from rnnbptt.plotting import check_format, plot_probe
+    from rnnbptt.plotting import plot_probe
     from rnnbptt.probing import check_subject, open_subject
     from rnnbptt.probing import probe as probe_subject
 
-    if plot:
-        check_format(plot)  # before the work
+    _check_results(plot, json)
     _set_up_torch(threads)
     subject = open_subject(checkpoint, depth, streams, more)
     checks = check_subject(subject) if check else ()

@@ -231,10 +231,11 @@ def show_comparison_samples(comparison: Comparison, prompt: str, length: int, se
 
 
 def say_probe(subject: Subject) -> None:
-    """What the gradient of full depth takes, before it is taken."""
+    """What the measurements keep in memory, before they do."""
+    influences = f" and influences {subject.influence_bytes / 2**20:,.0f} MiB" if subject.influence_bytes else ""
     print(
         f"note: the gradient of depth {subject.depth} on {subject.streams} streams keeps"
-        f" {subject.tape_bytes / 2**20:,.0f} MiB; a smaller --depth or fewer --streams take less",
+        f" {subject.tape_bytes / 2**20:,.0f} MiB{influences}; a smaller --depth or fewer --streams take less",
         file=sys.stderr,
     )
 
@@ -262,11 +263,11 @@ def show_probe(probe: Probe) -> None:
     table = _table("carried state off the fresh one by", "median", "largest", "the fresh one, of half the text")
     for layer in probe.staleness:
         shares = (layer.median, layer.largest, layer.unsettled)
-        table.add_row(f"layer {layer.layer}", *(f"{share:.2%}" for share in shares))
+        table.add_row(f"layer {layer.layer}", *("-" if math.isnan(share) else f"{share:.2%}" for share in shares))
     _print_wide(table)
     for note in (
         "Cosine and relative bias are against the full gradient, which goes back at least"
-        f" {probe.depth} characters from every loss; the bias is the length of the difference over its length.",
+        f" {probe.depth} characters from every loss: a bias of 0.1 is off by a tenth of that gradient's length.",
         "In segments of k characters a loss goes back through (k + 1) / 2 of them in the mean, not k.",
         "The gradient of the head is never cut, so figures that include it flatter.",
     ):
@@ -315,8 +316,8 @@ def _fading_table(probe: Probe) -> Table:
         table.add_row(str(lag), f"{norm:.3g}" if norm > FAINTEST else f"below {FAINTEST:g}")
     first, stop = fading.fitted
     if 0 < fading.beta < math.inf:  # not where there were too few lags to fit a decay on
-        row = f"x {fading.beta:.4f} a character: halves in {fading.half_life:.1f}"
-        table.add_row(f"from {first} to {stop - 1}", row)
+        fate = f"halves in {fading.half_life:.1f}" if fading.beta < 1 else "does not fade"
+        table.add_row(f"from {first} to {stop - 1}", f"x {fading.beta:.4f} a character: {fate}")
     return table
 
 

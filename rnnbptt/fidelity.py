@@ -9,8 +9,9 @@ Axes: T characters, B lanes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -61,55 +62,103 @@ def gradient(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, told: Tol
     rate, is left out: that only makes up for the mean over updates of different lengths. A loss in a segment of k
     characters has (k + 1) / 2 of them to go back to in the mean, not k.
     """
-    depth, streams = len(x) // 2, x.shape[1]
     by_unit = strategy.influence in ("snap", "tail")
-    influence = INFLUENCES["none" if by_unit else strategy.influence](model, streams)
-    boundary = influence.boundary
-    if by_unit:
-        boundary = Boundary(model.zero_state(streams), alone=strategy.influence == "snap")
+    beyond: Beyond = (UnitsBackward if by_unit else InfluenceForward)(model, x.shape[1], strategy.influence)
+    total = torch.zeros_like(model.parameters.grad)
+    for tape, weight in _segments(model, x, y, strategy, beyond.boundary, told):
+        beyond.follow(tape, weight)
+        total.add_(model.parameters.grad, alpha=weight)
+    return total.add_(beyond.rest())
+
+
+def _segments(
+    model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, boundary: Boundary | None, told: Told
+) -> Iterator[tuple[Tape, float]]:
+    """The history, then each segment as the strategy cuts them: the tape that holds it, and its share of the R
+    characters that count; its gradient is in `parameters.grad`.
+    """
+    depth, streams = len(x) // 2, x.shape[1]
     state = model.zero_state(streams)
     model.forget(streams)
     _, tape = model.forward(x[:depth], state, keep=depth)
-    influence.update(tape)  # at once: at resting weights it does not matter how the history is cut
+    model.parameters.grad.zero_()
     told(depth * streams)
-    segments = [(tape.segment, model.zero_state(streams))]
-    total, at = torch.zeros_like(model.parameters.grad), depth
+    yield tape, 0.0  # in one piece: at resting weights it does not matter how the history is cut
+    at, updates = depth, 0
     while at < len(x):
-        plan = strategy.next(Progress(spent=1.0, room=len(x) - at, updates=len(segments) - 1))
+        plan = strategy.next(Progress(spent=1.0, room=len(x) - at, updates=updates))
         if plan.reset:
             state.zero_()
             model.forget(streams)
-        here, weight = slice(at, at + plan.advance), plan.advance / depth
+        here = slice(at, at + plan.advance)
         logits, tape = model.forward(x[here], state, keep=at, rerun=plan.rerun)
         model.backward(tape, cross_entropy(logits, y[here])[1], plan.depth, plan.carry, boundary)
-        influence.update(tape)
-        total.add_(model.parameters.grad, alpha=weight)
-        if by_unit and boundary:
-            segments.append((tape.segment, weight * boundary.d_before))
-        at = here.stop
         told(plan.advance * streams)
-    if by_unit:
-        total.add_(_beyond_segments(model, tape, segments))
-    return total
+        yield tape, plan.advance / depth
+        at, updates = here.stop, updates + 1
 
 
-def _beyond_segments(model: CharRNN, tape: Tape, segments: Sequence[tuple[Span, Tensor]]) -> Tensor:
-    """What SnAp-1 adds to the gradient, from each segment of the tape and the gradient of the state before it.
+class Beyond(Protocol):
+    """What a strategy's influence adds to the gradients of the segments."""
 
-    Influences go forward in time with one number for each parameter and stream, which takes minutes where the network
-    is large. While the weights rest, the same sum is had on the way back: beyond its segment, a gradient goes on from
-    each unit to itself alone.
+    @property
+    def boundary(self) -> Boundary | None:
+        """Where the gradient of the state before a segment is wanted; None: it is not."""
+
+    def follow(self, tape: Tape, weight: float) -> None:
+        """After the backward pass of a segment: its part may be added to `parameters.grad`."""
+
+    def rest(self) -> Tensor | float:
+        """After the last: what is to be added to the weighted sum."""
+
+
+class InfluenceForward:
+    """The influence that goes along in training, or none."""
+
+    def __init__(self, model: CharRNN, streams: int, name: str) -> None:
+        self._influence = INFLUENCES[name](model, streams)
+        self.boundary = self._influence.boundary
+
+    def follow(self, tape: Tape, weight: float) -> None:
+        """Add the part of this segment."""
+        self._influence.update(tape)
+
+    def rest(self) -> float:
+        """Nothing: each segment has had its part."""
+        return 0.0
+
+
+class UnitsBackward:
+    """SnAp-1, "snap" or "tail", without its influences.
+
+    These go forward in time with one number for each parameter and stream, which takes minutes where the network is
+    large. While the weights rest, the same sum is had on the way back: beyond its segment, a gradient goes on from each
+    unit to itself alone.
     """
-    grad, d_state = model.parameters.grad.zero_(), model.zero_state(tape.streams)
-    total = torch.zeros_like(grad)
-    for span, d_before in reversed(segments):
-        passed_on = model.zero_state(tape.streams)
-        for layer in range(model.config.layers):
-            model.backward_units(tape, layer, span, d_state[layer], passed_on[layer])
-            model.gradients(tape, layer, span)
-        total.add_(grad)
-        d_state = passed_on.add_(d_before)
-    return total
+
+    def __init__(self, model: CharRNN, streams: int, name: str) -> None:
+        self.boundary = Boundary(model.zero_state(streams), alone=name == "snap")
+        self._model = model
+        self._followed: list[tuple[Span, Tensor]] = []  # each segment, and the gradient of the state before it
+
+    def follow(self, tape: Tape, weight: float) -> None:
+        """Keep what goes back beyond this segment."""
+        self._tape = tape
+        self._followed.append((tape.segment, weight * self.boundary.d_before))
+
+    def rest(self) -> Tensor:
+        """All that has gone back beyond its segment."""
+        model, tape = self._model, self._tape
+        grad, d_state = model.parameters.grad.zero_(), model.zero_state(tape.streams)
+        total = torch.zeros_like(grad)
+        for span, d_before in reversed(self._followed):
+            passed_on = model.zero_state(tape.streams)
+            for layer in range(model.config.layers):
+                model.backward_units(tape, layer, span, d_state[layer], passed_on[layer])
+                model.gradients(tape, layer, span)
+            total.add_(grad)
+            d_state = passed_on.add_(d_before)
+        return total
 
 
 def groups(model: CharRNN, flat: Tensor) -> dict[str, Tensor]:

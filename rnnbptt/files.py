@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
@@ -17,12 +18,24 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 
+def check_place(path: Path, advice: str = "; give a file that can be written") -> None:
+    """UserError, with the advice at its end, where no file can be at `path`: to be asked before the work."""
+    if path.is_dir():
+        reason = errno.EISDIR
+    elif path.parent.is_dir():
+        return
+    else:
+        reason = errno.ENOTDIR if path.parent.exists() else errno.ENOENT
+    raise UserError(f"cannot write {path}: {os.strerror(reason)}{advice}")
+
+
 @contextmanager
 def whole_file(path: Path, advice: str = "") -> Iterator[Path]:
     """Give a file to write that takes the place of `path` at the end, or vanishes if anything goes wrong.
 
     UserError, with the advice at its end, where it cannot be written.
     """
+    check_place(path, advice)
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial

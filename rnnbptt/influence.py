@@ -157,6 +157,20 @@ class UnitInfluence:
         return 2.0 * (products * chars + numbers * (len(self._parts) + 1))
 
 
+def exact_units(model: CharRNN) -> list[tuple[int, int, int]]:
+    """The units of the state that the next character reads: layer, part, index."""
+    return list(product(range(model.config.layers), model.cell.carried, range(model.config.hidden)))
+
+
+def exact_bytes(model: CharRNN, streams: int) -> int:
+    """Memory of the influence of every parameter on every unit of the state: M and B, and of one parameter at a time a
+    copy of M and A M.
+    """
+    sizes = [math.prod(shape) for name, shape in model.parameters.shapes.items() if name.startswith("rnn.")]
+    numbers = len(exact_units(model)) * streams * 2 * (sum(sizes) + max(sizes))
+    return numbers * model.precision.float.itemsize
+
+
 class FullInfluence:
     """Real-time recurrent learning: the influence of every parameter on every unit of the state, U of them.
 
@@ -168,12 +182,8 @@ class FullInfluence:
         self._model = model
         self._parts = list(model.cell.carried)
         self.boundary = Boundary(model.zero_state(streams))
-        layers, _, _, hidden = self.boundary.d_before.shape
-        self._units = list(product(range(layers), self._parts, range(hidden)))
-        sizes = {name: math.prod(shape) for name, shape in model.parameters.shapes.items() if name.startswith("rnn.")}
-        # M and B, and of one parameter at a time a copy of M and A M
-        numbers = len(self._units) * streams * 2 * (sum(sizes.values()) + max(sizes.values()))
-        self.bytes = numbers * model.precision.float.itemsize
+        self._units = exact_units(model)
+        self.bytes = exact_bytes(model, streams)
         if self.bytes > MOST_BYTES:
             raise UserError(
                 f"--trunc rtrl would take {self.bytes / 2**30:,.1f} GiB for influences"
@@ -181,7 +191,11 @@ class FullInfluence:
                 f" {MOST_BYTES // 2**30} are allowed; give snap, which keeps one number a parameter and stream, or less"
                 " --hidden or fewer --streams"
             )
-        self.state = {name: model.parameters.zeros(name, len(self._units), streams) for name in sizes}
+        self.state = {
+            name: model.parameters.zeros(name, len(self._units), streams)
+            for name in model.parameters.shapes
+            if name.startswith("rnn.")
+        }
 
     def update(self, tape: Tape) -> None:
         """Read the influence before the segment, then move it on."""

@@ -229,7 +229,8 @@ def _draw_fading(axes: Axes, probe: Probe) -> None:
         label = f"x {fading.beta:.3f} a character"
         line = [level * fading.beta ** (lag - middle) for lag in lags]
         axes.plot(lags, line, color=COLOURS[1], linestyle="--", linewidth=2, label=label)
-    axes.set_yscale("log", nonpositive="mask")
+    if any(norm > 0 for norm in fading.norms):  # not of a text of one symbol, which has nothing to learn
+        axes.set_yscale("log", nonpositive="mask")
     axes.legend(loc="upper right", frameon=False, fontsize=9)
     _label(axes, "lag (characters back)", "norm of the gradient (nats per unit of state)")
 
@@ -246,6 +247,8 @@ def _log_characters(axes: Axes, ticks: Sequence[int]) -> None:
     from matplotlib.ticker import NullFormatter
 
     axes.set_xscale("log", base=2)
+    margin = (ticks[-1] / ticks[0]) ** 0.05
+    axes.set_xlim(ticks[0] / margin, ticks[-1] * margin)  # or there are none where every value is nan
     shown = ticks[:: math.ceil(len(ticks) / 10)]
     axes.set_xticks(shown, [f"{tick:,}" for tick in shown])
     axes.xaxis.set_minor_formatter(NullFormatter())

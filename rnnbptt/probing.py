@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,26 @@ from rnnbptt.decay import fit_decay, fitted_lags
 from rnnbptt.errors import UserError
 from rnnbptt.evaluation import LN2, PIECE
 from rnnbptt.fidelity import Fidelity, Told, fidelities
-from rnnbptt.influence import INFLUENCES
+from rnnbptt.influence import MOST_BYTES, exact_bytes
 from rnnbptt.layers import cross_entropy
 from rnnbptt.model import CharRNN
 from rnnbptt.passages import Entry, find_corpora
 from rnnbptt.specs import parse_truncation
 from rnnbptt.streams import Streams
-from rnnbptt.truncation import Adaptive, Fixed, Progress, RealTime, Snap, SnapTail, Strategy, ladder
+from rnnbptt.truncation import (
+    Adaptive,
+    Fixed,
+    Full,
+    Progress,
+    Progressive,
+    RandomLength,
+    RealTime,
+    Snap,
+    SnapTail,
+    Strategy,
+    Unbiased,
+    ladder,
+)
 
 PRECISION = "float32"
 FAINTEST = 1e-16  # norm that a decay is fitted on: below, its squares leave the range of float32
@@ -63,7 +77,10 @@ class Staleness:
     the streams of the checkpoint. The fresh state is read again with the weights of now, over REREAD R characters.
 
     unsettled  median distance of the fresh state from one that is read over half as many: where this is not far below
-               the others, the model remembers more, and what looks stale may be what was not read again
+               the others, the model remembers more, and what looks stale may be what was not read again; nan where
+               training resets the state, so that all of its text is read
+
+    All are nan where no text was read before.
     """
 
     layer: int
@@ -137,6 +154,12 @@ class Subject:
         return self.model.tape_bytes(2 * self.depth, self.streams)
 
     @property
+    def influence_bytes(self) -> int:
+        """Memory of exact influences, where a strategy has them."""
+        exact = any(strategy.influence == "rtrl" for strategy in self.strategies)
+        return exact_bytes(self.model, self.streams) if exact else 0
+
+    @property
     def text(self) -> str:
         """What it is."""
         training = self.start < self.checkpoint.document["corpus"]["splits"]["train"][1]
@@ -153,11 +176,10 @@ class Subject:
 def open_subject(path: Path, depth: int, streams: int, more: Sequence[Strategy] = ()) -> Subject:
     """The checkpoint in `path`, a run folder or a file, to be probed with the usual strategies and `more`.
 
-    UserError where its corpus is gone or too short, and for a strategy whose depth comes of training.
+    UserError where its corpus is gone or too short, and for a strategy that cannot be measured.
     """
     for strategy in more:
-        if isinstance(strategy, Adaptive):
-            raise UserError(f"--trunc {strategy.spec}: its depth comes of training; give depths to probe, such as 16")
+        _check_depth(strategy, depth)
     checkpoint = load_checkpoint(find_checkpoint(path))
     model = checkpoint.build_model(PRECISION)
     if model.config.window:
@@ -177,9 +199,33 @@ def open_subject(path: Path, depth: int, streams: int, more: Sequence[Strategy] 
             f" has {stop - start:,}; give a smaller --depth or fewer --streams"
         )
     for strategy in more:
-        INFLUENCES[strategy.influence](model, streams)  # which refuses what memory would not bear
+        _check_memory(strategy, model, streams)
     chosen = {strategy.spec: strategy for strategy in (*usual(model, depth, streams), *more)}
     return Subject(checkpoint, model, corpus, start, stop, depth, streams, tuple(chosen.values()))
+
+
+def _check_depth(strategy: Strategy, depth: int) -> None:
+    """UserError where its depth comes of training, or where one of its segments is longer than R or goes back before
+    the history: it would be cut there, and what was measured would be another truncation.
+    """
+    if isinstance(strategy, Adaptive):
+        raise UserError(f"--trunc {strategy.spec}: its depth comes of training; give depths to probe, such as 16")
+    measured = strategy.rungs[-1] if isinstance(strategy, Progressive) else strategy
+    if isinstance(measured, Full):  # R characters are all the text there is
+        return
+    # Lengths drawn at random have no end: their mean must fit.
+    longest = measured.k if isinstance(measured, RandomLength | Unbiased) else measured.longest(1 << 62)
+    if (needed := max(longest, math.ceil((longest + measured.keep) / 2))) > depth:
+        raise UserError(f"--trunc {strategy.spec}: does not fit into --depth {depth}; give --depth {needed} or more")
+
+
+def _check_memory(strategy: Strategy, model: CharRNN, streams: int) -> None:
+    """UserError where its influences take more memory than training would let them."""
+    if strategy.influence == "rtrl" and (size := exact_bytes(model, streams)) > MOST_BYTES:
+        raise UserError(
+            f"--trunc {strategy.spec}: would keep {size / 2**30:,.1f} GiB of influences, of which"
+            f" {MOST_BYTES // 2**30} are allowed; give snap, or fewer --streams"
+        )
 
 
 def held_out(splits: Mapping[str, Sequence[int]]) -> tuple[int, int]:
@@ -191,10 +237,9 @@ def held_out(splits: Mapping[str, Sequence[int]]) -> tuple[int, int]:
 
 
 def usual(model: CharRNN, depth: int, streams: int) -> list[Strategy]:
-    """1, 2, 4, ..., R, and those with an influence, as far as it is affordable."""
-    chosen: list[Strategy] = [*map(Fixed, ladder(1, depth)), Snap(), *map(SnapTail, (1, 8, 64))]
-    units = model.zero_state(1).numel()
-    if units * streams * model.parameters.flat.numel() <= MOST_INFLUENCES:
+    """1, 2, 4, ..., R, and those with an influence, as far as R reaches and it is affordable."""
+    chosen: list[Strategy] = [*map(Fixed, ladder(1, depth)), Snap(), *(SnapTail(k) for k in (1, 8, 64) if k <= depth)]
+    if depth >= 64 and model.zero_state(streams).numel() * model.parameters.flat.numel() <= MOST_INFLUENCES:
         chosen.append(RealTime(64))
     return chosen
 
@@ -254,8 +299,8 @@ def fading(model: CharRNN, x: Tensor, y: Tensor, told: Told = lambda chars: None
         sums += model.gradient_norms(tape, d_logits.mul_(streams))  # of each loss, not of their mean
         told(x.numel())
     norms = sums / WINDOWS
-    visible = norms[norms > FAINTEST]
-    beta = fit_decay(visible.tolist())
+    visible = list(takewhile(lambda norm: norm > FAINTEST, norms.tolist()))
+    beta = fit_decay(visible)
     half_life = math.log(0.5) / math.log(beta) if 0 < beta < 1 else math.nan
     return Fading(tuple(norms.tolist()), beta, fitted_lags(len(visible)), half_life)
 
@@ -264,18 +309,21 @@ def staleness(subject: Subject) -> list[Staleness]:
     """Of the state in the checkpoint, layer by layer."""
     document, carried = subject.checkpoint.document, subject.checkpoint.tensors["state.carried"]
     config, position = document["train"], document["progress"]["position"]
-    streams = Streams(subject.corpus.split("train"), config["streams"], position)
-    ends, lengths = streams.history()
-    if parse_truncation(config["trunc"]).next(Progress(spent=1.0, room=1 << 62)).reset:
+    start, stop = document["corpus"]["splits"]["train"]  # the folder may have been split anew since
+    ids, parts = subject.corpus.ids[start:stop], list(subject.model.cell.carried)
+    ends, lengths = Streams(ids, config["streams"], position).history()
+    resets = parse_truncation(config["trunc"]).next(Progress(spent=1.0, room=1 << 62)).reset
+    if resets:
         lengths = np.minimum(lengths, document["progress"]["k1"])  # its state was zero before the last update
     lengths = np.minimum(lengths, REREAD * subject.depth)
-    ids, parts = subject.corpus.split("train"), list(subject.model.cell.carried)
     fresh, half = (fresh_state(subject.model, ids, ends, read)[:, parts] for read in (lengths, lengths // 2))
     stale, unsettled = (
         (other - fresh).norm(dim=(1, 3)) / fresh.norm(dim=(1, 3)) for other in (carried[:, parts], half)
     )  # (L, B) each
     return [
-        Staleness(layer, float(ratios.median()), float(ratios.max()), float(unsettled[layer].median()))
+        Staleness(
+            layer, float(ratios.median()), float(ratios.max()), math.nan if resets else float(unsettled[layer].median())
+        )
         for layer, ratios in enumerate(stale)
     ]
 

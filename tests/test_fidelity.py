@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import error, independent, make_model, random_text
@@ -15,6 +17,7 @@ from rnnbptt.influence import INFLUENCES
 from rnnbptt.layers import cross_entropy
 from rnnbptt.model import CharRNN
 from rnnbptt.specs import parse_truncation
+from rnnbptt.truncation import Progress, Strategy
 
 R, B = 12, 3
 Network = Any
@@ -45,13 +48,13 @@ def in_full(model: CharRNN, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
     return flat_grad(model, network)
 
 
-def in_segments(model: CharRNN, x: torch.Tensor, y: torch.Tensor, k: int) -> torch.Tensor:
-    """The same with the state a constant at the start of every k characters of the second half."""
-    network = independent(model)
-    _, state = network.loss(x[:R], y[:R], model.zero_state(B))
-    for at in range(R, 2 * R, k):
-        loss, state = network.loss(x[at : at + k], y[at : at + k], state)
-        (loss * len(x[at : at + k]) / R).backward()
+def in_segments(model: CharRNN, x: torch.Tensor, y: torch.Tensor, starts: Sequence[int]) -> torch.Tensor:
+    """The same with the state a constant at these characters of the second half."""
+    depth, network = len(x) // 2, independent(model)
+    _, state = network.loss(x[:depth], y[:depth], model.zero_state(B))
+    for start, stop in pairwise([*starts, len(x)]):
+        loss, state = network.loss(x[start:stop], y[start:stop], state)
+        (loss * (stop - start) / depth).backward()
     return flat_grad(model, network)
 
 
@@ -68,7 +71,7 @@ def test_the_full_gradient_is_that_of_autograd(cell: str) -> None:
 def test_segments_are_those_of_autograd(k: int) -> None:
     model = make_model("gru", layers=2)
     x, y = lanes_of(model)
-    assert error(cut_as(model, str(k), x, y), in_segments(model, x, y, k)) < 1e-13
+    assert error(cut_as(model, str(k), x, y), in_segments(model, x, y, range(R, 2 * R, k))) < 1e-13
     assert error(cut_as(model, f"{R}/{k}" if R % k == 0 else str(k), x, y), cut_as(model, str(k), x, y)) < 1e-13
 
 
@@ -97,12 +100,35 @@ def test_snap_is_exact_for_one_layer_of_an_element_wise_cell_and_segments_of_r_l
     full = in_full(model, x, y)
     for spec in ("snap", "snap:1", "snap:5"):
         assert error(cut_as(model, spec, x, y), full) < 1e-13
-    history = full - in_segments(model, x, y, R)
+    history = full - in_segments(model, x, y, [R])
     assert history.norm() > 1e-3 * full.norm()
     assert error(full - cut_as(model, str(R), x, y), history) < 1e-10
 
 
-def test_random_and_stateless_truncations_weigh_every_character_once() -> None:
+def lengths_of(strategy: Strategy, room: int) -> list[int]:
+    """What updates 0, 1, 2, ... of a run read until there is no room left."""
+    lengths: list[int] = []
+    while sum(lengths) < room:
+        progress = Progress(spent=1.0, room=room - sum(lengths), updates=len(lengths))
+        lengths.append(strategy.next(progress).advance)
+    return lengths
+
+
+@pytest.mark.parametrize("spec", ["random:5", "shuffle(1..4)", "artbp:4", "random:2..random:6"])
+def test_a_random_truncation_is_drawn_anew_for_each_update(spec: str) -> None:
+    model, depth, told, strategy = make_model("lstm"), 60, list[int](), parse_truncation(spec)
+    x, y = random_text(model, 2 * depth, B)
+    with torch.no_grad():
+        ours = gradient(model, x, y, strategy, told.append)
+    lengths = lengths_of(strategy, depth)
+    assert [chars // B for chars in told] == [depth, *lengths]
+    assert len(set(lengths[:-1])) > 2, "one draw over and over"
+    if "artbp" not in spec:  # which scales up what it carries
+        starts = np.cumsum([depth, *lengths[:-1]]).tolist()
+        assert error(ours, in_segments(model, x, y, starts)) < 1e-13
+
+
+def test_every_truncation_weighs_every_character_once() -> None:
     """The head's gradient is that of the mean loss however the rest is cut, as long as the states are the same."""
     model = make_model("lstm")
     x, y = lanes_of(model)
@@ -110,6 +136,11 @@ def test_random_and_stateless_truncations_weigh_every_character_once() -> None:
     for spec in ("random:5", "artbp:4", "5/2", "2..5", "full"):
         ours = groups(model, cut_as(model, spec, x, y))
         assert error(ours["head.weight"], full["head.weight"]) < 1e-13, spec
+
+
+def test_a_stateless_truncation_knows_nothing_before_its_segments() -> None:
+    model = make_model("lstm")
+    x, y = lanes_of(model)
     network = independent(model)
     for at in range(R, 2 * R, 4):
         (network.loss(x[at : at + 4], y[at : at + 4], model.zero_state(B))[0] * 4 / R).backward()
@@ -126,7 +157,7 @@ def test_fidelity_is_cosine_and_relative_bias_by_group() -> None:
     assert list(same.cosine.values()) == pytest.approx([1.0] * len(same.cosine), rel=1e-14)
     assert set(same.bias.values()) == {0.0}
     with torch.enable_grad():
-        full, cut = (groups(model, g) for g in (in_full(model, x, y), in_segments(model, x, y, 1)))
+        full, cut = (groups(model, g) for g in (in_full(model, x, y), in_segments(model, x, y, range(R, 2 * R))))
     for name, g in full.items():
         assert one.bias[name] == pytest.approx(error(cut[name], g), abs=1e-12)
         assert one.cosine[name] == pytest.approx(float(torch.cosine_similarity(cut[name], g, dim=0)), abs=1e-12)

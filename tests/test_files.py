@@ -50,3 +50,7 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
     )
     (tmp_path / "file").touch()
     assert "Not a directory" in message_of(write_json, result, tmp_path / "file" / "result.json")
+    for folder in (Path("."), Path("/"), tmp_path):
+        assert message_of(write_json, result, folder) == (
+            f"cannot write {folder}: Is a directory; give a file that can be written"
+        )

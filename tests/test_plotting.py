@@ -194,3 +194,12 @@ def test_a_probe_without_a_decay_is_drawn_without_it(tmp_path: Path) -> None:
     probe = replace(a_probe(), fading=Fading((3.0, 1.0, 0.0), 0.0, (1, 2), math.nan))
     assert len(plotting._draw_probe(probe).axes[1].lines) == 1
     assert "in .png or .svg" in message_of(plot_probe, probe, tmp_path / "probe.pdf")
+
+
+def test_a_probe_of_a_text_without_any_gradient_is_drawn(tmp_path: Path) -> None:
+    """As of one symbol alone: every norm is 0, and every cosine 0 / 0."""
+    probe = a_probe()
+    nothing = tuple(replace(found, cosine=dict.fromkeys(found.cosine, math.nan)) for found in probe.gradients)
+    fading = Fading((0.0,) * 9, math.nan, (0, 0), math.nan)
+    plot_probe(replace(probe, gradients=nothing, fading=fading), tmp_path / "nothing.png")
+    assert (tmp_path / "nothing.png").read_bytes().startswith(b"\x89PNG")

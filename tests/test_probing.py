@@ -17,11 +17,16 @@ from rnnbptt.budget import Budget
 from rnnbptt.checkpoint import load_checkpoint, save_checkpoint
 from rnnbptt.config import ModelConfig, TrainConfig
 from rnnbptt.corpus import Corpus
+from rnnbptt.decay import fitted_lags
+from rnnbptt.display import show_probe
 from rnnbptt.fidelity import ALL, RECURRENT
 from rnnbptt.files import write_json
+from rnnbptt.influence import FullInfluence
 from rnnbptt.model import CharRNN
 from rnnbptt.probing import (
+    Staleness,
     Subject,
+    _check_memory,
     context_bpc,
     fading,
     held_out,
@@ -77,6 +82,19 @@ def _sum_of_losses(network: Network, weights: Any, x: torch.Tensor, y: torch.Ten
     return mean_loss(network.config, weights, x, y, state)[0] * x.numel() if len(x) else state.sum() * 0
 
 
+@pytest.mark.parametrize("faint", [5, 0])
+def test_a_decay_is_fitted_before_the_first_norm_that_is_too_faint(monkeypatch: pytest.MonkeyPatch, faint: int) -> None:
+    model = make_model("gru")
+    norms = [0.5**lag for lag in range(11)]
+    norms[faint] = 0.0
+    monkeypatch.setattr(CharRNN, "gradient_norms", lambda *_: np.asarray(norms))
+    with torch.no_grad():
+        found = fading(model, *random_text(model, 20, B))
+    assert found.norms == tuple(norms)
+    assert found.fitted == fitted_lags(faint)
+    assert found.beta == pytest.approx(0.5 if faint else math.nan, nan_ok=True)
+
+
 @torch.no_grad()
 def test_loss_by_context_is_that_of_each_target_by_itself() -> None:
     model = make_model("gru")
@@ -122,6 +140,27 @@ def test_a_stale_state_shows(small: Corpus, tmp_path: Path) -> None:
     assert 1e-3 < staleness(subject_of(moved, small, depth=1000))[0].median < 1
 
 
+def test_staleness_is_of_the_text_the_run_was_trained_on(small: Corpus, tmp_path: Path) -> None:
+    """However the folder has been split since."""
+    run = train(tmp_path / "run", small, lr=1e-300, warmup=0)
+    split_anew = replace(small, splits={"train": (0, 150), "valid": (150, 200), "test": (200, 220)})
+    assert staleness(subject_of(run, split_anew, depth=1000))[0].largest < 1e-14
+
+
+def test_what_says_nothing_of_staleness_is_no_number(small: Corpus, tmp_path: Path) -> None:
+    stateless = train(tmp_path / "stateless", small, trunc="stateless:3")
+    (layer,) = staleness(subject_of(stateless, small, depth=10))
+    assert math.isnan(layer.unsettled)
+    assert not math.isnan(layer.median)
+    run = train(tmp_path / "run", small)
+    checkpoint = load_checkpoint(run / "last.safetensors")
+    checkpoint.tensors["state.carried"].zero_()
+    progress = checkpoint.document["progress"] | {"position": 0}
+    save_checkpoint(run / "last.safetensors", checkpoint.tensors, checkpoint.document | {"progress": progress})
+    (layer,) = staleness(subject_of(run, small, depth=10))
+    assert all(math.isnan(share) for share in (layer.median, layer.largest, layer.unsettled))
+
+
 @torch.no_grad()
 def test_an_unsettled_state_is_that_of_half_the_text(small: Corpus, tmp_path: Path) -> None:
     run = train(tmp_path / "run", small, lr=1e-300, warmup=0)
@@ -152,7 +191,7 @@ def run(text_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_probe_and_its_json(run: Path, tmp_path: Path) -> None:
-    subject = open_subject(run, 16, 8, [parse_truncation(spec) for spec in ("1/16", "16/32", "8")])
+    subject = open_subject(run, 16, 8, [parse_truncation(spec) for spec in ("1/16", "16/32", "8", "rtrl:4")])
     told: list[tuple[int, int]] = []
     found = probe(subject, lambda done, total: told.append((done, total)))
     by_trunc = {each.trunc: each for each in found.gradients}
@@ -165,16 +204,18 @@ def test_a_probe_and_its_json(run: Path, tmp_path: Path) -> None:
         "snap",
         "snap:1",
         "snap:8",
-        "snap:64",
-        "rtrl:64",
         "1/16",
         "16/32",
+        "rtrl:4",
     ]
-    for exact in ("rtrl:64", "16/32"):
+    for exact in ("rtrl:4", "16/32"):
         assert by_trunc[exact].cosine[ALL] == pytest.approx(1, abs=1e-6)
         assert by_trunc[exact].bias[ALL] < 1e-5
     assert by_trunc["1"].bias[RECURRENT] > 0.1
     assert found.tape_bytes == subject.model.tape_bytes(32, 8)
+    influence = FullInfluence(subject.model, 8)
+    assert subject.influence_bytes == influence.bytes > 2 * sum(tensor.nbytes for tensor in influence.state.values())
+    assert open_subject(run, 16, 8).influence_bytes == 0
     assert (found.text, found.trunc, found.cell, found.targets) == ("held-out text", "4", "lstm", 984)
     assert [context.characters for context in found.contexts] == [1, 2, 4, 8, 16]
     assert len(found.fading.norms) == 17
@@ -186,6 +227,16 @@ def test_a_probe_and_its_json(run: Path, tmp_path: Path) -> None:
     assert document["gradients"][0] == {"trunc": "1", "cosine": by_trunc["1"].cosine, "bias": by_trunc["1"].bias}
     assert document["fading"]["half_life"] is None
     assert document["path"] == str(run / "best.safetensors")
+
+
+def test_what_there_is_no_number_for_is_said_in_words(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = probe(open_subject(run, 4, 2))
+    fading = replace(found.fading, beta=1.02, half_life=math.nan)
+    show_probe(replace(found, fading=fading, staleness=(Staleness(0, math.nan, 0.5, math.nan),)))
+    shown = capsys.readouterr().out
+    assert "x 1.0200 a character: does not fade" in shown
+    assert ["layer", "0", "-", "50.00%", "-"] in [line.split() for line in shown.splitlines()]
+    assert "nan" not in shown
 
 
 def test_lanes_are_spread_over_the_held_out_text(run: Path, text_corpus: Corpus) -> None:
@@ -219,6 +270,16 @@ def test_refusals(run: Path, tmp_path: Path) -> None:
     )
     assert message_of(open_subject, run, 4, 2, [parse_truncation("adaptive:0.1")]) == (
         "--trunc adaptive:0.1: its depth comes of training; give depths to probe, such as 16"
+    )
+    for spec, needed in (("5", 5), ("random:5", 5), ("1/9", 5), ("1..5", 5), ("shuffle(5..1)", 5), ("snap:64", 64)):
+        assert message_of(open_subject, run, 4, 2, [parse_truncation(spec)]) == (
+            f"--trunc {spec}: does not fit into --depth 4; give --depth {needed} or more"
+        )
+    for spec in ("4", "4/8", "1/8@rerun", "16..4", "full", "random:4", "artbp:4", "shuffle(1..4)", "rtrl:4"):
+        assert open_subject(run, 4, 2, [parse_truncation(spec)]).strategies[-1].spec in (spec, "snap:1", "snap")
+    model = make_model("lstm", hidden=256, precision="float32")
+    assert message_of(_check_memory, parse_truncation("rtrl:4"), model, 32) == (
+        "--trunc rtrl:4: would keep 65.1 GiB of influences, of which 2 are allowed; give snap, or fewer --streams"
     )
     checkpoint = load_checkpoint(run / "last.safetensors")
     elsewhere = checkpoint.document["corpus"] | {"path": str(tmp_path / "gone")}
