@@ -31,7 +31,7 @@ def test_a_wrong_gradient_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     right = CharRNN.backward
 
     def wrong(self: CharRNN, *args: object) -> None:
-        right(self, *args)  # type: ignore[arg-type]
+        right(self, *args)
         self.parameters.grads["rnn.bias_hh_l0"].mul_(1.01)
 
     monkeypatch.setattr(CharRNN, "backward", wrong)

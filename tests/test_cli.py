@@ -97,7 +97,7 @@ def test_the_options_are_these() -> None:
     """Frozen: a new option is a decision."""
     options = {
         name: sorted(option for parameter in command.params for option in parameter.opts if option.startswith("--"))
-        for name, command in get_command(app).commands.items()  # type: ignore[attr-defined]
+        for name, command in get_command(app).commands.items()
     }
     text = ["--encoding", "--min-count", "--nfc", "--split", "--unit"]
     machine = ["--device", "--threads"]
@@ -129,7 +129,7 @@ def test_the_options_are_these() -> None:
 
 def test_text_options_are_by_default_those_of_the_library() -> None:
     for name in ("prepare", "train"):
-        defaults = {p.name: p.default for p in get_command(app).commands[name].params}  # type: ignore[attr-defined]
+        defaults = {p.name: p.default for p in get_command(app).commands[name].params}
         assert {field: defaults[field] for field in asdict(TextOptions())} == asdict(TextOptions())
 
 

@@ -66,7 +66,7 @@ def test_both_first_commands_are_on_the_first_screen() -> None:
 
 
 def test_every_option_is_named() -> None:
-    for name, command in get_command(app).commands.items():  # type: ignore[attr-defined]
+    for name, command in get_command(app).commands.items():
         for parameter in command.params:
             for option in parameter.opts:
                 if option.startswith("--"):
