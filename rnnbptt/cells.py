@@ -162,6 +162,12 @@ class GRU(Dense):
         folded[:r_and_z] += b_hh[:r_and_z]
         return folded
 
+    def hidden_bias_gradient(self, d_hidden: Tensor, d_bias_ih: Tensor) -> Tensor:
+        """b_hn is multiplied by r; what reaches the other gates is simply added."""
+        r_and_z = 2 * d_hidden.shape[-1] // 3
+        of_n = d_hidden[..., r_and_z:].sum(0, dtype=d_bias_ih.dtype)
+        return torch.cat([d_bias_ih[..., :r_and_z], of_n], -1)
+
     def forward(self, weights: Weights, tape: LayerTape, span: Span) -> None:
         w, product, r_and_z = weights.operands["weight_hh"].t(), tape.product, 2 * tape.h.shape[-1]
         product_rz, product_n = product.result[:, :r_and_z], product.result[:, r_and_z:]

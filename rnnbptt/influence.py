@@ -27,6 +27,7 @@ from torch import Tensor
 from rnnbptt.errors import UserError
 from rnnbptt.model import CharRNN
 from rnnbptt.recurrence import Boundary, PerStream
+from rnnbptt.scratch import Scratch
 from rnnbptt.tape import Tape
 
 MOST_BYTES = 2 * 2**30  # of an exact influence
@@ -46,7 +47,7 @@ class Influence(Protocol):
 
     @property
     def bytes(self) -> int:
-        """Memory that it takes, at its most."""
+        """Memory that it takes, but for what grows with the segment."""
 
     def update(self, tape: Tape) -> None:
         """After `CharRNN.backward`: add the missing part to the gradient, then go on past the segment."""
@@ -87,7 +88,7 @@ class UnitInfluence:
     """
 
     def __init__(self, model: CharRNN, streams: int, alone: bool = False) -> None:
-        self._model = model
+        self._model, self._scratch = model, Scratch()
         self._parts = list(model.cell.carried)
         self.boundary = Boundary(model.zero_state(streams), alone)
         one_layer = self.boundary.d_before[0]
@@ -97,6 +98,8 @@ class UnitInfluence:
             for name in model.parameters.shapes
             if name.startswith("rnn.") and "weight_co" not in name  # on which no layer's own state depends
         }
+        # what a part was before it moved on, of one stream: those after it in the state still read that
+        self._old = {name: torch.empty_like(traces[:-1, 0]) for name, traces in self.state.items()}
 
     def update(self, tape: Tape) -> None:
         """Read the influence before the segment, then move it on."""
@@ -109,26 +112,26 @@ class UnitInfluence:
                 transitions.append(self._passed_on[self._parts])
                 added.append(self._model.influences(tape, layer, tape.segment))
                 if index + 1 < len(self._parts):
-                    for influence in added[-1].values():
-                        influence.keep()
+                    for place, influence in enumerate(added[-1].values()):
+                        influence.keep(self._scratch, f"parameter {place} of part {part}")
             for name in added[0]:
                 factors = [self._by_row(transition, name) for transition in transitions]
                 influences = [influences[name] for influences in added]
                 self._read_and_move(name, self._by_row(d_before[self._parts], name), factors, influences)
 
     def _read_and_move(self, name: str, d_rows: Tensor, factors: list[Tensor], added: list[PerStream]) -> None:
-        """The gradient's missing part and A M + B of one parameter; stream by stream: so much fits into the cache."""
-        grad, old = self._model.parameters.grads[name], torch.empty_like(self.state[name][:, 0])
-        for stream, traces in enumerate(self.state[name].unbind(1)):
-            if len(self._parts) > 1:
-                old.copy_(traces)
-            for after, (trace, factor, influence) in enumerate(zip(traces, factors, added, strict=True)):
+        """The gradient's missing part and A M + B of one parameter."""
+        grad, influences, old = self._model.parameters.grads[name], self.state[name], self._old[name]
+        for stream, traces in enumerate(influences.unbind(1)):  # so much fits into the cache
+            old.copy_(traces[:-1])
+            for after, (trace, factor) in enumerate(zip(traces, factors, strict=True)):
                 grad.addcmul_(trace, d_rows[after, stream])
                 trace.mul_(factor[after, stream])
-                for before in range(len(self._parts)):
+                for before, other in enumerate((*old[:after], trace, *traces[after + 1 :])):
                     if before != after:
-                        trace.addcmul_(old[before], factor[before, stream])
-                influence.add_to(trace, stream)
+                        trace.addcmul_(other, factor[before, stream])
+        for influence, b in zip(influences, added, strict=True):
+            b.add_to(influence, self._scratch)
 
     def _by_row(self, d_parts: Tensor, name: str) -> Tensor:
         """Of a number for each unit, (parts, B, H), those of the rows of a parameter: (parts, B, G, 1 or nothing)."""
@@ -143,7 +146,7 @@ class UnitInfluence:
 
     @property
     def bytes(self) -> int:
-        """Of the influences; everything else is of one stream."""
+        """Of the influences; what else does not grow with the segment is of one stream."""
         return sum(traces.nbytes for traces in self.state.values())
 
     def flops(self, chars: int) -> float:
@@ -179,7 +182,7 @@ class FullInfluence:
     """
 
     def __init__(self, model: CharRNN, streams: int) -> None:
-        self._model = model
+        self._model, self._scratch = model, Scratch()
         self._parts = list(model.cell.carried)
         self.boundary = Boundary(model.zero_state(streams))
         self._units = exact_units(model)
@@ -210,8 +213,7 @@ class FullInfluence:
             for index in self._model.backward_state(tape, tape.segment, seed, passed_on):
                 for influences in (self._model.influences, self._model.output_influences):
                     for name, of_streams in influences(tape, index, tape.segment).items():
-                        for stream in range(d_state.shape[1]):
-                            of_streams.add_to(b[name][unit, stream], stream)
+                        of_streams.add_to(b[name][unit], self._scratch)
             a[unit] = self._flat(passed_on)
         for name, influence in self.state.items():
             influence.copy_(b[name].add_(torch.einsum("uvb,vb...->ub...", a, influence)))

@@ -5,41 +5,13 @@ Shapes as in tape.py; N = T*B is time and streams in one axis, V the vocabulary.
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 
 from rnnbptt.parameters import Parameters
 from rnnbptt.recurrence import Back, Boundary, Carry, Cell, OneHotOuter, Outer, PerStream, Weights
+from rnnbptt.scratch import Scratch
 from rnnbptt.tape import LayerTape, Span, Views
-
-
-class Scratch:
-    """Buffers by name that grow to the largest size asked for: once warm, nothing is allocated."""
-
-    def __init__(self) -> None:
-        self._store: dict[tuple[str, torch.dtype], Tensor] = {}
-
-    def get(self, name: str, shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-        size, dtype = math.prod(shape), dtype or like.dtype
-        buffer = self._store.get((name, dtype))
-        if buffer is None or buffer.numel() < size:
-            buffer = self._store[name, dtype] = torch.empty(size, dtype=dtype, device=like.device)
-        return buffer[:size].view(shape)
-
-    def product(self, out: Tensor, a: Tensor, b: Tensor) -> None:
-        """out = a @ b, also where out has a wider dtype than the operands."""
-        if out.dtype == a.dtype:
-            torch.mm(a, b, out=out)
-        else:
-            out.copy_(torch.mm(a, b, out=self.get("product", tuple(out.shape), a)))
-
-    def operand(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
-        """The tensor as a matrix product wants it."""
-        if tensor.dtype == dtype:
-            return tensor
-        return self.get("operand", tuple(tensor.shape), tensor, dtype).copy_(tensor)
 
 
 class OneHotInput:

@@ -13,9 +13,10 @@ from torch import Tensor
 
 from rnnbptt.cells import CELLS, FeedForward
 from rnnbptt.config import ModelConfig
-from rnnbptt.layers import Head, RecurrentLayer, Scratch, drop
+from rnnbptt.layers import Head, RecurrentLayer, drop
 from rnnbptt.parameters import Parameters, Precision, choose_device, choose_precision
 from rnnbptt.recurrence import Boundary, Carry, Cell, PerStream
+from rnnbptt.scratch import Scratch
 from rnnbptt.tape import Shape, Span, Tape
 
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from rnnbptt.scratch import Scratch
 from rnnbptt.tape import LayerTape, Span
 
 Carry = Sequence[float]  # the factor on the gradient that passes from character t + 1 of a span to t
@@ -41,15 +42,15 @@ class Boundary(NamedTuple):
 
 
 class PerStream(Protocol):
-    """A gradient for each stream by itself, formed only when it is asked for: all streams together may be too much for
-    the cache, or for the memory.
+    """A gradient for each stream by itself, (B, ...), formed only where it is added: all streams at once may be too
+    much for the memory.
     """
 
-    def add_to(self, out: Tensor, stream: int) -> None:
-        """Add that of one stream to `out`."""
+    def add_to(self, out: Tensor, scratch: Scratch) -> None:
+        """Add it to `out`, (B, ...); what it takes for that is in buffers of `scratch`."""
 
-    def keep(self) -> None:
-        """Stay as it is when the tape goes through another backward pass."""
+    def keep(self, scratch: Scratch, name: str) -> None:
+        """Stay as it is when the tape goes through another backward pass, in buffers of that name."""
 
 
 class Each:
@@ -58,50 +59,54 @@ class Each:
     def __init__(self, gradients: Tensor) -> None:
         self._gradients = gradients
 
-    def add_to(self, out: Tensor, stream: int) -> None:
+    def add_to(self, out: Tensor, scratch: Scratch) -> None:
         """See PerStream."""
-        out.add_(self._gradients[stream])
+        out.add_(self._gradients)
 
-    def keep(self) -> None:
+    def keep(self, scratch: Scratch, name: str) -> None:
         """It is a sum, and its own tensor."""
 
 
 class Outer:
-    """sum_t d_t x_t^T, (G, C), from d (T, B, G) and x (T, B, C)."""
+    """sum_t d_t x_t^T, (B, G, C), from d (T, B, G) and x (T, B, C)."""
 
     def __init__(self, d: Tensor, x: Tensor) -> None:
         self._operand = min(d.dtype, x.dtype, key=lambda dtype: dtype.itemsize)  # what matrix products read
-        self._d, self._x = (tensor.transpose(0, 1).to(self._operand) for tensor in (d, x))
         self._shared = d.dtype == self._operand
-        self._product = self._d.new_empty(d.shape[-1], x.shape[-1])
-        self._wide = torch.empty_like(self._product, dtype=torch.float32)
+        self._d, self._x = d.to(self._operand), x.to(self._operand)
 
-    def add_to(self, out: Tensor, stream: int) -> None:
+    def add_to(self, out: Tensor, scratch: Scratch) -> None:
         """See PerStream."""
-        d, x = self._d[stream].t(), self._x[stream]
-        if out.dtype == self._operand:
-            out.addmm_(d, x)
-        else:
-            out.add_(self._wide.copy_(torch.mm(d, x, out=self._product)))
+        shape = tuple(out.shape[1:])
+        for of_stream, d, x in zip(out, self._d.unbind(1), self._x.unbind(1), strict=True):
+            if out.dtype == self._operand:
+                of_stream.addmm_(d.t(), x)
+            else:
+                product = scratch.get("outer", shape, out)
+                scratch.product(product, d.t(), x)
+                of_stream.add_(product)
 
-    def keep(self) -> None:
+    def keep(self, scratch: Scratch, name: str) -> None:
         """x is of the forward pass, and d a copy where it had another dtype."""
         if self._shared:
-            self._d = self._d.clone(memory_format=torch.contiguous_format)
+            self._d = scratch.get(name, tuple(self._d.shape), self._d).copy_(self._d)
 
 
 class OneHotOuter:
-    """The same for symbols x (T, B)."""
+    """The same for symbols x (T, B), into an `out` stored as its transpose."""
 
     def __init__(self, d: Tensor, x: Tensor) -> None:
-        self._d, self._x = d.transpose(0, 1).clone(memory_format=torch.contiguous_format), x.t()
+        self._d, self._x = d, x
 
-    def add_to(self, out: Tensor, stream: int) -> None:
+    def add_to(self, out: Tensor, scratch: Scratch) -> None:
         """See PerStream."""
-        out.t().index_add_(0, self._x[stream], self._d[stream])
+        streams, rows, symbols = out.shape
+        first = torch.arange(streams, device=out.device) * symbols  # row of each stream's symbol 0
+        out.transpose(1, 2).view(-1, rows).index_add_(0, (first + self._x).flatten(), self._d.flatten(0, 1))
 
-    def keep(self) -> None:
-        """It has its own d, because rows side by side are added faster."""
+    def keep(self, scratch: Scratch, name: str) -> None:
+        """x is of the forward pass."""
+        self._d = scratch.get(name, tuple(self._d.shape), self._d).copy_(self._d)
 
 
 class Cell(Protocol):
@@ -203,7 +208,7 @@ class Dense:
         views = tape.views(span)
         multiply(grads["weight_hh"], views.d_hidden.t(), views.h_before)
         torch.sum(views.d_inputs, 0, out=grads["bias_ih"])
-        grads["bias_hh"].copy_(self._hidden_bias(views.d_hidden, grads["bias_ih"]))
+        grads["bias_hh"].copy_(self.hidden_bias_gradient(views.d_hidden, grads["bias_ih"]))
 
     def influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
         """One product for each stream."""
@@ -216,13 +221,13 @@ class Dense:
         return {
             "weight_hh": Outer(d_hidden, h),
             "bias_ih": Each(d_bias),
-            "bias_hh": Each(self._hidden_bias(d_hidden, d_bias)),
+            "bias_hh": Each(self.hidden_bias_gradient(d_hidden, d_bias)),
         }
 
     def output_influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
         """The output is the state."""
         return {}
 
-    def _hidden_bias(self, d_hidden: Tensor, d_bias_ih: Tensor) -> Tensor:
-        """The gradient of b_hh from that of W_hh h, (T, ...), and that of b_ih."""
-        return d_hidden.sum(0, dtype=d_bias_ih.dtype) if self.separate_hidden else d_bias_ih
+    def hidden_bias_gradient(self, d_hidden: Tensor, d_bias_ih: Tensor) -> Tensor:
+        """The gradient of b_hh, (..., G), from those of W_hh h, (T, ..., G), and of b_ih: both are simply added."""
+        return d_bias_ih
