@@ -9,7 +9,6 @@ name        = "stateless" | "random" | "artbp" | "snap" | "rtrl"
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from rnnbptt.errors import UserError
 from rnnbptt.truncation import (
@@ -35,14 +34,7 @@ FORMS = (
 )
 
 _WITHOUT_NUMBER: dict[str, Strategy] = {"full": Full(), "snap": Snap()}
-_BY_NAME: dict[str, Callable[[int], Strategy]] = {
-    "": Fixed,
-    "stateless:": Stateless,
-    "random:": RandomLength,
-    "artbp:": Unbiased,
-    "snap:": SnapTail,
-    "rtrl:": RealTime,
-}
+_BY_NAME = {kind.prefix: kind for kind in (Fixed, Stateless, RandomLength, Unbiased, SnapTail, RealTime)}
 _SIMPLE = re.compile(r"([a-z]+:)?([0-9]{1,9})(?:/([0-9]{1,9}))?")
 
 

@@ -106,13 +106,18 @@ class _Plain:
 
 @dataclass(frozen=True)
 class Fixed(_Plain):
-    """Update every k characters and back-propagate through just these (k1 = k2 = k); k = 1: after every character."""
+    """Update every k characters and back-propagate through just these (k1 = k2 = k); k = 1: after every character.
+
+    `prefix` is what stands before k in the `--trunc` that means it: "", "stateless:" and the like.
+    """
 
     k: int
 
+    prefix: ClassVar[str] = ""
+
     @property
     def spec(self) -> str:
-        return str(self.k)
+        return f"{self.prefix}{self.k}"
 
     def next(self, progress: Progress) -> Plan:
         k = min(self.k, progress.room)
@@ -126,9 +131,7 @@ class Fixed(_Plain):
 class Stateless(Fixed):
     """As `Fixed`, but the state is set to zero before each update: a model that never sees beyond k characters."""
 
-    @property
-    def spec(self) -> str:
-        return f"stateless:{self.k}"
+    prefix: ClassVar[str] = "stateless:"
 
     def next(self, progress: Progress) -> Plan:
         return replace(super().next(progress), reset=True)
@@ -152,12 +155,9 @@ class SnapTail(Fixed):
     `Snap`: the way through the new character is exact.
     """
 
+    prefix: ClassVar[str] = "snap:"
     influence: ClassVar[str] = "tail"
     needs_state: ClassVar[bool] = True
-
-    @property
-    def spec(self) -> str:
-        return f"snap:{self.k}"
 
 
 @dataclass(frozen=True)
@@ -166,12 +166,9 @@ class RealTime(Fixed):
     Schmidhuber 1992. The gradient is never cut.
     """
 
+    prefix: ClassVar[str] = "rtrl:"
     influence: ClassVar[str] = "rtrl"
     needs_state: ClassVar[bool] = True
-
-    @property
-    def spec(self) -> str:
-        return f"rtrl:{self.k}"
 
 
 @dataclass(frozen=True)
@@ -231,13 +228,11 @@ class RandomLength(Fixed):
     proportion, so that every character weighs the same. The place of the cuts moves from epoch to epoch.
     """
 
+    prefix: ClassVar[str] = "random:"
+
     rarely: ClassVar[float] = 0.05  # how often the mean length is k / 2
     deviation: ClassVar[float] = 5.0
     shortest: ClassVar[int] = 5
-
-    @property
-    def spec(self) -> str:
-        return f"random:{self.k}"
 
     def next(self, progress: Progress) -> Plan:
         rng = progress.rng("length")
@@ -260,12 +255,10 @@ class Unbiased(Fixed):
     segment ends at the end of the text and at 10 k characters too, which makes the estimate only nearly unbiased.
     """
 
+    prefix: ClassVar[str] = "artbp:"
+
     alpha: ClassVar[float] = 6.0
     cap: ClassVar[int] = 10
-
-    @property
-    def spec(self) -> str:
-        return f"artbp:{self.k}"
 
     def cut_probability(self, since: int) -> float:
         """Of a cut right after the `since`-th character since the last one."""
