@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -192,7 +193,7 @@ def train(
     from rnnbptt import display
     from rnnbptt.runs import RunFolder
 
-    folder = RunFolder(run or Path("runs", f"{_stem(str(corpus))}-{parse_truncation(trunc).spec}".replace("/", "-")))
+    folder = RunFolder(run or Path("runs", f"{_stem(str(corpus))}-{re.sub('[/:]', '-', parse_truncation(trunc).spec)}"))
     _set_up_torch(threads)
     trainer = _resume(ctx.params, folder, budget) if resume else _begin(ctx.params, folder, *settings)
     display.say_memory(trainer, quiet)
@@ -451,8 +452,8 @@ def probe(
     from rnnbptt import display
     from rnnbptt.files import write_json
     from rnnbptt.plotting import plot_probe
-    from rnnbptt.probing import check_subject, open_subject
     from rnnbptt.probing import probe as probe_subject
+    from rnnbptt.subject import check_subject, open_subject
 
     _check_results(plot, json)
     _set_up_torch(threads)

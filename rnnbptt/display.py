@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from rnnbptt.checking import Check
     from rnnbptt.comparing import Comparison
     from rnnbptt.corpus import Corpus
-    from rnnbptt.probing import Probe, Subject
+    from rnnbptt.probing import Probe
     from rnnbptt.runs import RunFolder
+    from rnnbptt.subject import Subject
     from rnnbptt.training import Record, Trainer
 
 WIDE = 160  # characters of a line

@@ -11,14 +11,17 @@ import pytest
 import torch
 from hypothesis import settings
 
+from rnnbptt.budget import Budget
 from rnnbptt.cells import CELLS
 from rnnbptt.checkpoint import Checkpoint
-from rnnbptt.config import ModelConfig
+from rnnbptt.config import ModelConfig, TrainConfig
 from rnnbptt.corpus import Corpus, TextOptions
 from rnnbptt.errors import UserError
 from rnnbptt.model import CharRNN
 from rnnbptt.preparing import prepare
 from rnnbptt.reference import logits_of
+from rnnbptt.runs import RunFolder
+from rnnbptt.training import Trainer
 
 torch.set_num_threads(1)
 # Shared machines are no stopwatch, and a failure must come again on the next run.
@@ -171,3 +174,27 @@ class ReferenceNetwork(torch.nn.Module):
 def independent(model: CharRNN) -> TorchNetwork | ReferenceNetwork:
     """The same network for autograd: torch.nn's where it has the cell."""
     return (TorchNetwork if model.config.cell in TorchNetwork.CELLS else ReferenceNetwork)(model)
+
+
+def train_run(
+    folder: Path, corpus: Corpus, chars: int = 400, hidden: int = 6, cell: str = "lstm", **options: Any
+) -> Path:
+    """A run folder."""
+    config = TrainConfig(budget=Budget("chars", chars), **{"trunc": "4", "streams": 4, **options})
+    model = CharRNN.create(ModelConfig(len(corpus.vocabulary), cell, hidden, dropout=0.0), "float64")
+    run = RunFolder(folder)
+    run.clear()
+    list(run.follow(Trainer(model, corpus, config)))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def text_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """5,000 characters: 4,000 to train on, 600 to validate and 400 to test."""
+    return make_corpus(tmp_path_factory.mktemp("text"), prose(5000), "4000/600/400")
+
+
+@pytest.fixture(scope="session")
+def run(text_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run on it."""
+    return train_run(tmp_path_factory.mktemp("runs") / "four", text_corpus, chars=2000)

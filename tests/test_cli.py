@@ -191,6 +191,12 @@ def test_train_leaves_a_run() -> None:
     assert (lines[-1]["kind"], lines[-1]["chars"]) == ("eval", 2000)
 
 
+def test_a_run_is_named_so_that_any_file_system_bears_it() -> None:
+    for trunc, name in (("8/2", "text-8-2"), ("stateless:8", "text-stateless-8")):
+        succeed(*TRAIN, "--chars", "200", "--trunc", trunc)
+        assert Path("runs", name, "last.safetensors").exists()
+
+
 def test_train_shows_lines_and_a_table() -> None:
     result = run(
         "train", "text.txt", *SMALL[:4], "--threads", "1", "--chars", "400", "--eval-every", "200", "--trunc", "5"

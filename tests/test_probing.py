@@ -11,11 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ReferenceNetwork, independent, make_corpus, make_model, message_of, prose, random_text
+from conftest import ReferenceNetwork, independent, make_model, random_text, train_run
 
-from rnnbptt.budget import Budget
 from rnnbptt.checkpoint import load_checkpoint, save_checkpoint
-from rnnbptt.config import ModelConfig, TrainConfig
 from rnnbptt.corpus import Corpus
 from rnnbptt.decay import fitted_lags
 from rnnbptt.display import show_probe
@@ -25,35 +23,17 @@ from rnnbptt.influence import FullInfluence
 from rnnbptt.model import CharRNN
 from rnnbptt.probing import (
     Staleness,
-    Subject,
-    _check_memory,
     context_bpc,
     fading,
-    held_out,
-    open_subject,
     probe,
     staleness,
 )
 from rnnbptt.reference import mean_loss
-from rnnbptt.runs import RunFolder
 from rnnbptt.specs import parse_truncation
-from rnnbptt.training import Trainer
+from rnnbptt.subject import Subject, open_subject
 
 B = 3
 Network = Any
-
-
-def train(folder: Path, corpus: Corpus, chars: int = 400, hidden: int = 6, cell: str = "lstm", **options: Any) -> Path:
-    """A run folder."""
-    config = TrainConfig(budget=Budget("chars", chars), **{"trunc": "4", "streams": 4, **options})
-    model = CharRNN.create(ModelConfig(len(corpus.vocabulary), cell, hidden, dropout=0.0), "float64")
-    run = RunFolder(folder)
-    run.clear()
-    list(run.follow(Trainer(model, corpus, config)))
-    return folder
-
-
-# --- the other measurements -------------------------------------------------------------------------------------------
 
 
 def test_fading_is_the_gradient_by_lag() -> None:
@@ -123,36 +103,36 @@ def test_a_state_is_not_stale_while_the_weights_rest(small: Corpus, tmp_path: Pa
     """In the second case one of the four streams stands at the end of the text, and one has wrapped; in the third all
     have.
     """
-    run = train(tmp_path / "run", small, chars, lr=1e-300, warmup=0, trunc=trunc)
+    run = train_run(tmp_path / "run", small, chars, lr=1e-300, warmup=0, trunc=trunc)
     (layer,) = staleness(subject_of(run, small, depth=1000))
     assert layer.largest < 1e-14
 
 
 def test_a_stale_state_shows(small: Corpus, tmp_path: Path) -> None:
-    run = train(tmp_path / "run", small, lr=1e-300, warmup=0)
+    run = train_run(tmp_path / "run", small, lr=1e-300, warmup=0)
     checkpoint = load_checkpoint(run / "last.safetensors")
     checkpoint.tensors["state.carried"][:, :, 0] *= 1.5
     save_checkpoint(run / "last.safetensors", checkpoint.tensors, checkpoint.document)
     (layer,) = staleness(subject_of(run, small, depth=1000))
     assert (layer.layer, layer.largest) == (0, pytest.approx(0.5))
     assert layer.median < 1e-14
-    moved = train(tmp_path / "moved", small, lr=0.01, warmup=0)
+    moved = train_run(tmp_path / "moved", small, lr=0.01, warmup=0)
     assert 1e-3 < staleness(subject_of(moved, small, depth=1000))[0].median < 1
 
 
 def test_staleness_is_of_the_text_the_run_was_trained_on(small: Corpus, tmp_path: Path) -> None:
     """However the folder has been split since."""
-    run = train(tmp_path / "run", small, lr=1e-300, warmup=0)
+    run = train_run(tmp_path / "run", small, lr=1e-300, warmup=0)
     split_anew = replace(small, splits={"train": (0, 150), "valid": (150, 200), "test": (200, 220)})
     assert staleness(subject_of(run, split_anew, depth=1000))[0].largest < 1e-14
 
 
 def test_what_says_nothing_of_staleness_is_no_number(small: Corpus, tmp_path: Path) -> None:
-    stateless = train(tmp_path / "stateless", small, trunc="stateless:3")
+    stateless = train_run(tmp_path / "stateless", small, trunc="stateless:3")
     (layer,) = staleness(subject_of(stateless, small, depth=10))
     assert math.isnan(layer.unsettled)
     assert not math.isnan(layer.median)
-    run = train(tmp_path / "run", small)
+    run = train_run(tmp_path / "run", small)
     checkpoint = load_checkpoint(run / "last.safetensors")
     checkpoint.tensors["state.carried"].zero_()
     progress = checkpoint.document["progress"] | {"position": 0}
@@ -163,7 +143,7 @@ def test_what_says_nothing_of_staleness_is_no_number(small: Corpus, tmp_path: Pa
 
 @torch.no_grad()
 def test_an_unsettled_state_is_that_of_half_the_text(small: Corpus, tmp_path: Path) -> None:
-    run = train(tmp_path / "run", small, lr=1e-300, warmup=0)
+    run = train_run(tmp_path / "run", small, lr=1e-300, warmup=0)
     subject = subject_of(run, small, depth=10)
     network, ids = independent(subject.model), torch.from_numpy(small.ids.astype(np.int64))
     ratios = []
@@ -177,17 +157,6 @@ def test_an_unsettled_state_is_that_of_half_the_text(small: Corpus, tmp_path: Pa
 
 
 # --- all of it --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def text_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
-    """5,000 characters: 4,000 to train on, 600 to validate and 400 to test."""
-    return make_corpus(tmp_path_factory.mktemp("probing"), prose(5000), "4000/600/400")
-
-
-@pytest.fixture(scope="module")
-def run(text_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return train(tmp_path_factory.mktemp("runs") / "four", text_corpus, chars=2000)
 
 
 def test_a_probe_and_its_json(run: Path, tmp_path: Path) -> None:
@@ -237,54 +206,3 @@ def test_what_there_is_no_number_for_is_said_in_words(run: Path, capsys: pytest.
     assert "x 1.0200 a character: does not fade" in shown
     assert ["layer", "0", "-", "50.00%", "-"] in [line.split() for line in shown.splitlines()]
     assert "nan" not in shown
-
-
-def test_lanes_are_spread_over_the_held_out_text(run: Path, text_corpus: Corpus) -> None:
-    x, y = open_subject(run, 16, 3).lanes()
-    for lane, start in enumerate((4000, 4483, 4967)):
-        assert x[:, lane].tolist() == text_corpus.ids[start : start + 32].tolist()
-        assert y[:, lane].tolist() == text_corpus.ids[start + 1 : start + 33].tolist()
-    assert held_out({"train": (0, 4000), "valid": (4000, 4600), "test": (4600, 5000)}) == (4000, 5000)
-    assert held_out({"train": (0, 4000), "valid": (4000, 4000), "test": (4000, 5000)}) == (4000, 5000)
-    assert held_out({"train": (0, 4001), "valid": (4001, 4001), "test": (4001, 4001)}) == (3800, 4001)
-
-
-def test_nothing_held_out(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, prose(2000), "1/0/0")
-    subject = open_subject(train(tmp_path / "run", corpus), 4, 2)
-    assert (subject.start, subject.stop, subject.text) == (1900, 2000, "the end of the training text")
-
-
-def test_a_network_without_a_state_is_refused(tmp_path: Path) -> None:
-    corpus = make_corpus(tmp_path, prose(2000))
-    window = train(tmp_path / "run", corpus, cell="window:2")
-    assert message_of(open_subject, window, 4, 2) == (
-        f"{window}: --cell window:2 has no state, so no truncation cuts anything; give another"
-    )
-
-
-def test_refusals(run: Path, tmp_path: Path) -> None:
-    assert message_of(open_subject, run, 64, 8) == (
-        "--depth 64: 8 streams of twice as many characters take 1,025, and the held-out text has 1,000; "
-        "give a smaller --depth or fewer --streams"
-    )
-    assert message_of(open_subject, run, 4, 2, [parse_truncation("adaptive:0.1")]) == (
-        "--trunc adaptive:0.1: its depth comes of training; give depths to probe, such as 16"
-    )
-    for spec, needed in (("5", 5), ("random:5", 5), ("1/9", 5), ("1..5", 5), ("shuffle(5..1)", 5), ("snap:64", 64)):
-        assert message_of(open_subject, run, 4, 2, [parse_truncation(spec)]) == (
-            f"--trunc {spec}: does not fit into --depth 4; give --depth {needed} or more"
-        )
-    for spec in ("4", "4/8", "1/8@rerun", "16..4", "full", "random:4", "artbp:4", "shuffle(1..4)", "rtrl:4"):
-        assert open_subject(run, 4, 2, [parse_truncation(spec)]).strategies[-1].spec in (spec, "snap:1", "snap")
-    model = make_model("lstm", hidden=256, precision="float32")
-    assert message_of(_check_memory, parse_truncation("rtrl:4"), model, 32) == (
-        "--trunc rtrl:4: would keep 65.1 GiB of influences, of which 2 are allowed; give snap, or fewer --streams"
-    )
-    checkpoint = load_checkpoint(run / "last.safetensors")
-    elsewhere = checkpoint.document["corpus"] | {"path": str(tmp_path / "gone")}
-    save_checkpoint(tmp_path / "alone.safetensors", checkpoint.tensors, checkpoint.document | {"corpus": elsewhere})
-    assert message_of(open_subject, tmp_path / "alone.safetensors", 4, 2) == (
-        f"{tmp_path / 'gone'}: the corpus that {tmp_path / 'alone.safetensors'} was trained on is no longer there; "
-        "put it back, or beside the checkpoint as corpus"
-    )
