@@ -93,7 +93,7 @@ class TrainingView:
             initial=trainer.spent,
             file=sys.stderr,
             disable=quiet or self._plain,
-            bar_format="{percentage:3.0f}% {bar:20} {postfix} [{elapsed}<{remaining}]",
+            bar_format="{percentage:3.0f}% {bar:20} {desc} [{elapsed}<{remaining}]",
             dynamic_ncols=True,
         )
 
@@ -116,7 +116,7 @@ class TrainingView:
             if self._sample_length:
                 self._write(self._sample())
         losses = f"train {self._train}  valid {self._valid} bpc"
-        self._bar.set_postfix_str(
+        self._bar.set_description_str(
             f"epoch {record['epoch']:.1f}  k {record['k1']}  {losses}  {self._speed}", refresh=False
         )
         self._bar.update(self._trainer.spent - self._bar.n)
