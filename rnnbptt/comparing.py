@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -25,9 +25,6 @@ from rnnbptt.errors import UserError
 from rnnbptt.evaluation import LN2
 from rnnbptt.passages import Entry, Nats, Passage, open_splits, open_text
 from rnnbptt.statistics import SHORTEST_TEXT, Interval, paired_interval
-
-if TYPE_CHECKING:
-    pass
 
 LEVEL = 0.95  # with which all the intervals of one text hold together
 
