@@ -25,6 +25,7 @@ class Counts:
 
 
 UNITS = ("epochs", "chars", "updates", "minutes")
+MOST = 1e15  # of any unit: more than that is not counted exactly
 
 
 @dataclass(frozen=True)
@@ -37,8 +38,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise UserError(f"a budget in {self.unit}: unknown; give it in {', '.join(UNITS)}")
-        if not 0 < self.amount < math.inf:
-            raise UserError(f"--{self.unit} {self.amount:g}: must be a number above 0")
+        if not 0 < self.amount <= MOST:
+            raise UserError(f"--{self.unit} {self.amount:g}: must be a number above 0 and at most {MOST:g}")
 
     def chars(self, epoch_chars: int) -> int | None:
         """The budget in characters, or None where the unit does not tell."""

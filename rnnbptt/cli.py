@@ -39,11 +39,19 @@ class _Boundary(TyperGroup):
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
-        except RuntimeError as error:
-            if "allocate memory" not in str(error):  # torch has no exception of its own for that
-                raise
+        except (RuntimeError, MemoryError) as error:
+            told = ("allocate memory", "out of memory", "Storage size calculation overflowed")
+            if isinstance(error, RuntimeError) and not any(words in str(error) for words in told):
+                raise  # torch has no exception of its own for that on every device
             typer.echo(
                 "error: out of memory; give a shorter --trunc or --depth, fewer --streams or less --hidden", err=True
+            )
+            raise typer.Exit(1) from None
+        except UnicodeEncodeError as error:
+            typer.echo(
+                f"error: the output is in {error.encoding}, which has no {error.object[error.start]!a};"
+                " set PYTHONIOENCODING=utf-8",
+                err=True,
             )
             raise typer.Exit(1) from None
         except BrokenPipeError:  # the reader has seen enough; let nothing be flushed into the closed pipe at exit
@@ -88,7 +96,7 @@ Encoding = Annotated[str, _option(_TEXT, "Encoding of the text.")]
 Nfc = Annotated[bool, _option(_TEXT, "Normalize to Unicode NFC.", "--nfc")]
 MinCount = Annotated[int, _option(_TEXT, "Characters rarer than this become one unknown symbol.")]
 Split = Annotated[str, _option(_TEXT, "Training, validation and test part: shares, or sizes such as 90M/5M/5M.")]
-Threads = Annotated[int, _option(_RUN, "Threads of torch; 0: one a core.", min=0)]
+Threads = Annotated[int, _option(_RUN, "Threads of torch; 0: one a core.", min=0, max=4096)]
 Device = Annotated[str, _option(_RUN, "Any torch device.")]
 DEFAULT_SPLIT = "0.9/0.05/0.05"
 
@@ -121,7 +129,10 @@ def prepare(
 
 def _stem(source: str) -> str:
     """The name of a text or corpus without folder and suffixes: data/shakespeare.txt.gz -> shakespeare."""
-    return "stdin" if source == "-" else Path(source).resolve().name.split(".")[0] or "text"
+    path = Path(source).resolve()
+    if path.suffix in (".gz", ".bz2", ".xz"):
+        path = path.with_suffix("")
+    return "stdin" if source == "-" else path.stem.lstrip(".") or "text"
 
 
 @app.command()
@@ -195,7 +206,8 @@ def train(
 
     folder = RunFolder(run or Path("runs", f"{_stem(str(corpus))}-{re.sub('[/:]', '-', parse_truncation(trunc).spec)}"))
     _set_up_torch(threads)
-    trainer = _resume(ctx.params, folder, budget) if resume else _begin(ctx.params, folder, *settings)
+    place = device if _given(ctx, "device") else None
+    trainer = _resume(corpus, folder, budget, place) if resume else _begin(ctx.params, folder, *settings)
     display.say_memory(trainer, quiet)
     with _interrupts() as interrupted, display.TrainingView(trainer, quiet, sample_length) as view:
         for record in folder.follow(trainer, interrupted):
@@ -240,7 +252,7 @@ def _budget(ctx: typer.Context) -> Budget | None:
 
 
 # What a resumed run may be told: where it is, how long it lasts, and what changes none of its results.
-_BESIDE_RESUME = {"corpus", "run", "resume", "quiet", "sample_length", "threads", *UNITS}
+_BESIDE_RESUME = {"corpus", "run", "resume", "quiet", "sample_length", "threads", "device", *UNITS}
 _OF_TEXT = ("unit", "encoding", "nfc", "min_count", "split")
 
 
@@ -280,15 +292,16 @@ def _begin(values: Mapping[str, Any], folder: RunFolder, config: TrainConfig, mo
     from rnnbptt.training import Trainer
 
     folder.check(values["force"])
-    corpus = _open_corpus(values, folder)
+    folder.discard_incoming()  # of a start that was killed
     try:
+        corpus = _open_corpus(values, folder)
         model_config = replace(model_config, vocabulary=len(corpus.vocabulary))
         model = CharRNN.create(model_config, values["precision"], values["device"], config.seed)
         trainer = Trainer(model, corpus, config)
-    except UserError:
+        folder.clear()
+    except BaseException:
         folder.discard_incoming()
         raise
-    folder.clear()
     if corpus.path == folder.incoming:
         trainer.corpus = Corpus.open(folder.corpus)
     return trainer
@@ -307,8 +320,8 @@ def _open_corpus(values: Mapping[str, Any], folder: RunFolder) -> Corpus:
         return prepare_corpus([source], folder.incoming, options, force=True, progress=progress)
 
 
-def _resume(values: Mapping[str, Any], folder: RunFolder, budget: Budget | None) -> Trainer:
-    """The run in the folder, where its last checkpoint left it."""
+def _resume(source: Path, folder: RunFolder, budget: Budget | None, device: str | None) -> Trainer:
+    """The run in the folder, where its last checkpoint left it, on the device it was on unless given."""
     from rnnbptt.checkpoint import load_checkpoint
     from rnnbptt.corpus import Corpus
     from rnnbptt.training import Trainer
@@ -318,11 +331,14 @@ def _resume(values: Mapping[str, Any], folder: RunFolder, budget: Budget | None)
             f"{folder.path}: no run to resume; name its folder with --run, or leave --resume out to begin one"
         )
     checkpoint = load_checkpoint(folder.last)
-    source: Path = values["corpus"]
+    if not source.is_dir() and not folder.corpus.exists():
+        trained_on = checkpoint.document["corpus"]["path"]
+        raise UserError(f"{source}: {folder.last} was trained on the prepared {trained_on}; give that to resume")
     corpus = Corpus.open(source if source.is_dir() else folder.corpus)
     if not source.is_dir():
         _check_text(source, corpus, folder)
-    trainer = Trainer.resume(checkpoint, corpus, "auto", checkpoint.document.get("device", "cpu"), budget)
+    device = device or checkpoint.document.get("device", "cpu")
+    trainer = Trainer.resume(checkpoint, corpus, "auto", device, budget)
     folder.rewind(trainer.counts.updates)
     return trainer
 
@@ -401,20 +417,27 @@ def compare(
 ) -> None:
     """Compare checkpoints on the same text: bits per character, with intervals for the differences."""
     from rnnbptt import display
+    from rnnbptt.checkpoint import find_checkpoint, load_checkpoint
     from rnnbptt.comparing import compare as compare_checkpoints
     from rnnbptt.files import write_json
     from rnnbptt.plotting import plot_curves
+    from rnnbptt.sampling import SampleConfig
 
     _check_results(plot, json)
     _set_up_torch(threads)
+    config = SampleConfig(prompt=prompt, length=sample_length, seed=seed)
+    if prompt and sample_length:
+        for path in checkpoints:  # what cannot be sampled is said before the work
+            load_checkpoint(find_checkpoint(path)).vocabulary.encode(prompt)
     with display.counting_bar("compare") as progress:
         comparison = compare_checkpoints(checkpoints, text, progress)
-    notes = plot_curves(comparison.rows, plot) if plot else ()
+    display.show_comparison(comparison)
     if json:
         write_json(comparison, json)
-    display.show_comparison(comparison, notes)
+    if plot:
+        display.say_notes(plot_curves(comparison.rows, plot))
     if sample_length:
-        display.show_comparison_samples(comparison, prompt, sample_length, seed)
+        display.show_comparison_samples(comparison, config)
 
 
 def _check_results(plot: Path | None, json: Path | None) -> None:
@@ -463,11 +486,11 @@ def probe(
     display.say_probe(subject)
     with display.counting_bar("probe") as progress:
         found = replace(probe_subject(subject, progress), checks=checks)
-    if plot:
-        plot_probe(found, plot)
+    display.show_probe(found)
     if json:
         write_json(found, json)
-    display.show_probe(found)
+    if plot:
+        plot_probe(found, plot)
 
 
 def main() -> None:

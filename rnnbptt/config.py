@@ -16,6 +16,7 @@ from rnnbptt.specs import parse_truncation
 
 CELL_NAMES = ("rnn", "gru", "lstm", "elstm")
 WIDEST_WINDOW = 256
+LARGEST = 2_000_000  # of units, layers and symbols: there are 1,114,112 Unicode characters
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
 
 
@@ -43,8 +44,8 @@ class ModelConfig:
         if self.cell not in CELL_NAMES and not 1 <= self.window <= WIDEST_WINDOW:
             raise UserError(f"--cell {self.cell}: a window has 1 to {WIDEST_WINDOW} characters; give window:2, say")
         for name in ("vocabulary", "hidden", "layers"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name} {getattr(self, name)}: must be at least 1")
+            if not 1 <= getattr(self, name) <= LARGEST:
+                raise UserError(f"--{name} {getattr(self, name)}: must be between 1 and {LARGEST:,}")
         if not 0 <= self.dropout < 1:
             raise UserError(f"--dropout {self.dropout:g}: must be at least 0 and below 1")
 

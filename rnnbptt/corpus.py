@@ -235,6 +235,12 @@ def read_document(folder: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) and data.get("kind") == KIND else None
 
 
+def may_be_replaced(folder: Path) -> bool:
+    """Whether the folder holds a prepared corpus and nothing else, or nothing at all."""
+    names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {""}
+    return not names or (names <= {JSON_NAME, IDS_NAME} and read_document(folder) is not None)
+
+
 def id_dtype(size: int) -> np.dtype[Any]:
     """The narrowest unsigned integer for ids below `size`, little-endian on disk whatever the machine."""
     return np.min_scalar_type(size - 1).newbyteorder("<")

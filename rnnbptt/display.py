@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rnnbptt.corpus import Corpus
     from rnnbptt.probing import Probe
     from rnnbptt.runs import RunFolder
+    from rnnbptt.sampling import SampleConfig
     from rnnbptt.subject import Subject
     from rnnbptt.training import Record, Trainer
 
@@ -186,7 +187,7 @@ def counting_bar(command: str) -> Iterator[Callable[[int, int], None]]:
         yield progress
 
 
-def show_comparison(comparison: Comparison, plot_notes: Iterable[str] = ()) -> None:
+def show_comparison(comparison: Comparison) -> None:
     """The table of `compare`, then a verdict for each checkpoint against the first; warnings to standard error."""
     console = _console()
     console.print(_runs_table(comparison))
@@ -195,7 +196,12 @@ def show_comparison(comparison: Comparison, plot_notes: Iterable[str] = ()) -> N
         console.print(_scores_table(comparison, split))
     for warning in comparison.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    for note in (*comparison.notes, *plot_notes):
+    say_notes(comparison.notes)
+
+
+def say_notes(notes: Iterable[str]) -> None:
+    """To standard error."""
+    for note in notes:
         print(f"note: {note}", file=sys.stderr)
 
 
@@ -219,16 +225,15 @@ def _scores_table(comparison: Comparison, split: str) -> Table:
     return table
 
 
-def show_comparison_samples(comparison: Comparison, prompt: str, length: int, seed: int) -> None:
+def show_comparison_samples(comparison: Comparison, config: SampleConfig) -> None:
     """A sample of each checkpoint, from the same prompt and seed."""
     from rnnbptt.checkpoint import load_checkpoint
-    from rnnbptt.sampling import SampleConfig, sample
+    from rnnbptt.sampling import sample
 
-    config = SampleConfig(prompt=prompt, length=length, seed=seed)
     for row in comparison.rows:
         checkpoint = load_checkpoint(row.path)
         print(f"\n--- {row.name} ({row.trunc})")
-        stream(prompt, sample(checkpoint.build_model(), checkpoint.vocabulary, config))
+        stream(config.prompt, sample(checkpoint.build_model(), checkpoint.vocabulary, config))
 
 
 def say_probe(subject: Subject) -> None:
@@ -245,8 +250,8 @@ def show_checks(checks: Iterable[Check]) -> None:
     """The table of `probe --check`, nothing where there are none."""
     if not checks:
         return
-    table = _table("where its gradient is largest", "written out", "autograd", "finite difference", "worst", "worst")
-    table.columns[4].header, table.columns[5].header = "off autograd by", "off differences by"
+    values = ("written out", "autograd", "finite difference")
+    table = _table("where its gradient is largest", *values, "off autograd by", "off differences by")
     for check in checks:
         entry = ", ".join(map(str, check.entry))
         decimals = (f"{value:.15f}" for value in (check.written_out, check.autograd, check.finite_difference))
@@ -266,13 +271,13 @@ def show_probe(probe: Probe) -> None:
         shares = (layer.median, layer.largest, layer.unsettled)
         table.add_row(f"layer {layer.layer}", *("-" if math.isnan(share) else f"{share:.2%}" for share in shares))
     _print_wide(table)
-    for note in (
+    notes = (
         "Cosine and relative bias are against the full gradient, which goes back at least"
         f" {probe.depth} characters from every loss: a bias of 0.1 is off by a tenth of that gradient's length.",
         "In segments of k characters a loss goes back through (k + 1) / 2 of them in the mean, not k.",
         "The gradient of the head is never cut, so figures that include it flatter.",
-    ):
-        print(f"note: {note}", file=sys.stderr)
+    )
+    say_notes(notes)
 
 
 def _print_wide(table: Table) -> None:

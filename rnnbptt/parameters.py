@@ -50,6 +50,7 @@ def _has_bfloat16(device: torch.device) -> bool:
 def choose_device(name: str) -> torch.device:
     """The torch device of that name; UserError where there is none here."""
     try:
+        torch.Generator(device=torch.device(name))  # some devices hold tensors, but no numbers
         return torch.empty(0, device=name).device
     except (RuntimeError, AssertionError):  # torch says it in either way
         raise UserError(f"--device {name}: torch has no such device here; give cpu") from None

@@ -29,7 +29,7 @@ from rnnbptt.corpus import (
     Ids,
     TextOptions,
     id_dtype,
-    read_document,
+    may_be_replaced,
     split_offsets,
     start_digest,
 )
@@ -97,8 +97,7 @@ def _refuse_to_overwrite(out: Path, target: Path, force: bool) -> None:
         return
     if not force:
         raise UserError(f"{str(out)!r} exists; give --force to prepare it again, or another folder")
-    names = {entry.name for entry in target.iterdir()} if target.is_dir() else {""}
-    if names and (names - {JSON_NAME, IDS_NAME} or read_document(target) is None):
+    if not may_be_replaced(target):
         raise UserError(f"{str(out)!r} is not a prepared corpus, and --force replaces nothing else; move it away")
 
 

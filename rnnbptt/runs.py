@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rnnbptt.checkpoint import save_checkpoint
+from rnnbptt.corpus import may_be_replaced
 from rnnbptt.errors import UserError
 from rnnbptt.files import whole_file
 from rnnbptt.training import Record, Trainer
@@ -25,7 +26,9 @@ class RunFolder:
         self.incoming = path / ".corpus"  # prepared here, so that the old one stays until all else is known to work
 
     def check(self, force: bool) -> None:
-        """UserError where the folder holds a run already, unless `force`."""
+        """UserError where the folder holds a run already, unless `force`, or something else in the corpus's place."""
+        if self.corpus.exists() and not may_be_replaced(self.corpus):
+            raise UserError(f"{self.corpus}: not a prepared corpus, and a run has its own there; give another --run")
         if self.used and not force:
             raise UserError(
                 f"{self.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
@@ -57,8 +60,8 @@ class RunFolder:
         """Drop what was recorded after the checkpoint that the run resumes from, so that no line comes twice."""
         if not self.metrics.exists():
             return
-        lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
         try:
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["updates"] <= updates]
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{self.metrics}: damaged; move it away to resume without the records so far") from None

@@ -122,7 +122,7 @@ def _check_depth(strategy: Strategy, depth: int) -> None:
         return
     # Lengths drawn at random have no end: their mean must fit.
     longest = measured.k if isinstance(measured, RandomLength | Unbiased) else measured.longest(1 << 62)
-    if (needed := max(longest, math.ceil((longest + measured.keep) / 2))) > depth:
+    if (needed := max(longest, measured.keep)) > depth:
         raise UserError(f"--trunc {strategy.spec}: does not fit into --depth {depth}; give --depth {needed} or more")
 
 

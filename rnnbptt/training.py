@@ -219,7 +219,10 @@ class Trainer:
 
     def _progress(self) -> Progress:
         validations, measured = tuple(self.validations.nats), tuple(self.measured)
-        return Progress(self.spent, self._room(), self.counts.updates, self.config.seed, validations, measured)
+        in_updates = self.config.budget.unit == "updates"
+        return Progress(
+            self.spent, self._room(), self.counts.updates, self.config.seed, validations, measured, in_updates
+        )
 
     def _flops(self, plan: Plan, gone_back: int) -> float:
         """Of an update that has gone back through so many characters."""

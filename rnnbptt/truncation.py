@@ -28,6 +28,7 @@ class Progress:
     seed         of the run
     validations  losses of the validations so far, nats per character, oldest first
     measured     what the plans' `measure` returned so far
+    in_updates   whether the budget counts updates, each of which spends as much as any other
     """
 
     spent: float
@@ -36,6 +37,7 @@ class Progress:
     seed: int = 0
     validations: tuple[float, ...] = ()
     measured: tuple[int, ...] = ()
+    in_updates: bool = False
 
     def rng(self, purpose: str) -> random.Random:
         """The random numbers of this update, others for each purpose: the same ones whenever they are asked for."""
@@ -385,8 +387,8 @@ class Progressive:
 
 @dataclass(frozen=True)
 class Shuffled:
-    """The control of a curriculum of fixed lengths: these, each with the same share of the characters, but in random
-    order.
+    """The control of a curriculum of fixed lengths: these, each with the same share of the budget, but in random
+    order. Of a budget in minutes the share is one of the characters: how long an update takes is not known before.
     """
 
     curriculum: Progressive
@@ -411,9 +413,9 @@ class Shuffled:
         last = len(self.curriculum.rungs) - 1
         final = max(FINAL_SHARE, 1 / (last + 1))
         shares = [(1 - final) / last] * last + [final] if last else [1.0]
-        # an update of a long rung reads more characters, so it must come less often
-        weights = [share / rung.longest(1 << 62) for share, rung in zip(shares, self.curriculum.rungs, strict=True)]
-        rung = progress.rng("rung").choices(self.curriculum.rungs, weights)[0]
+        if not progress.in_updates:  # an update of a long rung spends more, so it must come less often
+            shares = [share / rung.longest(1 << 62) for share, rung in zip(shares, self.curriculum.rungs, strict=True)]
+        rung = progress.rng("rung").choices(self.curriculum.rungs, shares)[0]
         return rung.next(progress)
 
     def longest(self, room: int) -> int:

@@ -13,9 +13,9 @@ from rnnbptt.budget import UNITS, Budget, Counts, LearningRate
 
 
 @pytest.mark.parametrize("unit", UNITS)
-@pytest.mark.parametrize(("amount", "shown"), [(0, "0"), (-2.5, "-2.5"), (math.nan, "nan")])
+@pytest.mark.parametrize(("amount", "shown"), [(0, "0"), (-2.5, "-2.5"), (math.nan, "nan"), (1e16, "1e+16")])
 def test_a_budget_must_be_positive(unit: str, amount: float, shown: str) -> None:
-    assert message_of(Budget, unit, amount) == f"--{unit} {shown}: must be a number above 0"
+    assert message_of(Budget, unit, amount) == f"--{unit} {shown}: must be a number above 0 and at most 1e+15"
 
 
 @pytest.mark.parametrize(

@@ -191,6 +191,13 @@ def test_train_leaves_a_run() -> None:
     assert (lines[-1]["kind"], lines[-1]["chars"]) == ("eval", 2000)
 
 
+def test_texts_that_differ_after_a_dot_make_runs_of_their_own() -> None:
+    for version in ("v1.0", "v1.1"):
+        Path(f"{version}.txt").write_text(prose(3000), encoding="utf-8")
+        succeed("prepare", f"{version}.txt")
+        assert Path(f"{version}.corpus/ids.npy").exists()
+
+
 def test_a_run_is_named_so_that_any_file_system_bears_it() -> None:
     for trunc, name in (("8/2", "text-8-2"), ("stateless:8", "text-stateless-8")):
         succeed(*TRAIN, "--chars", "200", "--trunc", trunc)
@@ -234,7 +241,7 @@ def test_train_refuses_a_used_folder() -> None:
             " --streams",
         ),
         (["--optimizer", "lion"], "--optimizer lion: unknown; give one of adam, rmsprop, sgd"),
-        (["--epochs", "0"], "--epochs 0: must be a number above 0"),
+        (["--epochs", "0"], "--epochs 0: must be a number above 0 and at most 1e+15"),
         (
             ["--streams", "5000"],
             "--streams 5000: too many for the 2700 symbols of the training text, give at most 1349",
@@ -272,6 +279,30 @@ def test_a_start_that_fails_leaves_the_old_run_whole() -> None:
     for wrong in (["--streams", "5000"], ["--device", "nonsense"], ["--seed", "-1"]):
         refusal(*TRAIN, "--run", "mine", "--force", *wrong)
         assert {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), MemoryError(), RuntimeError("cannot allocate memory")])
+def test_no_failure_at_the_start_leaves_a_corpus_that_a_later_run_would_take(
+    monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    from rnnbptt.model import CharRNN
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CharRNN, "create", fail)
+        assert run(*TRAIN, "--run", "mine").exit_code == (130 if isinstance(failure, KeyboardInterrupt) else 1)
+    assert not [path for path in Path("mine").rglob("*") if path.is_file()]
+
+
+def test_a_corpus_that_a_killed_start_has_left_is_not_taken() -> None:
+    succeed("prepare", "text.txt")
+    Path("mine").mkdir()
+    Path("text.corpus").rename("mine/.corpus")
+    succeed("prepare", "text.txt", "--split", "0.8/0.1/0.1")
+    succeed("train", "text.corpus", *SMALL, "--chars", "400", "--run", "mine")
+    assert not Path("mine/corpus").exists()
 
 
 def test_an_interrupted_run_resumes_bit_for_bit() -> None:
@@ -314,6 +345,27 @@ def test_resume_wants_a_run() -> None:
     assert refusal("train", "text.txt", "--resume") == (
         "runs/text-16..64: no run to resume; name its folder with --run, or leave --resume out to begin one"
     )
+
+
+def test_resume_of_a_prepared_text_wants_that_folder() -> None:
+    succeed("prepare", "text.txt")
+    succeed("train", "text.corpus", *SMALL, "--chars", "400", "--run", "mine")
+    prepared = Path("text.corpus").resolve()
+    assert refusal("train", "text.txt", "--run", "mine", "--resume") == (
+        f"text.txt: mine/last.safetensors was trained on the prepared {prepared}; give that to resume"
+    )
+
+
+def test_a_run_goes_on_elsewhere_where_it_is_told_so() -> None:
+    from rnnbptt.checkpoint import load_checkpoint, save_checkpoint
+
+    succeed(*TRAIN, "--chars", "400", "--run", "mine")
+    last = Path("mine/last.safetensors")
+    checkpoint = load_checkpoint(last)
+    save_checkpoint(last, checkpoint.tensors, checkpoint.document | {"device": "nonsense"})
+    again = ["train", "text.txt", "--run", "mine", "--resume", "--chars", "800", "--quiet"]
+    assert refusal(*again) == "mine/last.safetensors: --device nonsense: torch has no such device here; give cpu"
+    succeed(*again, "--device", "cpu")
 
 
 def test_resume_wants_the_same_text() -> None:
@@ -427,6 +479,19 @@ def test_compare_shows_tables_samples_plot_and_json() -> None:
     assert [line for line in lines if line.startswith("--- ")] == ["--- long-1 (1)", "--- long-8 (8)"]
     swapped = run("compare", *runs[::-1], "--sample-length", "0").stdout
     assert document["pairs"][0]["verdict"] in swapped
+
+
+def test_compare_says_before_the_work_what_it_cannot_sample_and_keeps_what_it_found_where_it_cannot_draw() -> None:
+    for trunc in ("1", "8"):
+        succeed(*TRAIN, "--trunc", trunc, "--chars", "2000")
+    runs = ["runs/text-1", "runs/text-8"]
+    assert refusal("compare", *runs, "--prompt", "€").startswith("the vocabulary has no character '€'")
+    assert refusal("compare", *runs, "--seed", f"{2**64}").startswith("--seed 18446744073709551616: must be from 0")
+    for folder in runs:
+        Path(folder, "metrics.jsonl").unlink()
+    result = run("compare", *runs, "--plot", "curves.svg", "--json", "all.json")
+    assert (result.exit_code, result.stderr.splitlines()[-1][:26]) == (1, "error: --plot curves.svg: ")
+    assert json.loads(Path("all.json").read_text())["pairs"][0]["verdict"] in result.stdout
 
 
 def test_compare_warns_of_other_differences() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import assert_same, message_of, without_time
+from conftest import assert_same, make_corpus, message_of, prose, without_time
 
 from rnnbptt.budget import Budget
 from rnnbptt.checkpoint import Checkpoint, load_checkpoint
@@ -63,13 +63,26 @@ def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", [*FILES, "corpus"])
 def test_a_used_folder_is_refused_unless_forced(folder: RunFolder, name: str) -> None:
-    (folder.path / name).touch()
+    if name == "corpus":
+        make_corpus(folder.path, prose(500)).path.rename(folder.corpus)
+    else:
+        (folder.path / name).touch()
     assert folder.used
     assert message_of(folder.check, force=False) == (
         f"{folder.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
     )
     folder.check(force=True)
     assert folder.used, "checking alone removes nothing"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_no_corpus_is_never_taken_for_one(folder: RunFolder, force: bool) -> None:
+    """A user's own folder of that name, which a new run would replace."""
+    folder.corpus.mkdir()
+    (folder.corpus / "my_texts.txt").write_text("precious")
+    assert message_of(folder.check, force=force) == (
+        f"{folder.corpus}: not a prepared corpus, and a run has its own there; give another --run"
+    )
 
 
 def test_clearing_removes_a_run_and_nothing_else(folder: RunFolder) -> None:

@@ -820,5 +820,15 @@ def test_a_shuffled_curriculum_reads_as_much_at_each_rung(spec: str, rung_of: Ca
         assert shares.get(rung, 0) == pytest.approx(share, abs=0.02), (rung, shares)
 
 
+def test_a_shuffled_curriculum_makes_as_many_updates_at_each_rung_where_the_budget_counts_these() -> None:
+    counts = {}
+    for spec in ("1..64", "shuffle(1..64)"):
+        strategy = parse_truncation(spec)
+        plans = [strategy.next(Progress(n / 8000, 1 << 62, n, in_updates=True)) for n in range(8000)]
+        counts[spec] = Counter(plan.advance for plan in plans)
+    for rung in (1, 2, 4, 8, 16, 32, 64):
+        assert counts["shuffle(1..64)"][rung] == pytest.approx(counts["1..64"][rung], abs=0.015 * 8000)
+
+
 def test_a_shuffled_curriculum_of_one_rung_is_that_rung() -> None:
     assert planned(parse_truncation("shuffle(5..5)"), 0.5) == Plan(5, 5)
