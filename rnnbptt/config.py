@@ -67,7 +67,8 @@ class TrainConfig:
     lr            learning rate after the warm-up
     warmup        characters over which it rises from 0
     final_lr      share of lr that the cosine decay ends at; 1: no decay
-    weight_decay  decoupled, per update and unit of learning rate
+    weight_decay  decoupled, per 1,000 characters and unit of learning rate: over the same text it is the same for every
+                  truncation
     beta2         decay of the optimizer's mean of squared gradients, per update
     beta2_chars   if above 0, the horizon of that mean in characters instead: beta2 = exp(-characters / beta2_chars)
     clip          largest norm of the gradient of the mean loss; 0: no clipping
@@ -82,7 +83,7 @@ class TrainConfig:
     lr: float = 6e-3
     warmup: int = 0
     final_lr: float = 0.01
-    weight_decay: float = 0.0
+    weight_decay: float = 0.08
     beta2: float = 0.999
     beta2_chars: float = 0.0
     clip: float = 1.0

@@ -91,6 +91,17 @@ class Parameters:
             offset += math.prod(shape)
         return views
 
+    def weights_and_biases(self) -> tuple[list[slice], list[slice]]:
+        """Where the flat buffers hold weights, and where biases."""
+        weights: list[slice] = []
+        biases: list[slice] = []
+        offset = 0
+        for name, shape in self.shapes.items():
+            piece = slice(offset, offset + math.prod(shape))
+            (biases if "bias" in name else weights).append(piece)
+            offset = piece.stop
+        return weights, biases
+
     def zeros(self, name: str, *more: int) -> Tensor:
         """(*more, ...): zeros like a parameter, laid out as it is, with axes before its own."""
         shape = self.shapes[name]

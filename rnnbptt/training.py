@@ -79,7 +79,7 @@ class Trainer:
             )
         self.streams = Streams(corpus.split("train"), config.streams)
         self.state = model.zero_state(config.streams)
-        self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat, config.weight_decay)
+        self.optimizer = OPTIMIZERS[config.optimizer](model.parameters)
         self.dropout = torch.Generator(device=model.device).manual_seed(config.seed)
         self.counts, self.interval, self.validations = Counts(), Interval(), Validations()
         self.schedule = LearningRate(config.lr, config.warmup, config.final_lr)
@@ -259,7 +259,7 @@ class Trainer:
             grad.mul_(config.clip / norm)
         beta2 = math.exp(-chars / config.beta2_chars) if config.beta2_chars else config.beta2
         self.rate = plan.lr_scale * self.schedule.at(self.spent, self.counts.chars)
-        self.optimizer.step(self.model.parameters.flat, grad, self.rate, beta2)
+        self.optimizer.step(self.rate, beta2, self._decay(chars))
         self.model.parameters.refresh_operands()
         counts, interval = self.counts, self.interval
         counts.chars += chars
@@ -269,6 +269,14 @@ class Trainer:
         interval.nats += loss * chars
         interval.grad_norm += norm
         interval.clipped += clipped
+
+    def _decay(self, chars: int) -> float:
+        """The share of the weights, per unit of learning rate, that an update of so many characters takes off.
+
+        The shares of short updates compound to that of a long one, so that all truncations have the same over a text.
+        """
+        share = -math.expm1(-self.rate * self.config.weight_decay * chars / 1000)
+        return share / self.rate if self.rate else 0.0
 
     def _diverged(self, what: str, chars: int, updates: int) -> DivergedError:
         clip = "a lower --clip" if self.config.clip else "a --clip above 0"

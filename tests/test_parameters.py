@@ -50,6 +50,14 @@ def test_unknown_precision_is_refused() -> None:
     )
 
 
+def test_biases_are_told_from_weights_and_nothing_is_left_out() -> None:
+    parameters = make_model("elstm", layers=2).parameters
+    numbers = parameters.views(torch.arange(len(parameters.flat)))
+    for pieces, kind in zip(parameters.weights_and_biases(), ("weight", "bias"), strict=True):
+        found = {int(number) for piece in pieces for number in range(len(parameters.flat))[piece]}
+        assert found == {int(n) for name, view in numbers.items() if kind in name for n in view.flatten()}
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
 def test_every_number_of_the_flat_buffers_is_in_one_view(precision: str) -> None:
     parameters = make_parameters(precision)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -65,17 +65,27 @@ def of_kind(kind: str, records: Iterable[Record]) -> Iterator[Record]:
     return (record for record in records if record["kind"] == kind)
 
 
+class Step(NamedTuple):
+    """What an optimizer is given beside the gradient, of which only the norm is kept."""
+
+    norm: float
+    lr: float
+    beta2: float
+    decay: float
+
+
 class Spy:
     """An optimizer that notes what it is given, and passes it on."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self._optimizer, self.steps, self.grads = trainer.optimizer, [], []
+        self._optimizer, self._grad, self.grads = trainer.optimizer, trainer.model.parameters.grad, []
+        self.steps: list[Step] = []
         self.state, trainer.optimizer = trainer.optimizer.state, self
 
-    def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
-        self.steps.append((float(grad.norm()), lr, beta2))
-        self.grads.append(grad.clone())
-        self._optimizer.step(flat, grad, lr, beta2)
+    def step(self, lr: float, beta2: float, decay: float) -> None:
+        self.steps.append(Step(float(self._grad.norm()), lr, beta2, decay))
+        self.grads.append(self._grad.clone())
+        self._optimizer.step(lr, beta2, decay)
 
 
 def stop_after(updates: int) -> Callable[[], bool]:
@@ -94,7 +104,8 @@ def other_loop(trainer: Trainer, network: TorchNetwork, k_at: Callable[[float], 
     lanes = torch.tensor([b * pairs // config.streams for b in range(config.streams)])
     state, chars = trainer.model.zero_state(config.streams), 0
     budget = math.ceil(config.budget.amount * pairs)
-    optimizer = torch.optim.AdamW(network.parameters(), betas=(0.9, 0.99), weight_decay=config.weight_decay)
+    weights, biases = ([p for name, p in network.named_parameters() if kind in name] for kind in ("weight", "bias"))
+    optimizer = torch.optim.AdamW([{"params": weights}, {"params": biases}], betas=(0.9, 0.99))
     while chars < budget:
         room = math.ceil((budget - chars) / config.streams)
         k = min(k_at(chars / budget), int(pairs - lanes.max()), room)
@@ -106,7 +117,11 @@ def other_loop(trainer: Trainer, network: TorchNetwork, k_at: Callable[[float], 
         for parameter in network.parameters():
             parameter.grad *= min(1.0, config.clip / norm)
         cosine = config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * chars / budget))
-        optimizer.param_groups[0]["lr"] = config.lr * cosine * min(1.0, (chars + 1) / config.warmup)
+        lr = config.lr * cosine * min(1.0, (chars + 1) / config.warmup)
+        kept = math.exp(-lr * config.weight_decay / 1000) ** x.numel()  # so much of each weight, a character at a time
+        of_weights, of_biases = optimizer.param_groups
+        of_weights |= {"lr": lr, "weight_decay": (1 - kept) / lr}
+        of_biases |= {"lr": lr, "weight_decay": 0.0}
         optimizer.step()
         chars += x.numel()
         lanes = (lanes + k) % pairs
@@ -127,7 +142,7 @@ def test_training_equals_a_loop_of_autograd_and_torch_optim(
     small: Corpus, trunc: str, clip: float, k_at: Callable[[float], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rnnbptt.training.mean_nats", lambda *_: 0.0)  # asked for after each update here
-    settings = {"lr": 0.02, "warmup": 100, "final_lr": 0.2, "weight_decay": 0.1, "beta2": 0.99, "clip": clip}
+    settings = {"lr": 0.02, "warmup": 100, "final_lr": 0.2, "weight_decay": 20.0, "beta2": 0.99, "clip": clip}
     trainer = make_trainer(
         small,
         "lstm",
@@ -493,7 +508,7 @@ def test_the_document_tells_the_device_and_the_rate_of_the_last_update(small: Co
     (*_, record) = trainer.run()
     document = frozen_copy(trainer).document
     assert document["device"] == "cpu"
-    assert document["progress"]["lr"] == record["lr"] == spy.steps[-1][1]
+    assert document["progress"]["lr"] == record["lr"] == spy.steps[-1].lr
 
 
 def test_validation_does_not_disturb_training(small: Corpus) -> None:
@@ -575,7 +590,7 @@ def test_clipping_limits_the_norm_and_its_rate_is_recorded(small: Corpus) -> Non
     records = list(of_kind("train", trainer.run()))
     assert [record["grad_norm"] for record in records] == norms
     assert [record["clip_rate"] for record in records] == [float(norm > clip) for norm in norms]
-    assert [norm for norm, _, _ in spy.steps] == pytest.approx([min(norm, clip) for norm in norms], rel=1e-5)
+    assert [step.norm for step in spy.steps] == pytest.approx([min(norm, clip) for norm in norms], rel=1e-5)
 
 
 @pytest.mark.parametrize("trunc", ["1", "8", "1..8"])
@@ -584,14 +599,31 @@ def test_beta2_follows_the_characters_of_an_update_when_asked_to(small: Corpus, 
     spy, seen = Spy(trainer), []
     list(trainer.run(lambda: seen.append(trainer.counts.chars)))  # None: it never stops
     sizes = [after - before for before, after in pairwise([*seen, trainer.counts.chars])]
-    assert [beta2 for _, _, beta2 in spy.steps] == [math.exp(-size / 500) for size in sizes]
+    assert [step.beta2 for step in spy.steps] == [math.exp(-size / 500) for size in sizes]
 
 
 def test_beta2_is_the_one_given_otherwise(small: Corpus) -> None:
     trainer = make_trainer(small, beta2=0.97)
     spy = Spy(trainer)
     list(trainer.run())
-    assert {beta2 for _, _, beta2 in spy.steps} == {0.97}
+    assert {step.beta2 for step in spy.steps} == {0.97}
+
+
+@pytest.mark.parametrize("trunc", ["1", "8", "1..8", "8/2", "full"])
+def test_weights_decay_by_characters_whatever_the_truncation(small: Corpus, trunc: str) -> None:
+    budget = Budget("chars", 900)
+    trainer = make_trainer(small, trunc=trunc, weight_decay=5.0, lr=0.02, final_lr=1.0, warmup=0, budget=budget)
+    spy = Spy(trainer)
+    list(trainer.run())
+    kept = math.prod(1 - step.lr * step.decay for step in spy.steps)
+    assert kept == pytest.approx(math.exp(-0.02 * 5.0 * trainer.counts.chars / 1000), rel=1e-12)
+
+
+def test_no_update_is_so_long_that_weights_change_their_sign(small: Corpus) -> None:
+    trainer = make_trainer(small, trunc="full", weight_decay=1e6, lr=0.02)
+    spy = Spy(trainer)
+    list(trainer.run())
+    assert all(0 <= 1 - step.lr * step.decay < 1e-3 for step in spy.steps)
 
 
 def test_rates_are_those_of_characters_and_do_not_depend_on_k(small: Corpus) -> None:
@@ -600,7 +632,7 @@ def test_rates_are_those_of_characters_and_do_not_depend_on_k(small: Corpus) -> 
         trainer = make_trainer(small, trunc=trunc, lr=0.01, warmup=60, budget=Budget("chars", 192))
         spy = Spy(trainer)
         list(trainer.run())
-        rates.append([lr for _, lr, _ in spy.steps])
+        rates.append([step.lr for step in spy.steps])
     assert rates[0][::8] == rates[1]
     assert rates[1][0] == pytest.approx(0.01 / 60)
 
@@ -611,7 +643,7 @@ def test_the_rate_is_in_proportion_to_a_random_length(small: Corpus) -> None:
     spy, seen = Spy(trainer), []
     list(trainer.run(lambda: seen.append(trainer.counts.chars)))  # None: it never stops
     ks = [(after - before) // 3 for before, after in pairwise([*seen, trainer.counts.chars])]
-    assert [lr for _, lr, _ in spy.steps] == pytest.approx([0.01 * k / 8 for k in ks])
+    assert [step.lr for step in spy.steps] == pytest.approx([0.01 * k / 8 for k in ks])
     assert len(set(ks)) > 4
 
 
@@ -632,7 +664,7 @@ def test_random_lengths_weigh_every_character_the_same(small: Corpus) -> None:
         loss, state = network.loss(ids[first : first + k], ids[first + 1 : first + k + 1], state)
         (k * loss / 8).backward()
         first += k
-    ours = sum(lr * grad for (_, lr, _), grad in zip(spy.steps, spy.grads, strict=True))
+    ours = sum(step.lr * grad for step, grad in zip(spy.steps, spy.grads, strict=True))
     for name, parameter in network.named_parameters():
         assert error(trainer.model.parameters.views(ours)[name], parameter.grad) < 1e-12, name
 

@@ -99,7 +99,7 @@ def ours(cell: str, streams: int, hidden: int):
 
     model = CharRNN.create(ModelConfig(VOCABULARY, cell, hidden, dropout=0.0))
     state, parameters = model.zero_state(streams), model.parameters
-    optimizer = AdamW(parameters.flat, weight_decay=0.0)
+    optimizer = AdamW(parameters)
 
     @torch.no_grad()
     def update(x, y) -> float:
@@ -109,7 +109,7 @@ def ours(cell: str, streams: int, hidden: int):
         loss, norm = float(nats.mean()), float(torch.linalg.vector_norm(parameters.grad))
         if norm > 1:
             parameters.grad.mul_(1 / norm)
-        optimizer.step(parameters.flat, parameters.grad, 1e-3, 0.999)
+        optimizer.step(1e-3, 0.999, 0.0)
         parameters.refresh_operands()
         return loss
 
