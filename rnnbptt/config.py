@@ -36,7 +36,7 @@ class ModelConfig:
     cell: str = "lstm"
     hidden: int = 512
     layers: int = 1
-    dropout: float = 0.5
+    dropout: float = 0.3
 
     def __post_init__(self) -> None:
         if self.cell not in CELL_NAMES and not re.fullmatch("window:(0|[1-9][0-9]{0,8})", self.cell):
@@ -83,7 +83,7 @@ class TrainConfig:
     lr: float = 6e-3
     warmup: int = 0
     final_lr: float = 0.01
-    weight_decay: float = 0.08
+    weight_decay: float = 0.1
     beta2: float = 0.999
     beta2_chars: float = 0.0
     clip: float = 1.0
