@@ -33,7 +33,7 @@ class Budget:
     """Train for `amount` of `unit`: epochs, chars (of all streams together), updates, or minutes of training time."""
 
     unit: str = "epochs"
-    amount: float = 4.0
+    amount: float = 3.5
 
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
