@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -73,8 +74,9 @@ class Parameters:
     ) -> None:
         self.shapes = dict(shapes)
         self.transposed = transposed
-        size = sum(math.prod(shape) for shape in shapes.values())
-        self.flat = torch.zeros(size, dtype=precision.float, device=device) if flat is None else flat
+        ends = list(accumulate((math.prod(shape) for shape in shapes.values()), initial=0))
+        self._pieces = {name: slice(*ends_of) for name, ends_of in zip(shapes, pairwise(ends), strict=True)}
+        self.flat = torch.zeros(ends[-1], dtype=precision.float, device=device) if flat is None else flat
         self.grad = torch.zeros_like(self.flat)
         same = precision.operand == self.flat.dtype
         self._operands = self.flat if same else torch.empty_like(self.flat, dtype=precision.operand)
@@ -84,22 +86,15 @@ class Parameters:
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Named views, of the given shapes, into any buffer laid out like this one (an optimizer's moments, say)."""
-        views, offset = {}, 0
-        for name, shape in self.shapes.items():
-            piece = flat[offset : offset + math.prod(shape)]
-            views[name] = piece.view(shape[::-1]).t() if name in self.transposed else piece.view(shape)
-            offset += math.prod(shape)
-        return views
+        return {
+            name: flat[piece].view(shape[::-1]).t() if name in self.transposed else flat[piece].view(shape)
+            for (name, shape), piece in zip(self.shapes.items(), self._pieces.values(), strict=True)
+        }
 
     def weights_and_biases(self) -> tuple[list[slice], list[slice]]:
         """Where the flat buffers hold weights, and where biases."""
-        weights: list[slice] = []
-        biases: list[slice] = []
-        offset = 0
-        for name, shape in self.shapes.items():
-            piece = slice(offset, offset + math.prod(shape))
-            (biases if "bias" in name else weights).append(piece)
-            offset = piece.stop
+        weights = [piece for name, piece in self._pieces.items() if "bias" not in name]
+        biases = [piece for name, piece in self._pieces.items() if "bias" in name]
         return weights, biases
 
     def zeros(self, name: str, *more: int) -> Tensor:

@@ -177,11 +177,18 @@ def independent(model: CharRNN) -> TorchNetwork | ReferenceNetwork:
 
 
 def train_run(
-    folder: Path, corpus: Corpus, chars: int = 400, hidden: int = 6, cell: str = "lstm", **options: Any
+    folder: Path,
+    corpus: Corpus,
+    chars: int = 400,
+    hidden: int = 6,
+    cell: str = "lstm",
+    precision: str = "float64",
+    **options: Any,
 ) -> Path:
     """A run folder."""
     config = TrainConfig(budget=Budget("chars", chars), **{"trunc": "4", "streams": 4, **options})
-    model = CharRNN.create(ModelConfig(len(corpus.vocabulary), cell, hidden, dropout=0.0), "float64")
+    model_config = ModelConfig(len(corpus.vocabulary), cell, hidden, dropout=0.0)
+    model = CharRNN.create(model_config, precision, seed=config.seed)
     run = RunFolder(folder)
     run.clear()
     list(run.follow(Trainer(model, corpus, config)))

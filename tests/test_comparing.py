@@ -11,34 +11,22 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import make_corpus, message_of, prose
+from conftest import make_corpus, message_of, prose, train_run
 
-from rnnbptt.budget import Budget
 from rnnbptt.checkpoint import load_checkpoint, save_checkpoint
 from rnnbptt.comparing import Comparison, Pair, compare, verdict
-from rnnbptt.config import ModelConfig, TrainConfig
 from rnnbptt.corpus import Corpus, TextOptions
 from rnnbptt.evaluation import character_nats
 from rnnbptt.files import to_json, write_json
-from rnnbptt.model import CharRNN
 from rnnbptt.preparing import prepare
-from rnnbptt.runs import RunFolder
 from rnnbptt.statistics import Interval
-from rnnbptt.training import Trainer
 
 
 def train(
     folder: Path, corpus: Corpus, hidden: int = 6, chars: int = 4000, precision: str = "float32", **options: Any
 ) -> Path:
     """A run folder."""
-    settings: dict[str, Any] = {"trunc": "4", "streams": 4, "eval_every": 1000, **options}
-    config = TrainConfig(budget=Budget("chars", chars), **settings)
-    model_config = ModelConfig(len(corpus.vocabulary), "gru", hidden, dropout=0.0)
-    model = CharRNN.create(model_config, precision, seed=config.seed)
-    run = RunFolder(folder)
-    run.clear()
-    list(run.follow(Trainer(model, corpus, config)))
-    return folder
+    return train_run(folder, corpus, chars, hidden, "gru", precision, **{"eval_every": 1000, **options})
 
 
 @pytest.fixture(scope="module")
