@@ -626,6 +626,13 @@ def test_no_update_is_so_long_that_weights_change_their_sign(small: Corpus) -> N
     assert all(0 <= 1 - step.lr * step.decay < 1e-3 for step in spy.steps)
 
 
+def test_a_rate_that_has_rounded_to_zero_takes_nothing_off(small: Corpus) -> None:
+    trainer = make_trainer(small, lr=5e-324, final_lr=0.0, weight_decay=1.0)  # the smallest number there is
+    spy = Spy(trainer)
+    list(trainer.run())
+    assert {step.decay for step in spy.steps if step.lr == 0} == {0.0}
+
+
 def test_rates_are_those_of_characters_and_do_not_depend_on_k(small: Corpus) -> None:
     rates = []
     for trunc in ("1", "8"):
