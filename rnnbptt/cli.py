@@ -176,7 +176,9 @@ def train(
     final_lr: Annotated[
         float, _option(_STEP, "Share of --lr where the cosine decay ends; 1: no decay.")
     ] = TrainConfig.final_lr,
-    weight_decay: Annotated[float, _option(_STEP, "Decoupled, per 1,000 characters.")] = TrainConfig.weight_decay,
+    weight_decay: Annotated[
+        float, _option(_STEP, "Share of the weights, times --lr, taken off every 1,000 characters.")
+    ] = TrainConfig.weight_decay,
     beta2: Annotated[float, _option(_STEP, "Decay of the mean of squared gradients, per update.")] = TrainConfig.beta2,
     beta2_chars: Annotated[
         float, _option(_STEP, "Horizon of that mean in characters instead; 0: --beta2 holds.")

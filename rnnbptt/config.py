@@ -67,8 +67,7 @@ class TrainConfig:
     lr            learning rate after the warm-up
     warmup        characters over which it rises from 0
     final_lr      share of lr that the cosine decay ends at; 1: no decay
-    weight_decay  decoupled, per 1,000 characters and unit of learning rate: over the same text it is the same for every
-                  truncation
+    weight_decay  share of the weights, times the learning rate, that is taken off every 1,000 characters; 0: none
     beta2         decay of the optimizer's mean of squared gradients, per update
     beta2_chars   if above 0, the horizon of that mean in characters instead: beta2 = exp(-characters / beta2_chars)
     clip          largest norm of the gradient of the mean loss; 0: no clipping

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
 
 import torch
 from torch import Tensor
@@ -74,28 +73,24 @@ class Parameters:
     ) -> None:
         self.shapes = dict(shapes)
         self.transposed = transposed
-        ends = list(accumulate((math.prod(shape) for shape in shapes.values()), initial=0))
-        self._pieces = {name: slice(*ends_of) for name, ends_of in zip(shapes, pairwise(ends), strict=True)}
-        self.flat = torch.zeros(ends[-1], dtype=precision.float, device=device) if flat is None else flat
+        size = sum(math.prod(shape) for shape in shapes.values())
+        self.flat = torch.zeros(size, dtype=precision.float, device=device) if flat is None else flat
         self.grad = torch.zeros_like(self.flat)
         same = precision.operand == self.flat.dtype
         self._operands = self.flat if same else torch.empty_like(self.flat, dtype=precision.operand)
         self.values = self.views(self.flat)
         self.grads = self.views(self.grad)
         self.operands = self.views(self._operands)
+        self.weights = [value for name, value in self.values.items() if "bias" not in name]
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
         """Named views, of the given shapes, into any buffer laid out like this one (an optimizer's moments, say)."""
-        return {
-            name: flat[piece].view(shape[::-1]).t() if name in self.transposed else flat[piece].view(shape)
-            for (name, shape), piece in zip(self.shapes.items(), self._pieces.values(), strict=True)
-        }
-
-    def weights_and_biases(self) -> tuple[list[slice], list[slice]]:
-        """Where the flat buffers hold weights, and where biases."""
-        weights = [piece for name, piece in self._pieces.items() if "bias" not in name]
-        biases = [piece for name, piece in self._pieces.items() if "bias" in name]
-        return weights, biases
+        views, offset = {}, 0
+        for name, shape in self.shapes.items():
+            piece = flat[offset : offset + math.prod(shape)]
+            views[name] = piece.view(shape[::-1]).t() if name in self.transposed else piece.view(shape)
+            offset += math.prod(shape)
+        return views
 
     def zeros(self, name: str, *more: int) -> Tensor:
         """(*more, ...): zeros like a parameter, laid out as it is, with axes before its own."""

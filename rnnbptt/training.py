@@ -64,6 +64,7 @@ class DivergedError(UserError):
 
 VALIDATIONS = 20  # of a run, unless it says after how many characters
 RECORDS_PER_VALIDATION = 10
+DECAY_EVERY = 1000  # characters between two decays of the weights
 
 
 class Trainer:
@@ -79,7 +80,7 @@ class Trainer:
             )
         self.streams = Streams(corpus.split("train"), config.streams)
         self.state = model.zero_state(config.streams)
-        self.optimizer = OPTIMIZERS[config.optimizer](model.parameters)
+        self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat)
         self.dropout = torch.Generator(device=model.device).manual_seed(config.seed)
         self.counts, self.interval, self.validations = Counts(), Interval(), Validations()
         self.schedule = LearningRate(config.lr, config.warmup, config.final_lr)
@@ -258,8 +259,10 @@ class Trainer:
         if clipped:
             grad.mul_(config.clip / norm)
         beta2 = math.exp(-chars / config.beta2_chars) if config.beta2_chars else config.beta2
-        self.rate = plan.lr_scale * self.schedule.at(self.spent, self.counts.chars)
-        self.optimizer.step(self.rate, beta2, self._decay(chars))
+        rate = self.schedule.at(self.spent, self.counts.chars)
+        self._decay(rate, chars)
+        self.rate = plan.lr_scale * rate
+        self.optimizer.step(self.model.parameters.flat, grad, self.rate, beta2)
         self.model.parameters.refresh_operands()
         counts, interval = self.counts, self.interval
         counts.chars += chars
@@ -270,13 +273,18 @@ class Trainer:
         interval.grad_norm += norm
         interval.clipped += clipped
 
-    def _decay(self, chars: int) -> float:
-        """The share of the weights, per unit of learning rate, that an update of so many characters takes off.
+    def _decay(self, rate: float, chars: int) -> None:
+        """Decoupled weight decay (Loshchilov & Hutter 2019), of weights alone: a bias says how long a unit remembers,
+        not how much it fits.
 
-        The shares of short updates compound to that of a long one, so that all truncations have the same over a text.
+        Once for each 1,000 characters read, whatever the updates: at the same learning rate all truncations have the
+        same over a text, and a short update's own share would be lost in the rounding of float32.
         """
-        share = -math.expm1(-self.rate * self.config.weight_decay * chars / 1000)
-        return share / self.rate if self.rate else 0.0
+        due = (self.counts.chars + chars) // DECAY_EVERY - self.counts.chars // DECAY_EVERY
+        if due and self.config.weight_decay:
+            kept = math.exp(-rate * self.config.weight_decay * due)
+            for weight in self.model.parameters.weights:
+                weight.mul_(kept)
 
     def _diverged(self, what: str, chars: int, updates: int) -> DivergedError:
         clip = "a lower --clip" if self.config.clip else "a --clip above 0"

@@ -50,12 +50,12 @@ def test_unknown_precision_is_refused() -> None:
     )
 
 
-def test_biases_are_told_from_weights_and_nothing_is_left_out() -> None:
+def test_weights_are_all_but_the_biases_and_in_their_place() -> None:
     parameters = make_model("elstm", layers=2).parameters
-    numbers = parameters.views(torch.arange(len(parameters.flat)))
-    for pieces, kind in zip(parameters.weights_and_biases(), ("weight", "bias"), strict=True):
-        found = {int(number) for piece in pieces for number in range(len(parameters.flat))[piece]}
-        assert found == {int(n) for name, view in numbers.items() if kind in name for n in view.flatten()}
+    for weight in parameters.weights:
+        weight.fill_(7)
+    for name, value in parameters.values.items():
+        assert bool((value == 7).all()) == ("weight" in name)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])

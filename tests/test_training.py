@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 import torch
@@ -71,21 +71,20 @@ class Step(NamedTuple):
     norm: float
     lr: float
     beta2: float
-    decay: float
 
 
 class Spy:
     """An optimizer that notes what it is given, and passes it on."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self._optimizer, self._grad, self.grads = trainer.optimizer, trainer.model.parameters.grad, []
+        self._optimizer, self.grads = trainer.optimizer, []
         self.steps: list[Step] = []
         self.state, trainer.optimizer = trainer.optimizer.state, self
 
-    def step(self, lr: float, beta2: float, decay: float) -> None:
-        self.steps.append(Step(float(self._grad.norm()), lr, beta2, decay))
-        self.grads.append(self._grad.clone())
-        self._optimizer.step(lr, beta2, decay)
+    def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
+        self.steps.append(Step(float(grad.norm()), lr, beta2))
+        self.grads.append(grad.clone())
+        self._optimizer.step(flat, grad, lr, beta2)
 
 
 def stop_after(updates: int) -> Callable[[], bool]:
@@ -118,7 +117,8 @@ def other_loop(trainer: Trainer, network: TorchNetwork, k_at: Callable[[float], 
             parameter.grad *= min(1.0, config.clip / norm)
         cosine = config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * chars / budget))
         lr = config.lr * cosine * min(1.0, (chars + 1) / config.warmup)
-        kept = math.exp(-lr * config.weight_decay / 1000) ** x.numel()  # so much of each weight, a character at a time
+        passed = sum(at % 1000 == 0 for at in range(chars + 1, chars + x.numel() + 1))
+        kept = math.exp(-lr * config.weight_decay) ** passed
         of_weights, of_biases = optimizer.param_groups
         of_weights |= {"lr": lr, "weight_decay": (1 - kept) / lr}
         of_biases |= {"lr": lr, "weight_decay": 0.0}
@@ -609,28 +609,36 @@ def test_beta2_is_the_one_given_otherwise(small: Corpus) -> None:
     assert {step.beta2 for step in spy.steps} == {0.97}
 
 
-@pytest.mark.parametrize("trunc", ["1", "8", "1..8", "8/2", "full"])
+class NoStep:
+    """An optimizer that leaves all as it is."""
+
+    state: ClassVar[dict[str, Tensor]] = {}
+
+    def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
+        """Nothing."""
+
+
+@pytest.mark.parametrize("trunc", ["1", "8", "1..8", "8/2", "random:8", "full"])
 def test_weights_decay_by_characters_whatever_the_truncation(small: Corpus, trunc: str) -> None:
-    budget = Budget("chars", 900)
-    trainer = make_trainer(small, trunc=trunc, weight_decay=5.0, lr=0.02, final_lr=1.0, warmup=0, budget=budget)
-    spy = Spy(trainer)
+    settings = {"weight_decay": 5.0, "lr": 0.02, "final_lr": 1.0, "warmup": 0, "budget": Budget("chars", 3300)}
+    trainer = make_trainer(small, trunc=trunc, precision="float64", **settings)
+    trainer.optimizer = NoStep()
+    trainer.model.parameters.flat.fill_(1)
     list(trainer.run())
-    kept = math.prod(1 - step.lr * step.decay for step in spy.steps)
-    assert kept == pytest.approx(math.exp(-0.02 * 5.0 * trainer.counts.chars / 1000), rel=1e-12)
+    for name, value in trainer.model.parameters.values.items():
+        kept = math.exp(-0.02 * 5.0 * 3) if "weight" in name else 1.0  # 3,300 characters, or a few more
+        assert error(value, torch.full_like(value, kept)) < 1e-12, name
 
 
-def test_no_update_is_so_long_that_weights_change_their_sign(small: Corpus) -> None:
-    trainer = make_trainer(small, trunc="full", weight_decay=1e6, lr=0.02)
-    spy = Spy(trainer)
+def test_a_low_rate_and_short_updates_do_not_lose_the_decay_in_rounding(small: Corpus) -> None:
+    settings = {"weight_decay": 0.1, "lr": 1e-4, "final_lr": 1.0, "warmup": 0, "streams": 1}
+    trainer = make_trainer(small, trunc="1", precision="float32", budget=Budget("chars", 40_000), **settings)
+    trainer.optimizer = NoStep()
+    weight = trainer.model.parameters.values["head.weight"]
+    before = weight.double().clone()
     list(trainer.run())
-    assert all(0 <= 1 - step.lr * step.decay < 1e-3 for step in spy.steps)
-
-
-def test_a_rate_that_has_rounded_to_zero_takes_nothing_off(small: Corpus) -> None:
-    trainer = make_trainer(small, lr=5e-324, final_lr=0.0, weight_decay=1.0)  # the smallest number there is
-    spy = Spy(trainer)
-    list(trainer.run())
-    assert {step.decay for step in spy.steps if step.lr == 0} == {0.0}
+    taken_off = float(1 - (weight.double() * before).sum() / before.square().sum())
+    assert taken_off == pytest.approx(40 * 0.1 * 1e-4, rel=0.02)
 
 
 def test_rates_are_those_of_characters_and_do_not_depend_on_k(small: Corpus) -> None:

@@ -95,11 +95,11 @@ def ours(cell: str, streams: int, hidden: int):
     from rnnbptt.config import ModelConfig
     from rnnbptt.layers import cross_entropy
     from rnnbptt.model import CharRNN
-    from rnnbptt.optimizers import AdamW
+    from rnnbptt.optimizers import Adam
 
     model = CharRNN.create(ModelConfig(VOCABULARY, cell, hidden, dropout=0.0))
     state, parameters = model.zero_state(streams), model.parameters
-    optimizer = AdamW(parameters)
+    optimizer = Adam(parameters.flat)
 
     @torch.no_grad()
     def update(x, y) -> float:
@@ -109,7 +109,7 @@ def ours(cell: str, streams: int, hidden: int):
         loss, norm = float(nats.mean()), float(torch.linalg.vector_norm(parameters.grad))
         if norm > 1:
             parameters.grad.mul_(1 / norm)
-        optimizer.step(1e-3, 0.999, 0.0)
+        optimizer.step(parameters.flat, parameters.grad, 1e-3, 0.999)
         parameters.refresh_operands()
         return loss
 
