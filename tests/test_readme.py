@@ -10,11 +10,11 @@ import shlex
 from pathlib import Path
 
 import pytest
-from conftest import prose
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from rnnbptt.cli import app
+from rnnbptt.cli.app import app
+from support.texts import prose
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -73,9 +73,10 @@ def test_every_option_is_named() -> None:
                     assert re.search(rf"[` ]{option}(?![\w-])", README), f"{name} {option}"
 
 
-def test_every_file_has_its_duty() -> None:
-    there = {path.name for path in (ROOT / "rnnbptt").glob("*.py") if path.name != "__init__.py"}
-    assert set(re.findall(r"^\| `(?:rnnbptt/)?(\w+\.py)` \|", README, re.MULTILINE)) == there
+def test_every_folder_has_its_duty() -> None:
+    there = {path.parent.name for path in (ROOT / "rnnbptt").glob("*/__init__.py")}
+    section = README[README.index("## Where things are") :]
+    assert set(re.findall(r"^\| `(\w+)/` \|", section, re.MULTILINE)) == there
 
 
 def test_every_script_named_is_there() -> None:

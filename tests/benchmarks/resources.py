@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-COMMAND = (sys.executable, "-c", "from rnnbptt.cli import main; main()")
+COMMAND = (sys.executable, "-c", "from rnnbptt.cli.app import main; main()")
 MEGABYTE = 10**6
 
 
@@ -80,11 +80,11 @@ def sample() -> None:
     """Characters a second of one LSTM of 512 on one thread, one sample and 64."""
     import torch
 
-    from rnnbptt.config import ModelConfig
-    from rnnbptt.model import CharRNN
-    from rnnbptt.sampling import SampleConfig, sample_many
-    from rnnbptt.sampling import sample as sample_one
-    from rnnbptt.vocabulary import Vocabulary
+    from rnnbptt.bptt.network import CharRNN
+    from rnnbptt.inference.sampling import SampleConfig, sample_many
+    from rnnbptt.inference.sampling import sample as sample_one
+    from rnnbptt.text.vocabulary import Vocabulary
+    from rnnbptt.training.config import ModelConfig
 
     torch.set_num_threads(1)
     symbols = tuple(sorted({chr(code) for code in range(32, 96)} | {"\n"}))

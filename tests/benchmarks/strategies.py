@@ -47,8 +47,8 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         sys.path.insert(0, str(ROOT))
-        from rnnbptt.corpus import TextOptions
-        from rnnbptt.preparing import prepare
+        from rnnbptt.text.corpus import TextOptions
+        from rnnbptt.text.preparing import prepare
 
         prepare([ROOT / "data/shakespeare.txt"], Path(scratch, "corpus"), TextOptions())
         for cell, streams, hidden, base, others in CASES:
@@ -91,11 +91,11 @@ def measure(
     sys.path.insert(0, str(ROOT))
     import torch
 
-    from rnnbptt.budget import Budget
-    from rnnbptt.config import ModelConfig, TrainConfig
-    from rnnbptt.corpus import Corpus
-    from rnnbptt.model import CharRNN
-    from rnnbptt.training import Trainer
+    from rnnbptt.bptt.network import CharRNN
+    from rnnbptt.text.corpus import Corpus
+    from rnnbptt.training.budget import Budget
+    from rnnbptt.training.config import ModelConfig, TrainConfig
+    from rnnbptt.training.loop import Trainer
 
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)

@@ -92,10 +92,10 @@ def ours(cell: str, streams: int, hidden: int):
     """Our update: forward, loss, backward, norm, clip, fused Adam, operand copy: what `Trainer` does."""
     import torch
 
-    from rnnbptt.config import ModelConfig
-    from rnnbptt.layers import cross_entropy
-    from rnnbptt.model import CharRNN
-    from rnnbptt.optimizers import Adam
+    from rnnbptt.bptt.layers import cross_entropy
+    from rnnbptt.bptt.network import CharRNN
+    from rnnbptt.training.config import ModelConfig
+    from rnnbptt.training.optimizers import Adam
 
     model = CharRNN.create(ModelConfig(VOCABULARY, cell, hidden, dropout=0.0))
     state, parameters = model.zero_state(streams), model.parameters

@@ -31,7 +31,7 @@ def main() -> None:
             command = [
                 sys.executable,
                 "-c",
-                "from rnnbptt.cli import main; main()",
+                "from rnnbptt.cli.app import main; main()",
                 "train",
                 str(text),
                 "--run",

@@ -1,0 +1,192 @@
+"""Sampling: a seeded generator of characters. It prints nothing.
+
+One text is streamed as it is made; several are made side by side, as the streams of one batch. Both are `_pieces`.
+
+Axes: B streams, K symbols of the vocabulary that may be drawn (all but the unknown one).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from rnnbptt.bptt.network import CharRNN
+from rnnbptt.errors import UserError
+from rnnbptt.text.vocabulary import Vocabulary
+
+PIECE = 256  # symbols of the prompt read at a time: bounds memory, changes nothing else
+BLOCK = 1 << 12  # random numbers drawn at a time: a call for each character would cost more than the numbers
+LOCKSTEP = 16  # characters that the streams of a batch make between two looks at whether all have ended
+COLDEST, HOTTEST = 1e-6, 1e6  # beyond these a temperature does nothing more, and float32 overflows in the end
+BATCH = 16  # streams from which products in bfloat16 are faster than in float32, whatever the cell
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What to generate.
+
+    prompt       text the model reads first; without one, it reads a newline (or, where the vocabulary has none, its
+                 first symbol), from the zero state either way
+    length       characters to make, also where the unit is the byte; 0: without end
+    temperature  divides the logits: below 1 the probable becomes more probable; 0: always the most probable symbol
+    top_k        draw from this many most probable symbols; 0: from all
+    top_p        draw from the fewest most probable symbols that together have this probability, among those that
+                 top_k leaves
+    stop         the text ends right before the first place where this string would stand in it, the prompt not
+                 counted; it may end sooner, by `length`
+    count        texts that `sample_many` makes
+    seed         the same seed gives the same text (on the same processor, as for all floating-point numbers)
+    """
+
+    prompt: str = ""
+    length: int = 500
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    stop: str = ""
+    count: int = 1
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("length", "temperature", "top_k"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"--top-p {self.top_p:g}: must be above 0 and at most 1")
+        if self.count < 1:
+            raise UserError(f"--count {self.count}: must be at least 1")
+        if not 0 <= self.seed < 2**64:
+            raise UserError(f"--seed {self.seed}: must be from 0 to {2**64 - 1}")
+        if self.length == 0 and self.count > 1 and not self.stop:
+            raise UserError(f"--length 0 --count {self.count}: would never end; give a --length, a --stop or --count 1")
+
+
+def sample(model: CharRNN, vocabulary: Vocabulary, config: SampleConfig) -> Iterator[str]:
+    """One text, in pieces as they are made: whole characters, never part of the stop string, never the prompt.
+
+    Where `length` is 0 it goes on until the caller stops asking. UserError, at once and not with the first piece, when
+    the vocabulary lacks a character of the prompt or of the stop string.
+    """
+    return (piece for (piece,) in _pieces(model, vocabulary, config, streams=1, lockstep=1) if piece)
+
+
+def sample_many(model: CharRNN, vocabulary: Vocabulary, config: SampleConfig) -> list[str]:
+    """`config.count` texts, made in one batch. It must have a way to end: a `length` or a `stop`.
+
+    UserError as for `sample`.
+    """
+    pieces = _pieces(model, vocabulary, config, config.count, LOCKSTEP)
+    return ["".join(text) for text in zip(*pieces, strict=True)]
+
+
+def _pieces(
+    model: CharRNN, vocabulary: Vocabulary, config: SampleConfig, streams: int, lockstep: int
+) -> Iterator[list[str]]:
+    """Yield, every `lockstep` symbols, what each stream's text has gained, until all texts have ended."""
+    prompt = _prompt_ids(vocabulary, config.prompt)
+    _check_stop(vocabulary, config.stop)
+    model = model.at_precision("auto" if streams >= BATCH else "float32")
+    known = len(vocabulary) if vocabulary.unknown is None else vocabulary.unknown
+    symbols = _symbols(model, prompt, known, config, streams)
+    texts = [_Text(vocabulary, config) for _ in range(streams)]
+
+    def generate() -> Iterator[list[str]]:
+        while not all(text.ended for text in texts):
+            ids_by_stream = zip(*islice(symbols, lockstep), strict=True)
+            yield [text.feed(ids) for text, ids in zip(texts, ids_by_stream, strict=True)]
+
+    return generate()
+
+
+def _prompt_ids(vocabulary: Vocabulary, prompt: str) -> Tensor:
+    """What the model reads before it writes, never empty, (T,)."""
+    if prompt:
+        return torch.from_numpy(vocabulary.encode(prompt))
+    return torch.tensor([vocabulary.symbols.index("\n") if "\n" in vocabulary.symbols else 0])
+
+
+def _check_stop(vocabulary: Vocabulary, stop: str) -> None:
+    try:
+        vocabulary.encode(stop)
+    except UserError:  # which speaks of a prompt
+        raise UserError(f"--stop {stop!r}: can never come, the vocabulary lacks a character of it") from None
+
+
+@torch.no_grad()
+def _symbols(model: CharRNN, prompt: Tensor, known: int, config: SampleConfig, streams: int) -> Iterator[list[int]]:
+    """Yield without end the next symbol of each stream. The first `known` symbols, K, may be drawn."""
+    prompt = prompt.to(model.device)
+    state, last = model.zero_state(1), len(prompt) - 1
+    for start in range(0, last, PIECE):
+        model.forward(prompt[start : min(start + PIECE, last), None], state)
+    state = state.repeat(1, 1, streams, 1)
+    x = prompt[last:].repeat(streams)
+    for noise in _noise(config, (streams, min(config.top_k or known, known)), state):
+        logits, _ = model.forward(x[None], state)
+        x = _draw(logits[:, :known], noise, config)
+        yield x.tolist()
+
+
+def _noise(config: SampleConfig, shape: tuple[int, int], like: Tensor) -> Iterator[Tensor]:
+    """Yield without end Gumbel noise times the temperature, in tensors of `shape`, the same on every device."""
+    rng = torch.Generator().manual_seed(config.seed)
+    temperature = min(config.temperature, HOTTEST)
+    while True:
+        uniform = torch.rand(max(1, BLOCK // math.prod(shape)), *shape, dtype=like.dtype, generator=rng)
+        # not 0, so that the noise is finite: at temperature 0 it has to vanish
+        gumbel = uniform.clamp_min_(1e-20).log_().neg_().log_().neg_()
+        yield from gumbel.mul_(temperature).to(like.device).unbind(0)
+
+
+def _draw(logits: Tensor, noise: Tensor, config: SampleConfig) -> Tensor:
+    """A symbol for each stream, (B,), from logits (B, K) and noise (B, K), or (B, top_k) where that is less.
+
+    The symbol with the largest sum of logits / temperature and Gumbel noise has the distribution of their softmax
+    (Gumbel 1954). Here the noise is multiplied instead, which leaves two operations a character: `torch.multinomial`
+    takes five times as long. Without noise it is the most probable symbol.
+    """
+    if not config.top_k and config.top_p == 1:
+        return logits.add(noise).argmax(1)
+    logits, symbols = logits.topk(noise.shape[1], dim=1)  # most probable first
+    if config.top_p < 1:
+        probabilities = torch.softmax(logits / max(config.temperature, COLDEST), 1)
+        more_probable = probabilities.cumsum(1) - probabilities  # 0 for the first, which so always stays
+        logits = logits.masked_fill(more_probable >= config.top_p, -math.inf)
+    return symbols.gather(1, logits.add(noise).argmax(1, keepdim=True)).view(-1)
+
+
+class _Text:
+    """One text in the making: whole characters, at most `length`, and nothing from the stop string on."""
+
+    def __init__(self, vocabulary: Vocabulary, config: SampleConfig) -> None:
+        self._decoder = vocabulary.decoder()
+        self._left = config.length or sys.maxsize
+        self._stop, self._held = config.stop, ""
+        self.ended = False
+
+    def feed(self, ids: tuple[int, ...]) -> str:
+        """What the text gains for certain: the end of it that may be the start of the stop string is held back."""
+        if self.ended:
+            return ""
+        new = self._decoder.feed(ids)[: self._left]
+        self._left -= len(new)
+        self.ended = not self._left
+        if not self._stop:
+            return new
+        text = self._held + new
+        found = text.find(self._stop)
+        if found >= 0:
+            self.ended = True
+            return text[:found]
+        if self.ended:
+            return text
+        tails = range(max(0, len(text) - len(self._stop) + 1), len(text))
+        cut = next((start for start in tails if self._stop.startswith(text[start:])), len(text))
+        self._held = text[cut:]
+        return text[:cut]

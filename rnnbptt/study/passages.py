@@ -1,0 +1,236 @@
+"""What checkpoints are compared on: the splits of the corpus that all were trained on, or a text that all can read.
+
+`open_splits` and `open_text` give the `Passage`s, and what a reader has to be told about them; or they refuse, where
+the figures of different checkpoints would not be of the same task.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnbptt.errors import UserError
+from rnnbptt.inference.evaluation import character_nats
+from rnnbptt.text.corpus import Corpus, Ids, TextOptions
+from rnnbptt.text.vocabulary import Vocabulary
+from rnnbptt.training.checkpoint import Checkpoint
+
+Nats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A checkpoint that takes part."""
+
+    name: str
+    checkpoint: Checkpoint
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        return self.checkpoint.vocabulary
+
+    @property
+    def corpus(self) -> dict[str, Any]:
+        """Where its corpus was, the fingerprint, the splits and the options."""
+        corpus: dict[str, Any] = self.checkpoint.document["corpus"]
+        return corpus
+
+
+class Passage(Protocol):
+    """A text to evaluate on: its name, how many characters are scored, and the loss of a checkpoint at each of them."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def characters(self) -> int: ...
+
+    def nats(self, checkpoint: Checkpoint) -> Nats:
+        """The negative log-likelihood of each character, (characters,), the same characters for every checkpoint."""
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """A split of the corpus that all checkpoints were trained on."""
+
+    name: str
+    ids: Ids
+    start: int
+    stop: int
+
+    @property
+    def characters(self) -> int:
+        return self.stop - max(1, self.start)
+
+    def nats(self, checkpoint: Checkpoint) -> Nats:
+        return character_nats(checkpoint.build_model("float32"), self.ids, self.start, self.stop)
+
+
+@dataclass(frozen=True)
+class Text:
+    """A text file. Each checkpoint reads it with its own vocabulary, and every loss is that of a whole character.
+
+    content  the text; for unit "byte" each byte is the character of the same number, as in the vocabularies
+    unit     "byte" when all checkpoints have that unit, otherwise "char"
+    """
+
+    path: Path
+    content: str
+    unit: str
+    name: str = "text"
+
+    @property
+    def characters(self) -> int:
+        return len(self.content) - 1  # the first has no text before it
+
+    def nats(self, checkpoint: Checkpoint) -> Nats:
+        vocabulary = checkpoint.vocabulary
+        codes, starts = self.units(vocabulary)
+        ids = encode(codes, vocabulary)
+        if vocabulary.unknown is not None:
+            ids[ids < 0] = vocabulary.unknown
+        nats = character_nats(checkpoint.build_model("float32"), ids, 0, len(ids))
+        # Unit 0 is not scored, so unit u has nats[u - 1]; what its character has beyond it is no character of its own.
+        return nats if len(codes) == len(starts) else np.add.reduceat(nats, starts[1:] - 1)
+
+    def units(self, vocabulary: Vocabulary) -> tuple[NDArray[Any], NDArray[np.int64]]:
+        """The code of each unit that a model reads, and at which unit each character of the text starts."""
+        if vocabulary.unit == self.unit:
+            codes: NDArray[Any] = np.frombuffer(self.content.encode("utf-32-le", "surrogatepass"), "<u4")
+            return codes, np.arange(len(codes))
+        utf8 = np.frombuffer(self.content.encode("utf-8", "surrogatepass"), np.uint8)
+        return utf8, np.flatnonzero((utf8 & 0xC0) != 0x80)  # all but continuation bytes
+
+    def lacking(self, vocabulary: Vocabulary) -> NDArray[np.int64]:
+        """The positions of characters that the vocabulary does not have, ascending."""
+        codes, starts = self.units(vocabulary)
+        lacking = np.flatnonzero(encode(codes, vocabulary) < 0)
+        return np.unique(np.searchsorted(starts, lacking, side="right") - 1)
+
+
+def encode(codes: NDArray[Any], vocabulary: Vocabulary) -> NDArray[np.int64]:
+    """The ids of codes (n,), -1 where the vocabulary lacks one: what is to become of these is not decided here."""
+    symbols = vocabulary.symbols if vocabulary.unknown is None else vocabulary.symbols[:-1]
+    table = np.full(0x110000, -1, dtype=np.int64)
+    table[[ord(symbol) for symbol in symbols]] = np.arange(len(symbols))
+    ids: NDArray[np.int64] = table[codes]
+    return ids
+
+
+def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
+    """The validation and the test split that all checkpoints share, and what is to be said about them."""
+    first = entries[0]
+    splits = first.corpus["splits"]
+    for entry in entries[1:]:
+        for what, key in (("corpora", "fingerprint"), ("splits of the same corpus", "splits")):
+            if entry.corpus[key] != first.corpus[key]:
+                raise UserError(
+                    f"{first.name} and {entry.name} were trained on different {what}; give a text to compare them on, "
+                    "one that neither was trained on: --text FILE"
+                )
+    filled = {name: (start, stop) for name, (start, stop) in splits.items() if name != "train" and stop > start}
+    if not filled:
+        raise UserError(
+            f"the validation and the test split of {first.corpus['path']} are empty; "
+            "give a text to compare on that was not trained on: --text FILE"
+        )
+    corpus = next(filter(None, find_corpora(entries)), None)
+    if corpus is None:
+        raise UserError(
+            f"{first.corpus['path']}: the corpus that {first.name} was trained on is no longer there; "
+            "put it back, or give a text to compare on: --text FILE"
+        )
+    notes = [f"The {name} split is empty and left out." for name in ("valid", "test") if name not in filled]
+    if "valid" in filled:
+        advice = "quote the test split" if "test" in filled else "quote a text that was not used: --text FILE"
+        notes.append(f"The validation split chose the best checkpoint of each run, which flatters it: {advice}.")
+    return [Split(name, corpus.ids, start, stop) for name, (start, stop) in filled.items()], notes
+
+
+def find_corpora(entries: Sequence[Entry]) -> list[Corpus | None]:
+    """The corpus each checkpoint was trained on, None where it is gone: where it was, or, for a run folder that has
+    moved, beside the checkpoint.
+    """
+    opened: dict[str, Corpus] = {}
+    for entry in entries:
+        fingerprint = entry.corpus["fingerprint"]
+        for path in (entry.corpus["path"], entry.checkpoint.path.parent / "corpus"):
+            with suppress(UserError):
+                corpus = opened.get(fingerprint) or Corpus.open(path)
+                if corpus.fingerprint == fingerprint:
+                    opened[fingerprint] = corpus
+    return [opened.get(entry.corpus["fingerprint"]) for entry in entries]
+
+
+def open_text(path: Path, entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
+    """The text as all checkpoints read it, and what is to be said about that."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; give a text file: --text FILE") from None
+    text, how = _decode(path, data, [TextOptions(**entry.corpus["options"]) for entry in entries])
+    if text.characters < 1:
+        raise UserError(
+            f"{path}: {len(text.content)} characters are too few to evaluate on; give a longer text: --text FILE"
+        )
+    return [text], [how, *_trained_on(data, entries), *_lacking(text, entries)]
+
+
+def _decode(path: Path, data: bytes, options: Sequence[TextOptions]) -> tuple[Text, str]:
+    """The text of `data`, made of it as the corpora with these options were made: UTF-8 where they do not agree."""
+    encodings = {each.encoding for each in options if each.unit == "char"}
+    if not encodings:
+        return Text(path, data.decode("latin-1"), "byte"), "A character is a byte here, as in the checkpoints."
+    encoding = encodings.pop() if len(encodings) == 1 else "utf-8"
+    nfc = any(each.nfc for each in options)
+    try:
+        content = data.decode(encoding).removeprefix("\ufeff")
+    except UnicodeError as error:
+        raise UserError(f"{path}: not valid {encoding} ({error}); give it in that encoding: --text FILE") from None
+    how = f"The text is read as {encoding}{', in normalization form C' if nfc else ''}."
+    return Text(path, unicodedata.normalize("NFC", content) if nfc else content, "char"), how
+
+
+def _trained_on(data: bytes, entries: Sequence[Entry]) -> list[str]:
+    """Which checkpoints were trained on the text of `data`, as far as their corpora are still there to tell."""
+    digest = hashlib.sha256(data).hexdigest()
+    return [
+        f"{entry.name} was trained on this very text: its figures say nothing of how it does on others."
+        for entry, corpus in zip(entries, find_corpora(entries), strict=True)
+        if corpus and digest in {source.sha256 for source in corpus.sources}
+    ]
+
+
+def _lacking(text: Text, entries: Sequence[Entry]) -> list[str]:
+    """How vocabularies that differ, or lack characters of the text, read it; UserError where one cannot."""
+    vocabularies = [entry.vocabulary for entry in entries]
+    first = vocabularies[0]
+    same = all(vocabulary == first for vocabulary in vocabularies)
+    if same and first.unknown is not None:
+        # The unknown symbol is the same to all. With two vocabularies, the poorer would have the easier task.
+        count = text.lacking(first).size
+        note = f"{count:,} characters of the text are read as the unknown symbol of the vocabulary."
+        return [note] if count else []
+    for entry, vocabulary in zip(entries, vocabularies, strict=True):
+        positions = text.lacking(vocabulary)
+        if positions.size:
+            raise UserError(_unreadable(text, int(positions[0]), entry))
+    return [] if same else ["The checkpoints have different vocabularies: each reads the text in its own symbols."]
+
+
+def _unreadable(text: Text, position: int, entry: Entry) -> str:
+    char = text.content[position]
+    what = f"the byte 0x{ord(char):02X}" if text.unit == "byte" else f"{char!r} (U+{ord(char):04X})"
+    unit = "byte" if text.unit == "byte" else "character"
+    return (
+        f"{text.path}: {entry.name} cannot read {what}, {unit} {position + 1:,} of the text, which its vocabulary "
+        "lacks; give a text without it, or leave that checkpoint out"
+    )

@@ -1,0 +1,171 @@
+"""How near the gradient of a truncation comes to the full one, at resting weights.
+
+The full one goes back at least R characters from every loss. On lanes of 2 R characters the losses of the last R count;
+the first R are history, which gives the state they start from, and which only a gradient of depth above the segment, or
+an influence, goes back into.
+
+Axes: T characters, B lanes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from rnnbptt.bptt.influence import INFLUENCES
+from rnnbptt.bptt.layers import cross_entropy
+from rnnbptt.bptt.network import CharRNN
+from rnnbptt.bptt.recurrence import Boundary
+from rnnbptt.bptt.tape import Span, Tape
+from rnnbptt.truncation.plan import Progress, Separate, Strategy
+
+RECURRENT, ALL = "all but the head", "all"  # groups of all parameters
+
+Told = Callable[[int], None]  # told how many characters more have been read
+
+
+@dataclass(frozen=True)
+class Fidelity:
+    """A truncation's gradient g_k against the one of full depth, g, for each group of parameters.
+
+    cosine  of the angle between them
+    bias    |g_k - g| / |g|
+    """
+
+    trunc: str
+    cosine: dict[str, float]
+    bias: dict[str, float]
+
+
+def fidelities(model: CharRNN, x: Tensor, y: Tensor, chosen: Sequence[Strategy], told: Told) -> list[Fidelity]:
+    """How near each truncation's gradient on the lanes x, y (2R, B) comes to the one of depth 2 R."""
+    depth = len(x) // 2
+    exact = groups(model, gradient(model, x, y, Separate(depth, 2 * depth), told))
+    found = []
+    for strategy in chosen:
+        ours = groups(model, gradient(model, x, y, strategy, told))
+        cosine = {name: float(g @ exact[name] / (g.norm() * exact[name].norm())) for name, g in ours.items()}
+        bias = {name: float((g - exact[name]).norm() / exact[name].norm()) for name, g in ours.items()}
+        found.append(Fidelity(strategy.spec, cosine, bias))
+    return found
+
+
+def gradient(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, told: Told = lambda chars: None) -> Tensor:
+    """The gradient of the mean loss of the last R characters of x, y (2R, B), as updates of `strategy` would make it
+    if the weights rested, laid out as `parameters.flat`.
+
+    It is their sum with each update weighted by its characters. What a plan scales its step by, a loss or a learning
+    rate, is left out: that only makes up for the mean over updates of different lengths. A loss in a segment of k
+    characters has (k + 1) / 2 of them to go back to in the mean, not k.
+    """
+    by_unit = strategy.influence in ("snap", "tail")
+    beyond: Beyond = (UnitsBackward if by_unit else InfluenceForward)(model, x.shape[1], strategy.influence)
+    total = torch.zeros_like(model.parameters.grad)
+    for tape, weight in _segments(model, x, y, strategy, beyond.boundary, told):
+        beyond.follow(tape, weight)
+        total.add_(model.parameters.grad, alpha=weight)
+    return total.add_(beyond.rest())
+
+
+def _segments(
+    model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, boundary: Boundary | None, told: Told
+) -> Iterator[tuple[Tape, float]]:
+    """The history, then each segment as the strategy cuts them: the tape that holds it, and its share of the R
+    characters that count; its gradient is in `parameters.grad`.
+    """
+    depth, streams = len(x) // 2, x.shape[1]
+    state = model.zero_state(streams)
+    model.forget(streams)
+    _, tape = model.forward(x[:depth], state, keep=depth)
+    model.parameters.grad.zero_()
+    told(depth * streams)
+    yield tape, 0.0  # in one piece: at resting weights it does not matter how the history is cut
+    at, updates = depth, 0
+    while at < len(x):
+        plan = strategy.next(Progress(spent=1.0, room=len(x) - at, updates=updates))
+        if plan.reset:
+            state.zero_()
+            model.forget(streams)
+        here = slice(at, at + plan.advance)
+        logits, tape = model.forward(x[here], state, keep=at, rerun=plan.rerun)
+        model.backward(tape, cross_entropy(logits, y[here])[1], plan.depth, plan.carry, boundary)
+        told(plan.advance * streams)
+        yield tape, plan.advance / depth
+        at, updates = here.stop, updates + 1
+
+
+class Beyond(Protocol):
+    """What a strategy's influence adds to the gradients of the segments."""
+
+    @property
+    def boundary(self) -> Boundary | None:
+        """Where the gradient of the state before a segment is wanted; None: it is not."""
+
+    def follow(self, tape: Tape, weight: float) -> None:
+        """After the backward pass of a segment: its part may be added to `parameters.grad`."""
+
+    def rest(self) -> Tensor | float:
+        """After the last: what is to be added to the weighted sum."""
+
+
+class InfluenceForward:
+    """The influence that goes along in training, or none."""
+
+    def __init__(self, model: CharRNN, streams: int, name: str) -> None:
+        self._influence = INFLUENCES[name](model, streams)
+        self.boundary = self._influence.boundary
+
+    def follow(self, tape: Tape, weight: float) -> None:
+        """Add the part of this segment."""
+        self._influence.update(tape)
+
+    def rest(self) -> float:
+        """Nothing: each segment has had its part."""
+        return 0.0
+
+
+class UnitsBackward:
+    """SnAp-1, "snap" or "tail", without its influences.
+
+    These go forward in time with one number for each parameter and stream, which takes minutes where the network is
+    large. While the weights rest, the same sum is had on the way back: beyond its segment, a gradient goes on from each
+    unit to itself alone.
+    """
+
+    def __init__(self, model: CharRNN, streams: int, name: str) -> None:
+        self.boundary = Boundary(model.zero_state(streams), alone=name == "snap")
+        self._model = model
+        self._followed: list[tuple[Span, Tensor]] = []  # each segment, and the gradient of the state before it
+
+    def follow(self, tape: Tape, weight: float) -> None:
+        """Keep what goes back beyond this segment."""
+        self._tape = tape
+        self._followed.append((tape.segment, weight * self.boundary.d_before))
+
+    def rest(self) -> Tensor:
+        """All that has gone back beyond its segment."""
+        model, tape = self._model, self._tape
+        grad, d_state = model.parameters.grad.zero_(), model.zero_state(tape.streams)
+        total = torch.zeros_like(grad)
+        for span, d_before in reversed(self._followed):
+            passed_on = model.zero_state(tape.streams)
+            for layer in range(model.config.layers):
+                model.backward_units(tape, layer, span, d_state[layer], passed_on[layer])
+                model.gradients(tape, layer, span)
+            total.add_(grad)
+            d_state = passed_on.add_(d_before)
+        return total
+
+
+def groups(model: CharRNN, flat: Tensor) -> dict[str, Tensor]:
+    """Each parameter's part of a gradient, and all of it with and without the head, as vectors in float64.
+
+    No truncation cuts the gradient of the head, so that with it any truncation looks better than it is.
+    """
+    parts = {name: view.flatten().double() for name, view in model.parameters.views(flat).items()}
+    recurrent = torch.cat([part for name, part in parts.items() if name.startswith("rnn.")])
+    return parts | {RECURRENT: recurrent, ALL: torch.cat(list(parts.values()))}

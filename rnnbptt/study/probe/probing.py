@@ -1,0 +1,214 @@
+"""What is lost when the gradient is cut, and how much memory a model uses at all: measurements on a trained model, at
+resting weights, on text that it was not trained on.
+
+Axes: T characters, B streams or lanes, V symbols, L layers, S tensors of a state, H hidden.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rnnbptt.bptt.layers import cross_entropy
+from rnnbptt.bptt.network import CharRNN
+from rnnbptt.inference.evaluation import LN2, PIECE
+from rnnbptt.study.probe.checking import Check
+from rnnbptt.study.probe.fidelity import Fidelity, Told, fidelities
+from rnnbptt.study.probe.subject import PRECISION, Subject
+from rnnbptt.text.corpus import Ids
+from rnnbptt.text.streams import Streams
+from rnnbptt.truncation.decay import fit_decay, fitted_lags
+from rnnbptt.truncation.plan import Progress, ladder
+from rnnbptt.truncation.specs import parse_truncation
+
+FAINTEST = 1e-16  # norm that a decay is fitted on: below, its squares leave the range of float32
+WINDOWS = 4  # of a lane, in which the gradient is measured by lag
+REREAD = 4  # times R, the characters that a carried state is compared over
+TARGETS = 1024  # characters whose loss is measured by context
+BATCH = 64  # of these at a time
+
+
+@dataclass(frozen=True)
+class Fading:
+    """The gradient of one loss, in nats, with respect to the state 0, 1, 2, ... characters before: its norm by lag.
+
+    beta       the factor it fades by each character, fitted (decay.py)
+    fitted     on these lags, from the first to before the second
+    half_life  characters in which it halves; nan where it does not
+    """
+
+    norms: tuple[float, ...]
+    beta: float
+    fitted: tuple[int, int]
+    half_life: float
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """How far the state that training carries along has fallen behind the weights, |carried - fresh| / |fresh|, over
+    the streams of the checkpoint. The fresh state is read again with the weights of now, over REREAD R characters.
+
+    unsettled  median distance of the fresh state from one that is read over half as many: where this is not far below
+               the others, the model remembers more, and what looks stale may be what was not read again; nan where
+               training resets the state, so that all of its text is read
+
+    All are nan where no text was read before.
+    """
+
+    layer: int
+    median: float
+    largest: float
+    unsettled: float
+
+
+@dataclass(frozen=True)
+class ContextLoss:
+    """Bits per character where so many `characters` were read since the state was zero."""
+
+    characters: int
+    bpc: float
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What `probe` found.
+
+    trunc       that the checkpoint was trained with
+    text        what the gradients are measured on
+    depth       R
+    streams     lanes the gradients are means over
+    tape_bytes  memory of the gradient of full depth
+    targets     characters whose loss by context is measured
+    checks      of the gradient itself, where asked for
+    """
+
+    path: Path
+    trunc: str
+    cell: str
+    precision: str
+    text: str
+    depth: int
+    streams: int
+    tape_bytes: int
+    targets: int
+    gradients: tuple[Fidelity, ...]
+    fading: Fading
+    staleness: tuple[Staleness, ...]
+    contexts: tuple[ContextLoss, ...]
+    checks: tuple[Check, ...] = ()
+
+
+@torch.no_grad()
+def probe(subject: Subject, progress: Callable[[int, int], None] = lambda done, total: None) -> Probe:
+    """Measure everything. `progress` is told the characters read so far and how many there will be."""
+    document, model, depth = subject.checkpoint.document, subject.model, subject.depth
+    x, y = subject.lanes()
+    targets = np.linspace(subject.start + depth, subject.stop, TARGETS, endpoint=False).astype(np.int64)
+    targets, contexts = np.unique(targets), ladder(1, depth)
+    total = (len(subject.strategies) + 1 + WINDOWS) * x.numel() + len(targets) * sum(contexts)
+    done = 0
+
+    def told(chars: int) -> None:
+        nonlocal done
+        done += chars
+        progress(done, total)
+
+    return Probe(
+        path=subject.checkpoint.path,
+        trunc=document["train"]["trunc"],
+        cell=model.config.cell,
+        precision=PRECISION,
+        text=subject.text,
+        depth=depth,
+        streams=subject.streams,
+        tape_bytes=subject.tape_bytes,
+        targets=len(targets),
+        gradients=tuple(fidelities(model, x, y, subject.strategies, told)),
+        fading=fading(model, x, y, told),
+        staleness=tuple(staleness(subject)),
+        contexts=tuple(ContextLoss(n, context_bpc(model, subject.corpus.ids, targets, n, told)) for n in contexts),
+    )
+
+
+def fading(model: CharRNN, x: Tensor, y: Tensor, told: Told = lambda chars: None) -> Fading:
+    """The norms at lags 0 to R, means over lanes x, y (2R, B) and several windows in each."""
+    depth, streams = len(x) // 2, x.shape[1]
+    sums = np.zeros(depth + 1)
+    for window in range(WINDOWS):
+        start = 1 + window * (depth - 2) // (WINDOWS - 1)  # from 1 to R - 1
+        stop = start + depth + 1
+        state = model.zero_state(streams)
+        model.forward(x[:start], state)
+        logits, tape = model.forward(x[start:stop], state)
+        _, d_logits = cross_entropy(logits[-streams:], y[stop - 1 : stop])
+        sums += model.gradient_norms(tape, d_logits.mul_(streams))  # of each loss, not of their mean
+        told(x.numel())
+    norms = sums / WINDOWS
+    visible = list(takewhile(lambda norm: norm > FAINTEST, norms.tolist()))
+    beta = fit_decay(visible)
+    half_life = math.log(0.5) / math.log(beta) if 0 < beta < 1 else math.nan
+    return Fading(tuple(norms.tolist()), beta, fitted_lags(len(visible)), half_life)
+
+
+def staleness(subject: Subject) -> list[Staleness]:
+    """Of the state in the checkpoint, layer by layer."""
+    document, carried = subject.checkpoint.document, subject.checkpoint.tensors["state.carried"]
+    config, position = document["train"], document["progress"]["position"]
+    start, stop = document["corpus"]["splits"]["train"]  # the folder may have been split anew since
+    ids, parts = subject.corpus.ids[start:stop], list(subject.model.cell.carried)
+    ends, lengths = Streams(ids, config["streams"], position).history()
+    resets = parse_truncation(config["trunc"]).next(Progress(spent=1.0, room=1 << 62)).reset
+    if resets:
+        lengths = np.minimum(lengths, document["progress"]["k1"])  # its state was zero before the last update
+    lengths = np.minimum(lengths, REREAD * subject.depth)
+    fresh, half = (fresh_state(subject.model, ids, ends, read)[:, parts] for read in (lengths, lengths // 2))
+    stale, unsettled = (
+        (other - fresh).norm(dim=(1, 3)) / fresh.norm(dim=(1, 3)) for other in (carried[:, parts], half)
+    )  # (L, B) each
+    return [
+        Staleness(
+            layer, float(ratios.median()), float(ratios.max()), math.nan if resets else float(unsettled[layer].median())
+        )
+        for layer, ratios in enumerate(stale)
+    ]
+
+
+def fresh_state(model: CharRNN, ids: Ids, ends: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:
+    """The state (L, S, B, H) after ids[end - length:end], read from the zero state, of each stream."""
+    state = model.zero_state(len(ends))
+    for length in np.unique(lengths[lengths > 0]):
+        (lanes,) = np.nonzero(lengths == length)
+        here = model.zero_state(len(lanes))
+        _read(model, ids, ends[lanes] - length, length, here)
+        state[:, :, lanes] = here
+    return state
+
+
+def context_bpc(
+    model: CharRNN, ids: Ids, targets: NDArray[np.int64], characters: int, told: Told = lambda chars: None
+) -> float:
+    """Mean bits per character of ids[targets], each given so many characters before it, from the zero state."""
+    nats = 0.0
+    for first in range(0, len(targets), BATCH):
+        batch = targets[first : first + BATCH]
+        logits = _read(model, ids, batch - characters, characters, model.zero_state(len(batch)))
+        y = torch.from_numpy(ids[batch].astype(np.int64))
+        nats += float(cross_entropy(logits, y[None])[0].double().sum())
+        told(characters * len(batch))
+    return nats / len(targets) / LN2
+
+
+def _read(model: CharRNN, ids: Ids, starts: NDArray[np.int64], length: int, state: Tensor) -> Tensor:
+    """Read so many characters of each lane from `state`, which is moved on; the logits after the last one, (B, V)."""
+    x = torch.from_numpy(ids[starts + np.arange(length)[:, None]].astype(np.int64))
+    for first in range(0, length, PIECE):  # memory does not grow with the length
+        logits, _ = model.forward(x[first : first + PIECE], state)
+    return logits[-len(starts) :]

@@ -1,0 +1,157 @@
+"""What is probed: a trained model, the text it was not trained on, and the truncations to measure on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rnnbptt.bptt.influence import MOST_BYTES, exact_bytes
+from rnnbptt.bptt.network import CharRNN
+from rnnbptt.errors import UserError
+from rnnbptt.study.passages import Entry, find_corpora
+from rnnbptt.study.probe.checking import STEPS, STREAMS, Check, check_gradient
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from rnnbptt.truncation.plan import (
+    Adaptive,
+    Fixed,
+    Full,
+    Progressive,
+    RandomLength,
+    RealTime,
+    Snap,
+    SnapTail,
+    Strategy,
+    Unbiased,
+    ladder,
+)
+
+PRECISION = "float32"
+MOST_INFLUENCES = 1 << 25  # numbers of an exact influence that is kept without being asked for
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A checkpoint to probe, and the held-out text to do it on.
+
+    start, stop  of that text in the ids of the corpus
+    depth        R
+    streams      lanes
+    strategies   the truncations whose gradients are measured
+    """
+
+    checkpoint: Checkpoint
+    model: CharRNN
+    corpus: Corpus
+    start: int
+    stop: int
+    depth: int
+    streams: int
+    strategies: tuple[Strategy, ...]
+
+    @property
+    def tape_bytes(self) -> int:
+        """Memory of the gradient of full depth."""
+        return self.model.tape_bytes(2 * self.depth, self.streams)
+
+    @property
+    def influence_bytes(self) -> int:
+        """Memory of exact influences, where a strategy has them."""
+        exact = any(strategy.influence == "rtrl" for strategy in self.strategies)
+        return exact_bytes(self.model, self.streams) if exact else 0
+
+    @property
+    def text(self) -> str:
+        """What it is."""
+        training = self.start < self.checkpoint.document["corpus"]["splits"]["train"][1]
+        return "the end of the training text" if training else "held-out text"
+
+    def lanes(self) -> tuple[Tensor, Tensor]:
+        """x and y (2R, B), evenly spaced over the held-out text."""
+        length = 2 * self.depth
+        starts = np.linspace(self.start, self.stop - length - 1, self.streams).astype(np.int64)
+        ids = torch.from_numpy(self.corpus.ids[starts + np.arange(length + 1)[:, None]].astype(np.int64))
+        return ids[:-1], ids[1:]
+
+
+def open_subject(path: Path, depth: int, streams: int, more: Sequence[Strategy] = ()) -> Subject:
+    """The checkpoint in `path`, a run folder or a file, to be probed with the usual strategies and `more`.
+
+    UserError where its corpus is gone or too short, and for a strategy that cannot be measured.
+    """
+    for strategy in more:
+        _check_depth(strategy, depth)
+    checkpoint = load_checkpoint(find_checkpoint(path))
+    model = checkpoint.build_model(PRECISION)
+    if model.config.window:
+        raise UserError(
+            f"{path}: --cell {model.config.cell} has no state, so no truncation cuts anything; give another"
+        )
+    (corpus,) = find_corpora([Entry(str(path), checkpoint)])
+    if corpus is None:
+        raise UserError(
+            f"{checkpoint.document['corpus']['path']}: the corpus that {path} was trained on is no longer there;"
+            " put it back, or beside the checkpoint as corpus"
+        )
+    start, stop = held_out(checkpoint.document["corpus"]["splits"])
+    if (needed := 2 * depth * streams + 1) > stop - start:
+        raise UserError(
+            f"--depth {depth}: {streams} streams of twice as many characters take {needed:,}, and the held-out text"
+            f" has {stop - start:,}; give a smaller --depth or fewer --streams"
+        )
+    for strategy in more:
+        _check_memory(strategy, model, streams)
+    chosen = {strategy.spec: strategy for strategy in (*usual(model, depth, streams), *more)}
+    return Subject(checkpoint, model, corpus, start, stop, depth, streams, tuple(chosen.values()))
+
+
+def _check_depth(strategy: Strategy, depth: int) -> None:
+    """UserError where its depth comes of training, or where one of its segments is longer than R or goes back before
+    the history: it would be cut there, and what was measured would be another truncation.
+    """
+    if isinstance(strategy, Adaptive):
+        raise UserError(f"--trunc {strategy.spec}: its depth comes of training; give depths to probe, such as 16")
+    measured = strategy.rungs[-1] if isinstance(strategy, Progressive) else strategy
+    if isinstance(measured, Full):  # R characters are all the text there is
+        return
+    # Lengths drawn at random have no end: their mean must fit.
+    longest = measured.k if isinstance(measured, RandomLength | Unbiased) else measured.longest(1 << 62)
+    if (needed := max(longest, measured.keep)) > depth:
+        raise UserError(f"--trunc {strategy.spec}: does not fit into --depth {depth}; give --depth {needed} or more")
+
+
+def _check_memory(strategy: Strategy, model: CharRNN, streams: int) -> None:
+    """UserError where its influences take more memory than training would let them."""
+    if strategy.influence == "rtrl" and (size := exact_bytes(model, streams)) > MOST_BYTES:
+        raise UserError(
+            f"--trunc {strategy.spec}: would keep {size / 2**30:,.1f} GiB of influences, of which"
+            f" {MOST_BYTES // 2**30} are allowed; give snap, or fewer --streams"
+        )
+
+
+def held_out(splits: Mapping[str, Sequence[int]]) -> tuple[int, int]:
+    """The validation and the test part, which are neighbours; without them the last twentieth of the training part, as
+    for validations.
+    """
+    start, stop = splits["valid"][0], splits["test"][1]
+    return (start, stop) if start < stop else (stop - math.ceil((stop - splits["train"][0]) / 20), stop)
+
+
+def usual(model: CharRNN, depth: int, streams: int) -> list[Strategy]:
+    """1, 2, 4, ..., R, and those with an influence, as far as R reaches and it is affordable."""
+    chosen: list[Strategy] = [*map(Fixed, ladder(1, depth)), Snap(), *(SnapTail(k) for k in (1, 8, 64) if k <= depth)]
+    if depth >= 64 and model.zero_state(streams).numel() * model.parameters.flat.numel() <= MOST_INFLUENCES:
+        chosen.append(RealTime(64))
+    return chosen
+
+
+def check_subject(subject: Subject) -> tuple[Check, ...]:
+    """Its written-out gradient against others, in float64 on a little of the held-out text."""
+    x, y = (ids[-2 * STEPS :, :STREAMS] for ids in subject.lanes())
+    return tuple(check_gradient(subject.checkpoint.build_model("float64"), x, y))

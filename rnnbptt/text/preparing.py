@@ -1,0 +1,177 @@
+"""From texts to a corpus: the folder that `Corpus.open` opens, written whole or not at all.
+
+Two passes of constant memory: the first reads the text, counts every code point and writes the code points to a scratch
+file; only then is the vocabulary known, and the second turns code points into ids.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnbptt.errors import UserError
+from rnnbptt.text.corpus import (
+    FORMAT,
+    IDS_NAME,
+    JSON_NAME,
+    KIND,
+    PIECE,
+    Corpus,
+    Counts,
+    Ids,
+    TextOptions,
+    id_dtype,
+    may_be_replaced,
+    split_offsets,
+    start_digest,
+)
+from rnnbptt.text.reading import Progress, Reader, code_blocks
+from rnnbptt.text.vocabulary import UNKNOWN, Vocabulary
+
+
+def prepare(
+    sources: Sequence[str | Path],
+    out: str | Path,
+    options: TextOptions,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Corpus:
+    """Turn one or more texts, joined in order, into the corpus folder `out`. Memory does not grow with the text.
+
+    A source is a path (decompressed when it ends in .gz, .bz2 or .xz) or "-" for standard input. `progress` is told the
+    bytes read, as they lie on disk, and their total (None when unknown). On any failure, an interrupt included, nothing
+    is left behind; an existing `out` is replaced only with `force`, and only when it is empty or a prepared corpus.
+
+    UserError: an unreadable, damaged, undecodable or empty source; a text too short for the split; `out` in the way.
+    """
+    reader = Reader([str(source) for source in sources], progress)
+    try:
+        with _taking_place_of(Path(out), force) as folder:
+            _build(folder, reader, options)
+    except OSError as error:  # those of reading have become UserErrors
+        raise UserError(f"cannot write {str(out)!r}: {error.strerror or error}") from error
+    return Corpus.open(out)
+
+
+@contextmanager
+def _taking_place_of(out: Path, force: bool) -> Iterator[Path]:
+    """Give an empty folder that takes the place of `out` at the end, or vanishes if anything goes wrong."""
+    target = out.resolve()  # with a symbolic link, what it points to is replaced, and the link stays
+    _refuse_to_overwrite(out, target, force)
+    missing = [parent for parent in target.parents if not parent.exists()]
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Beside `out`, so that the renames stay within one file system.
+        with tempfile.TemporaryDirectory(prefix=".rnnbptt-", dir=target.parent) as scratch:
+            new, old = Path(scratch, "new"), Path(scratch, "old")
+            new.mkdir()
+            yield new
+            _refuse_to_overwrite(out, target, force)  # again: somebody may have put a file there meanwhile
+            try:
+                if target.exists():
+                    target.rename(old)
+                new.rename(target)
+            except BaseException:
+                if old.exists() and not target.exists():
+                    old.rename(target)
+                raise
+    except BaseException:
+        for parent in missing:
+            with suppress(OSError):
+                parent.rmdir()
+        raise
+
+
+def _refuse_to_overwrite(out: Path, target: Path, force: bool) -> None:
+    if not target.exists():
+        return
+    if not force:
+        raise UserError(f"{str(out)!r} exists; give --force to prepare it again, or another folder")
+    if not may_be_replaced(target):
+        raise UserError(f"{str(out)!r} is not a prepared corpus, and --force replaces nothing else; move it away")
+
+
+def _build(folder: Path, reader: Reader, options: TextOptions) -> None:
+    """Write both files of the corpus into `folder`."""
+    with tempfile.TemporaryFile(dir=folder) as scratch:
+        counts, runs = _spill(code_blocks(reader, options), scratch)
+        n = int(counts.sum())
+        if not n:
+            raise UserError(f"the text is empty: {', '.join(map(repr, reader.names))}")
+        splits = split_offsets(options.split, n)
+        vocabulary, symbol_counts, table = _choose_symbols(counts, options)
+        digest = start_digest(vocabulary)
+        with (folder / IDS_NAME).open("xb") as file:
+            header = {"descr": table.dtype.str, "fortran_order": False, "shape": (n,)}
+            np.lib.format.write_array_header_1_0(file, header)
+            scratch.seek(0)
+            for codes in _read_back(scratch, runs):
+                ids = table.take(codes)
+                digest.update(ids.data)
+                file.write(ids.data)
+    document = {
+        "kind": KIND,
+        "format": FORMAT,
+        "fingerprint": digest.hexdigest(),
+        "splits": splits,
+        "sources": [asdict(source) for source in reader.finished],
+        "options": asdict(options),
+        "vocabulary": vocabulary.to_json(),
+        "counts": symbol_counts.tolist(),
+    }
+    # Only ASCII in the file: a lone surrogate, which some encodings produce, has no UTF-8.
+    (folder / JSON_NAME).write_text(json.dumps(document, indent=1) + "\n", encoding="ascii")
+
+
+def _spill(blocks: Iterable[NDArray[Any]], scratch: IO[bytes]) -> tuple[Counts, list[tuple[np.dtype[Any], int]]]:
+    """Write the code points of the text to `scratch`, each block in its own width.
+
+    Returns how often each code point occurs, (0x110000,), and the runs of equal width: (dtype, number of code points).
+    """
+    counts = np.zeros(sys.maxunicode + 1, dtype=np.int64)
+    runs: list[tuple[np.dtype[Any], int]] = []
+    for codes in blocks:
+        found = np.bincount(codes)
+        counts[: len(found)] += found
+        scratch.write(codes.data)
+        if runs and runs[-1][0] == codes.dtype:
+            runs[-1] = (codes.dtype, runs[-1][1] + len(codes))
+        else:
+            runs.append((codes.dtype, len(codes)))
+    return counts, runs
+
+
+def _read_back(scratch: IO[bytes], runs: Iterable[tuple[np.dtype[Any], int]]) -> Iterator[NDArray[Any]]:
+    """The code points that `_spill` wrote, in blocks."""
+    for dtype, length in runs:
+        for start in range(0, length, PIECE):
+            yield np.frombuffer(scratch.read(min(PIECE, length - start) * dtype.itemsize), dtype)
+
+
+def _choose_symbols(counts: Counts, options: TextOptions) -> tuple[Vocabulary, Counts, Ids]:
+    """The vocabulary, the counts of its symbols (V,), and the table from code point to id."""
+    kept = np.flatnonzero(counts >= options.min_count)
+    rare = int(counts[counts < options.min_count].sum())
+    if not kept.size:
+        raise UserError(
+            f"--min-count {options.min_count}: no character occurs so often; "
+            f"the most frequent one occurs {counts.max()} times"
+        )
+    symbols, symbol_counts, unknown = tuple(map(chr, kept)), counts[kept], None
+    if rare:
+        unknown = len(symbols)
+        symbols, symbol_counts = (*symbols, UNKNOWN), np.append(symbol_counts, rare)
+    # Whatever is not kept is rare, or is not in the text at all and will not be looked up.
+    table = np.full(len(counts), len(symbols) - 1, dtype=id_dtype(len(symbols)))
+    table[kept] = np.arange(len(kept))
+    return Vocabulary(options.unit, symbols, unknown), symbol_counts, table

@@ -1,0 +1,173 @@
+"""From bytes to code points: the sources of a text, decompressed, decoded and composed, in constant memory.
+
+Newlines are symbols like any other, kept exactly as they are in the text.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import hashlib
+import lzma
+import os
+import stat
+import sys
+import unicodedata
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from functools import cache
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnbptt.errors import UserError
+from rnnbptt.text.corpus import PIECE, Source, TextOptions
+from rnnbptt.text.vocabulary import code_points
+
+_DECOMPRESS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
+
+Progress = Callable[[int, int | None], None]
+
+
+class Reader:
+    """Reads the sources piece by piece, and keeps a record of each one that was read to its end."""
+
+    def __init__(self, names: Sequence[str], progress: Progress | None) -> None:
+        self.names = names
+        self.finished: list[Source] = []
+        self._progress = progress
+        self._done = 0  # bytes of the finished sources, as they lie on disk
+        self._total: int | None = 0
+        if not names:
+            raise UserError("no text was given; give at least one file, or - for standard input")
+        if names.count("-") > 1:
+            raise UserError("standard input can be read only once; give - only once")
+        for name in names:  # all of them before hours go into the first
+            self._expect(name)
+
+    def _expect(self, name: str) -> None:
+        """See that a source is there, and how long it is."""
+        if name == "-":
+            self._total = None
+            return
+        with _blaming(name):
+            status = os.stat(name)
+        if stat.S_ISDIR(status.st_mode):
+            raise UserError(f"{name!r} is a folder; give the text files in it")
+        if not stat.S_ISREG(status.st_mode):
+            self._total = None  # a pipe does not say
+        elif self._total is not None:
+            self._total += status.st_size
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """The decompressed content of one source, in pieces of at most `PIECE` bytes."""
+        digest, size, read = hashlib.sha256(), 0, 0
+        for raw, piece in _read(name):
+            digest.update(piece)
+            size += len(piece)
+            read = raw.tell() if raw.seekable() else size
+            if self._progress:
+                self._progress(self._done + read, self._total)
+            yield piece
+        self._done += read
+        self.finished.append(Source(name, digest.hexdigest(), size))
+
+
+def _read(name: str) -> Iterator[tuple[IO[bytes], bytes]]:
+    """The decompressed content piece by piece, each with the file as it lies on disk. Standard input stays open."""
+    decompress = _DECOMPRESS.get(Path(name).suffix.lower(), nullcontext)
+    with (
+        _blaming(name),
+        nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as raw,
+        decompress(raw) as content,
+    ):
+        while piece := content.read(PIECE):
+            yield raw, piece
+
+
+@contextmanager
+def _blaming(name: str) -> Iterator[None]:
+    """Turn what goes wrong while reading `name` into a UserError."""
+    try:
+        yield
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise UserError(
+                f"cannot read {name!r}: {error.strerror}; give the path of a readable text, or - for standard input"
+            ) from error
+        raise UserError(f"{name!r} is a damaged compressed file ({error}); get a whole one") from error
+
+
+def code_blocks(reader: Reader, options: TextOptions) -> Iterator[NDArray[Any]]:
+    """The symbols of all sources as code points, in blocks of the width they need."""
+    if options.unit == "byte":
+        for piece in chain.from_iterable(map(reader.pieces, reader.names)):
+            yield np.frombuffer(piece, np.uint8)
+        return
+    texts = chain.from_iterable(decoded(name, reader.pieces(name), options.encoding) for name in reader.names)
+    for text in composed(texts) if options.nfc else texts:
+        if text:  # pieces that hold only part of a character have none
+            yield code_points(text)
+
+
+def decoded(name: str, pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
+    """The text of one source, without its byte-order mark. UserError saying where it is not valid."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    # These decoders drop the mark themselves; a second one is then text.
+    at_start = codecs.lookup(encoding).name not in ("utf-16", "utf-32", "utf-8-sig")
+    bytes_read, newlines = 0, 0
+    for piece in chain(pieces, [b""]):  # the empty one is final: it refuses a character that was cut off
+        before = decoder.getstate()
+        bytes_read += len(piece)
+        try:
+            text = decoder.decode(piece, final=not piece)
+        except UnicodeDecodeError as error:
+            # error.object is the end of what was read so far: this piece, and bytes held back from the one before.
+            bad = len(error.object) - error.start
+            decoder.setstate(before)
+            newlines += decoder.decode(piece[: max(0, len(piece) - bad)]).count("\n")
+            raise UserError(
+                f"{name!r}: byte 0x{error.object[error.start]:02X} at offset {bytes_read - bad} (line {newlines + 1}) "
+                f"is not valid {encoding}; give the right --encoding, or --unit byte to take bytes as they are"
+            ) from None
+        except UnicodeError as error:  # of the text as a whole, such as UTF-16 that lacks its byte-order mark
+            raise UserError(
+                f"{name!r} is not valid {encoding} ({error}); give the right --encoding, or --unit byte"
+            ) from None
+        newlines += text.count("\n")
+        if text and at_start:
+            text, at_start = text.removeprefix("\ufeff"), False
+        yield text
+
+
+def composed(texts: Iterable[str]) -> Iterator[str]:
+    """NFC of the joined texts. Holds back the end of each piece, which may change with what follows."""
+    held = ""
+    for text in texts:
+        text = held + text
+        cut = next((i for i in reversed(range(1, len(text))) if _starts_afresh(text[i])), 0)
+        held = text[cut:]
+        yield unicodedata.normalize("NFC", text[:cut])
+    yield unicodedata.normalize("NFC", held)
+
+
+def _starts_afresh(char: str) -> bool:
+    """Whether normalization never joins `char` to the text before it, nor moves anything past it."""
+    if char < "\u0300":  # the first combining mark
+        return True
+    first = unicodedata.normalize("NFD", char)[0]
+    return not unicodedata.combining(first) and first not in _second_halves()
+
+
+@cache
+def _second_halves() -> frozenset[str]:
+    """Characters that can be the second of two that compose into one (The Unicode Standard, section 3.11)."""
+    mappings = (unicodedata.decomposition(chr(code)).split() for code in range(sys.maxunicode + 1))
+    pairs = {chr(int(m[1], 16)) for m in mappings if len(m) == 2 and not m[0].startswith("<")}
+    # Hangul syllables compose by arithmetic and are in no table: their vowels and final consonants.
+    return frozenset(pairs | {chr(code) for code in (*range(0x1161, 0x1176), *range(0x11A8, 0x11C3))})

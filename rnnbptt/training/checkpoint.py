@@ -1,0 +1,105 @@
+"""One safetensors file a checkpoint: tensors by name, everything else as one JSON document in its metadata.
+
+No pickle: a checkpoint from a stranger can be opened safely. Tensors: `model.*`, `optimizer.*`, `state.*`, `rng.*`;
+below `model.` the names are those of torch.nn (`rnn.weight_ih_l0`, ..., `head.weight`), so that torch.nn.RNN, GRU, LSTM
+and Linear load them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from rnnbptt.bptt.network import CharRNN
+from rnnbptt.errors import UserError
+from rnnbptt.storage.files import whole_file
+from rnnbptt.text.vocabulary import Vocabulary
+from rnnbptt.training.config import ModelConfig
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a checkpoint file holds.
+
+    path        the file
+    tensors     by full name, on the CPU
+    document    "model": ModelConfig, "vocabulary", "train": TrainConfig, "corpus", "progress", ...
+    """
+
+    path: Path
+    tensors: dict[str, Tensor]
+    document: dict[str, Any]
+
+    def group(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors below `prefix.`, by the rest of their names."""
+        return {name[len(prefix) + 1 :]: t for name, t in self.tensors.items() if name.startswith(prefix + ".")}
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The symbols the model reads and writes."""
+        try:
+            return Vocabulary.from_json(self.document["vocabulary"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{self.path}: damaged: {error!r} in its vocabulary") from None
+
+    def build_model(self, precision: str = "float32", device: str = "cpu") -> CharRNN:
+        """The model with its weights; UserError when weights and configuration do not belong together."""
+        try:
+            model = CharRNN.create(ModelConfig(**self.document["model"]), precision, device)
+            model.parameters.load(self.group("model"))
+        except UserError as error:
+            raise UserError(f"{self.path}: {error}") from None
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{self.path}: damaged: {error!r} in what it says of its model") from None
+        return model
+
+
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
+    """Write the file whole or not at all: a crash leaves the one that was there."""
+    metadata = {"rnnbptt": json.dumps({"format": FORMAT, **document}, ensure_ascii=True)}
+    with whole_file(path) as partial:
+        partial.write_bytes(save({name: t.contiguous().cpu() for name, t in tensors.items()}, metadata))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint file; UserError when it is missing, damaged, foreign or of a newer format."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint; give a run folder (such as runs/NAME) or a .safetensors file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{path}: not a readable safetensors file ({error})") from None
+    if "rnnbptt" not in metadata:
+        raise UserError(f"{path}: a safetensors file, but not a checkpoint of rnnbptt (its metadata lacks 'rnnbptt')")
+    try:
+        document = json.loads(metadata["rnnbptt"])
+        newer = document["format"] > FORMAT
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: damaged: {error!r} in its document") from None
+    if newer:
+        raise UserError(f"{path}: format {document['format']}, this rnnbptt reads up to {FORMAT}; upgrade rnnbptt")
+    return Checkpoint(path, tensors, document)
+
+
+def find_checkpoint(path: Path, name: str = "best") -> Path:
+    """What a checkpoint argument means: a file, or in a run folder NAME.safetensors (last where there is none)."""
+    if not path.is_dir():
+        return path
+    for candidate in (path / f"{name}.safetensors", path / "last.safetensors"):
+        if candidate.is_file():
+            return candidate
+    raise UserError(
+        f"{path}: a folder without checkpoints; give a run folder (such as runs/NAME) or a .safetensors file"
+    )

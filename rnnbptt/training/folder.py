@@ -1,0 +1,94 @@
+"""The folder of a run: `last.safetensors`, `best.safetensors`, `metrics.jsonl`, and `corpus/` where it made its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from rnnbptt.errors import UserError
+from rnnbptt.storage.files import whole_file
+from rnnbptt.text.corpus import may_be_replaced
+from rnnbptt.training.checkpoint import save_checkpoint
+from rnnbptt.training.loop import Record, Trainer
+
+FILES = ("last.safetensors", "best.safetensors", "metrics.jsonl")
+
+
+class RunFolder:
+    """Where a run leaves its files; nothing in it is overwritten unless asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.last, self.best, self.metrics = (path / name for name in FILES)
+        self.corpus = path / "corpus"
+        self.incoming = path / ".corpus"  # prepared here, so that the old one stays until all else is known to work
+
+    def check(self, force: bool) -> None:
+        """UserError where the folder holds a run already, unless `force`, or something else in the corpus's place."""
+        if self.corpus.exists() and not may_be_replaced(self.corpus):
+            raise UserError(f"{self.corpus}: not a prepared corpus, and a run has its own there; give another --run")
+        if self.used and not force:
+            raise UserError(
+                f"{self.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
+            )
+
+    def clear(self) -> None:
+        """Make the folder ready for a new run: what an earlier one left goes, and `incoming` becomes its corpus."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in FILES:
+                (self.path / name).unlink(missing_ok=True)
+            if self.incoming.exists():  # otherwise the corpus may be the very one that the new run reads
+                if self.corpus.exists():
+                    shutil.rmtree(self.corpus)
+                self.incoming.rename(self.corpus)
+        except OSError as error:
+            raise UserError(f"cannot write {self.path}: {error.strerror}; give another --run") from None
+
+    def discard_incoming(self) -> None:
+        """Leave the folder as it was: the run that its new corpus was for does not begin."""
+        shutil.rmtree(self.incoming, ignore_errors=True)
+
+    @property
+    def used(self) -> bool:
+        """Whether a run has left something here."""
+        return self.corpus.exists() or any((self.path / name).exists() for name in FILES)
+
+    def rewind(self, updates: int) -> None:
+        """Drop what was recorded after the checkpoint that the run resumes from, so that no line comes twice."""
+        if not self.metrics.exists():
+            return
+        try:
+            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["updates"] <= updates]
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{self.metrics}: damaged; move it away to resume without the records so far") from None
+        if kept != lines:
+            with whole_file(self.metrics) as partial:
+                partial.write_text("".join(kept), encoding="utf-8")
+
+    def follow(self, trainer: Trainer, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
+        """Run the trainer, recording and saving as it goes; yields its records.
+
+        The last checkpoint is saved after each validation and at the end, the best when a validation is the best yet.
+        """
+        for record in trainer.run(stop):
+            self._append(record)
+            if record["kind"] == "eval":
+                snapshot = trainer.snapshot()
+                # the best first: whatever is cut off between the two, the last one is there to do it again
+                if trainer.validations.latest_is_best():
+                    save_checkpoint(self.best, *snapshot)
+                save_checkpoint(self.last, *snapshot)
+            yield record
+        save_checkpoint(self.last, *trainer.snapshot())
+
+    def _append(self, record: Record) -> None:
+        try:
+            with self.metrics.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record, allow_nan=False) + "\n")
+        except OSError as error:
+            reason = f"cannot write {self.metrics}: {error.strerror}"
+            raise UserError(f"{reason}; --resume goes on from the last save") from None

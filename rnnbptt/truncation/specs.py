@@ -1,0 +1,98 @@
+"""From what `--trunc` says to the strategy that it means.
+
+spec        = curriculum | simple | K1 "/" K2 "@rerun" | "adaptive:" D | "full" | "snap" | "shuffle(" curriculum ")"
+curriculum  = simple ".." simple [ "@linear" | "@plateau" ]
+simple      = K | K1 "/" K2 | name ":" K | "rtrl"
+name        = "stateless" | "random" | "artbp" | "snap" | "rtrl"
+"""
+
+from __future__ import annotations
+
+import re
+
+from rnnbptt.errors import UserError
+from rnnbptt.truncation.plan import (
+    GROWTHS,
+    Adaptive,
+    Fixed,
+    Full,
+    Progressive,
+    RandomLength,
+    RealTime,
+    Separate,
+    Shuffled,
+    Snap,
+    SnapTail,
+    Stateless,
+    Strategy,
+    Unbiased,
+)
+
+FORMS = (
+    "K, K1/K2, K1/K2@rerun, A..B, A..B@linear, A..B@plateau, full, stateless:K, random:K, artbp:K, adaptive:D, snap,"
+    " snap:K, rtrl, rtrl:K, shuffle(A..B)"
+)
+
+_WITHOUT_NUMBER: dict[str, Strategy] = {"full": Full(), "snap": Snap()}
+_BY_NAME = {kind.prefix: kind for kind in (Fixed, Stateless, RandomLength, Unbiased, SnapTail, RealTime)}
+_SIMPLE = re.compile(r"([a-z]+:)?([0-9]{1,9})(?:/([0-9]{1,9}))?")
+
+
+def parse_truncation(spec: str) -> Strategy:
+    """The strategy a `--trunc` names; UserError for anything else."""
+    if spec in _WITHOUT_NUMBER:
+        return _WITHOUT_NUMBER[spec]
+    if match := re.fullmatch(r"shuffle\((.+)\)", spec):
+        curriculum = parse_truncation(match[1])
+        if not isinstance(curriculum, Progressive) or curriculum.growth == "plateau":
+            raise UserError(f"--trunc {spec}: only A..B and A..B@linear can be shuffled; give shuffle(A..B)")
+        if isinstance(curriculum.rungs[0], RandomLength | Unbiased):
+            raise UserError(f"--trunc {spec}: its lengths are random already; give {match[1]}, or shuffle(A..B)")
+        return Shuffled(curriculum)
+    if ".." in spec:
+        return _curriculum(spec)
+    if match := re.fullmatch(r"adaptive:([0-9]{0,9}\.?[0-9]{1,9})", spec):
+        return _adaptive(match[1])
+    kind, lengths = _parse_simple(spec.removesuffix("@rerun"), spec)
+    if not spec.endswith("@rerun"):
+        return _make(kind, lengths)
+    if len(lengths) != 2 or lengths[1] <= lengths[0]:
+        raise UserError(f"--trunc {spec}: there are older characters to read once more only in K1/K2 with K2 above K1")
+    return Separate(*lengths, rerun=True)
+
+
+def _adaptive(digits: str) -> Adaptive:
+    if not 0 < (bias := float(digits)) < 1:
+        raise UserError(f"--trunc adaptive:{digits}: the bias is a share of the gradient, above 0 and below 1")
+    return Adaptive(bias)
+
+
+def _parse_simple(text: str, spec: str) -> tuple[str, tuple[int, ...]]:
+    """The name before the numbers, and the numbers: one, or two for K1/K2."""
+    match = _SIMPLE.fullmatch("rtrl:1" if text == "rtrl" else text)
+    if not match or (match[1] or "") not in _BY_NAME or (match[1] and match[3]):
+        raise UserError(f"--trunc {spec!r}: not a truncation; give one of {FORMS}")
+    lengths = tuple(int(digits) for digits in match.groups()[1:] if digits)
+    if min(lengths) < 1:
+        raise UserError(f"--trunc {spec}: at least 1 character is read for an update; give 1 or more")
+    return match[1] or "", lengths
+
+
+def _make(kind: str, lengths: tuple[int, ...]) -> Strategy:
+    return Separate(*lengths) if len(lengths) == 2 else _BY_NAME[kind](*lengths)
+
+
+def _curriculum(spec: str) -> Progressive:
+    """A..B: what the ends have in common stays, the one number that differs grows (or shrinks)."""
+    ends, at, growth = spec.partition("@")
+    growth = growth if at else "doubling"
+    if growth not in GROWTHS:
+        raise UserError(f"--trunc {spec}: unknown growth @{growth}; give one of @{', @'.join(GROWTHS)}")
+    first, _, last = ends.partition("..")
+    (kind, start), (other, stop) = _parse_simple(first, spec), _parse_simple(last, spec)
+    differing = [place for place, pair in enumerate(zip(start, stop, strict=False)) if pair[0] != pair[1]]
+    if kind != other or len(start) != len(stop) or len(differing) > 1:
+        raise UserError(f"--trunc {spec}: its ends must be alike but for one number, such as 1..64 or 1/1..1/64")
+    place = differing[0] if differing else 0
+    numbers = GROWTHS[growth](start[place], stop[place])
+    return Progressive(tuple(_make(kind, (*start[:place], n, *start[place + 1 :])) for n in numbers), growth)

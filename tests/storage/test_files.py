@@ -1,0 +1,56 @@
+"""Files that are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from rnnbptt.storage.files import whole_file, write_json
+from support.refusals import message_of
+
+
+@dataclass(frozen=True)
+class Result:
+    path: Path
+    numbers: tuple[float, ...]
+
+
+def test_json_is_strict(tmp_path: Path) -> None:
+    write_json(Result(Path("a"), (1.5, math.inf, math.nan)), tmp_path / "result.json")
+    assert json.loads((tmp_path / "result.json").read_text()) == {"path": "a", "numbers": [1.5, None, None]}
+
+
+def test_a_file_is_there_only_when_it_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    for text in ("first", "second"):
+        with whole_file(path) as partial:
+            partial.write_text(text)
+            assert path.exists() == (text == "second")
+        assert path.read_text() == text
+
+    def interrupted() -> None:
+        with whole_file(path) as partial:
+            partial.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "second"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    result, path = Result(tmp_path, ()), tmp_path / "none" / "result.json"
+    assert message_of(write_json, result, path) == (
+        f"cannot write {path}: No such file or directory; give a file that can be written"
+    )
+    (tmp_path / "file").touch()
+    assert "Not a directory" in message_of(write_json, result, tmp_path / "file" / "result.json")
+    for folder in (Path("."), Path("/"), tmp_path):
+        assert message_of(write_json, result, folder) == (
+            f"cannot write {folder}: Is a directory; give a file that can be written"
+        )

@@ -1,0 +1,49 @@
+"""Runs of the library, and what must be the same of two of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rnnbptt.bptt.network import CharRNN
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.training.budget import Budget
+from rnnbptt.training.checkpoint import Checkpoint
+from rnnbptt.training.config import ModelConfig, TrainConfig
+from rnnbptt.training.folder import RunFolder
+from rnnbptt.training.loop import Trainer
+
+
+def without_time(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {k: without_time(v) for k, v in data.items() if k not in ("seconds", "chars_per_second")}
+    return [without_time(item) for item in data] if isinstance(data, list) else data
+
+
+def assert_same(a: Checkpoint, b: Checkpoint) -> None:
+    """Bit for bit but for time."""
+    assert without_time(a.document) == without_time(b.document)
+    assert a.tensors.keys() == b.tensors.keys()
+    for name, tensor in a.tensors.items():
+        assert torch.equal(tensor, b.tensors[name]), name
+
+
+def train_run(
+    folder: Path,
+    corpus: Corpus,
+    chars: int = 400,
+    hidden: int = 6,
+    cell: str = "lstm",
+    precision: str = "float64",
+    **options: Any,
+) -> Path:
+    """A run folder."""
+    config = TrainConfig(budget=Budget("chars", chars), **{"trunc": "4", "streams": 4, **options})
+    model_config = ModelConfig(len(corpus.vocabulary), cell, hidden, dropout=0.0)
+    model = CharRNN.create(model_config, precision, seed=config.seed)
+    run = RunFolder(folder)
+    run.clear()
+    list(run.follow(Trainer(model, corpus, config)))
+    return folder

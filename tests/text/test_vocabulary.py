@@ -1,0 +1,118 @@
+"""vocabulary.py against Python's own encoding and decoding."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from rnnbptt.text.vocabulary import Vocabulary
+from support.refusals import message_of
+from support.texts import NASTY
+
+with_surrogates = st.text(alphabet=st.characters(exclude_categories=()), min_size=1)
+
+
+def vocabulary_of(text: str, unit: str = "char", unknown: bool = False) -> Vocabulary:
+    units = text if unit == "char" else text.encode("utf-8", "surrogatepass").decode("latin-1")
+    symbols = sorted(set(units)) + ["\ufffd"] * unknown
+    return Vocabulary(unit, tuple(symbols), len(symbols) - 1 if unknown else None)
+
+
+@given(st.one_of(with_surrogates, st.sampled_from(NASTY)), st.booleans())
+@example("\ud800\udc00", False)  # two symbols; one if anything joins them
+@example("\ufffd", True)
+def test_characters_round_trip(text: str, unknown: bool) -> None:
+    vocabulary = Vocabulary.from_json(json.loads(json.dumps(vocabulary_of(text, unknown=unknown).to_json())))
+    assert vocabulary == vocabulary_of(text, unknown=unknown)
+    assert len(vocabulary) == len(set(text)) + unknown
+    ids = vocabulary.encode(text)
+    assert ids.dtype == np.int64
+    assert [vocabulary.symbols[i] for i in ids] == list(text)
+    assert vocabulary.unknown not in ids
+    assert vocabulary.decode(ids) == text
+
+
+@given(st.one_of(st.text(min_size=1), st.sampled_from(NASTY)), st.integers(1, 5))
+def test_bytes_round_trip_and_decode_in_pieces(text: str, step: int) -> None:
+    vocabulary = Vocabulary.from_json(json.loads(json.dumps(vocabulary_of(text, "byte").to_json())))
+    ids = vocabulary.encode(text)
+    assert bytes(ord(vocabulary.symbols[i]) for i in ids) == text.encode()
+    assert vocabulary.decode(ids) == text
+    decoder = vocabulary.decoder()
+    shown = ""
+    for start in range(0, len(ids), step):
+        shown += decoder.feed(ids[start : start + step])
+        assert text.startswith(shown)
+    assert shown + decoder.finish() == text
+
+
+@given(st.binary(min_size=1))
+def test_bytes_that_are_not_utf8_are_shown_as_python_shows_them(data: bytes) -> None:
+    vocabulary = Vocabulary("byte", tuple(map(chr, sorted(set(data)))))
+    ids = [vocabulary.symbols.index(chr(byte)) for byte in data]
+    assert vocabulary.decode(ids) == data.decode("utf-8", "replace")
+
+
+def test_empty_text_and_unknown_symbol() -> None:
+    vocabulary = Vocabulary("char", ("a", "\ufffd"), 1)
+    assert vocabulary.encode("").shape == (0,)
+    assert vocabulary.decode([]) == ""
+    assert vocabulary.decode([0, 1, 0]) == "a\ufffda"
+    assert Vocabulary("byte", ("a", "\ufffd"), 1).decode([0, 1, 0]) == "a\ufffda"
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "prompt", "message"),
+    [
+        (vocabulary_of("caf"), "café?", "no character 'é' (U+00E9, position 4 of the prompt)"),
+        (vocabulary_of("caf", unknown=True), "cé", "no character 'é' (U+00E9, position 2 of the prompt)"),
+        (vocabulary_of("a", unknown=True), "a\ufffd", "no character '\ufffd' (U+FFFD, position 2 of the prompt)"),
+        (vocabulary_of("a"), "\n", r"no character '\n' (U+000A, position 1 of the prompt)"),
+        (vocabulary_of("a"), "a😀", "no character '😀' (U+1F600, position 2 of the prompt)"),
+        (vocabulary_of("a"), "\udce9", r"no character '\udce9' (U+DCE9, position 1 of the prompt)"),
+        (
+            vocabulary_of("aé", "byte"),
+            "éaêé",
+            "no byte 0xAA of the character 'ê' (U+00EA, position 3 of the prompt)",
+        ),
+        (
+            vocabulary_of("a😀", "byte"),
+            "😀éa",
+            "no byte 0xC3 of the character 'é' (U+00E9, position 2 of the prompt)",
+        ),
+        (
+            vocabulary_of("aé", "byte"),
+            "a\ud800",
+            r"no byte 0xED of the character '\ud800' (U+D800, position 2 of the prompt)",
+        ),
+    ],
+)
+def test_a_prompt_with_what_the_vocabulary_lacks(vocabulary: Vocabulary, prompt: str, message: str) -> None:
+    expected = f"the vocabulary has {message}; leave it out, or train on a text that has it"
+    assert message_of(vocabulary.encode, prompt) == expected
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"unit": "char", "symbols": ["b", "a"], "unknown": None},
+        {"unit": "char", "symbols": ["a", "a"], "unknown": None},
+        {"unit": "char", "symbols": [], "unknown": None},
+        {"unit": "char", "symbols": ["\ufffd"], "unknown": 0},
+        {"unit": "char", "symbols": ["a", "b"], "unknown": 1},
+        {"unit": "char", "symbols": ["a", "b", "\ufffd"], "unknown": 1},
+        {"unit": "byte", "symbols": ["Ā"], "unknown": None},
+        {"unit": "word", "symbols": ["a"], "unknown": None},
+        {"unit": "char", "symbols": ["ab"], "unknown": None},
+        {"unit": "char", "symbols": [1], "unknown": None},
+        {"unit": "char", "symbols": ["a"]},
+        ["a"],
+    ],
+)
+def test_damaged_vocabulary(data: Any) -> None:
+    assert message_of(Vocabulary.from_json, data).startswith("the vocabulary is damaged: ")

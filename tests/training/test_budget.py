@@ -1,0 +1,72 @@
+"""Budgets and learning rates: shares, ends, and what is refused."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rnnbptt.training.budget import UNITS, Budget, Counts, LearningRate
+from support.refusals import message_of
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize(("amount", "shown"), [(0, "0"), (-2.5, "-2.5"), (math.nan, "nan"), (1e16, "1e+16")])
+def test_a_budget_must_be_positive(unit: str, amount: float, shown: str) -> None:
+    assert message_of(Budget, unit, amount) == f"--{unit} {shown}: must be a number above 0 and at most 1e+15"
+
+
+@pytest.mark.parametrize(
+    ("budget", "chars"),
+    [
+        (Budget("epochs", 2), 2000),
+        (Budget("epochs", 0.0015), 2),
+        (Budget("chars", 12345), 12345),
+        (Budget("updates", 3), None),
+        (Budget("minutes", 3), None),
+    ],
+)
+def test_characters_of_a_budget(budget: Budget, chars: int | None) -> None:
+    assert budget.chars(1000) == chars
+
+
+@pytest.mark.parametrize(
+    ("budget", "share"),
+    [
+        (Budget("epochs", 2), 0.25),
+        (Budget("chars", 1000), 0.5),
+        (Budget("updates", 70), 0.1),
+        (Budget("minutes", 2), 0.75),
+        (Budget("chars", 500), 1.0),
+        (Budget("chars", 499), 1.0),
+        (Budget("updates", 6), 1.0),
+        (Budget("minutes", 1), 1.0),
+    ],
+)
+def test_share_that_is_spent(budget: Budget, share: float) -> None:
+    assert budget.spent(Counts(chars=500, updates=7, seconds=90.0, flops=1e9), 1000) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_budget_starts_unspent(unit: str) -> None:
+    assert Budget(unit, 1).spent(Counts(), 1000) == 0
+
+
+@pytest.mark.parametrize(("spent", "rate"), [(0.0, 2.0), (1 / 3, 1.55), (0.5, 1.1), (2 / 3, 0.65), (1.0, 0.2)])
+def test_cosine_decay(spent: float, rate: float) -> None:
+    assert LearningRate(2.0, 0, 0.1).at(spent, 12345) == pytest.approx(rate, rel=1e-12)
+
+
+@pytest.mark.parametrize(("chars", "share"), [(0, 0.01), (49, 0.5), (99, 1.0), (100, 1.0), (10**9, 1.0)])
+def test_warmup_is_linear_in_characters(chars: int, share: float) -> None:
+    assert LearningRate(2.0, 100, 1.0).at(0.3, chars) == pytest.approx(2 * share, rel=1e-12)
+
+
+@given(st.floats(0, 1), st.integers(0, 10**9), st.integers(0, 10**6), st.floats(0, 1))
+def test_rate_lies_between_its_ends(spent: float, chars: int, warmup: int, final: float) -> None:
+    rate = LearningRate(1.0, warmup, final)
+    rise = min(1.0, (chars + 1) / warmup) if warmup else 1.0
+    assert final * rise * (1 - 1e-12) <= rate.at(spent, chars) <= rise * (1 + 1e-12)
+    assert rate.at(spent, chars) >= rate.at(1.0, chars)

@@ -1,0 +1,312 @@
+"""The folder of a run: what it holds, what it refuses, and that no crash makes it lose or repeat anything."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rnnbptt.bptt.network import CharRNN
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.training.budget import Budget
+from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint
+from rnnbptt.training.config import ModelConfig, TrainConfig
+from rnnbptt.training.folder import FILES, RunFolder
+from rnnbptt.training.loop import DivergedError, Record, Trainer
+from support.refusals import message_of
+from support.runs import assert_same, without_time
+from support.texts import make_corpus, prose
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "runs" / "name")
+    folder.clear()
+    return folder
+
+
+def make_trainer(corpus: Corpus, **config: Any) -> Trainer:
+    """20 updates and 4 validations."""
+    settings = {"trunc": "4", "streams": 3, "budget": Budget("chars", 240), "eval_every": 60, "lr": 0.05}
+    model = CharRNN.create(ModelConfig(len(corpus.vocabulary), "gru", 6, dropout=0.2), "float32")
+    return Trainer(model, corpus, TrainConfig(**settings | config))
+
+
+def resume(folder: RunFolder, corpus: Corpus) -> Trainer:
+    trainer = Trainer.resume(load_checkpoint(folder.last), corpus, "float32")
+    folder.rewind(trainer.counts.updates)
+    return trainer
+
+
+def lines(folder: RunFolder) -> list[Record]:
+    return [json.loads(line) for line in folder.metrics.read_text("utf-8").splitlines()]
+
+
+# --- a new run --------------------------------------------------------------------------------------------------------
+
+
+def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "a" / "b")
+    assert not folder.used
+    folder.check(force=False)
+    assert not folder.path.exists()
+    folder.clear()
+    assert list(folder.path.iterdir()) == []
+    assert not folder.used
+    folder.check(force=False)
+
+
+@pytest.mark.parametrize("name", [*FILES, "corpus"])
+def test_a_used_folder_is_refused_unless_forced(folder: RunFolder, name: str) -> None:
+    if name == "corpus":
+        make_corpus(folder.path, prose(500)).path.rename(folder.corpus)
+    else:
+        (folder.path / name).touch()
+    assert folder.used
+    assert message_of(folder.check, force=False) == (
+        f"{folder.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
+    )
+    folder.check(force=True)
+    assert folder.used, "checking alone removes nothing"
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_what_is_no_corpus_is_never_taken_for_one(folder: RunFolder, force: bool) -> None:
+    """A user's own folder of that name, which a new run would replace."""
+    folder.corpus.mkdir()
+    (folder.corpus / "my_texts.txt").write_text("precious")
+    assert message_of(folder.check, force=force) == (
+        f"{folder.corpus}: not a prepared corpus, and a run has its own there; give another --run"
+    )
+
+
+def test_clearing_removes_a_run_and_nothing_else(folder: RunFolder) -> None:
+    for name in (*FILES, "notes.txt"):
+        (folder.path / name).write_text("x")
+    folder.clear()
+    assert [entry.name for entry in folder.path.iterdir()] == ["notes.txt"]
+
+
+def contents(path: Path) -> dict[str, str]:
+    return {str(file.relative_to(path)): file.read_text() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.fixture
+def incoming(folder: RunFolder) -> RunFolder:
+    """A folder with a run and its corpus, and the corpus of the run that is to take its place."""
+    for path in (folder.corpus, folder.incoming):
+        path.mkdir()
+        (path / f"of_{path.name}").write_text(path.name)
+    folder.last.write_text("x")
+    return folder
+
+
+def test_clearing_replaces_the_corpus_by_the_incoming_one(incoming: RunFolder) -> None:
+    incoming.clear()
+    assert contents(incoming.path) == {"corpus/of_.corpus": ".corpus"}
+    assert not incoming.incoming.exists()
+    incoming.clear()
+    assert contents(incoming.path) == {"corpus/of_.corpus": ".corpus"}, "it may be what the new run reads"
+
+
+def test_discarding_the_incoming_corpus_leaves_the_old_run_whole(incoming: RunFolder) -> None:
+    for _ in range(2):  # where there is none, there is nothing to do
+        incoming.discard_incoming()
+        assert contents(incoming.path) == {"corpus/of_corpus": "corpus", "last.safetensors": "x"}
+        assert not incoming.incoming.exists()
+    assert incoming.used
+
+
+def test_an_incoming_corpus_alone_is_no_run(folder: RunFolder) -> None:
+    folder.incoming.mkdir()
+    assert not folder.used
+    folder.check(force=False)
+
+
+@pytest.mark.parametrize(("name", "reason"), [("file", "File exists"), ("file/below", "Not a directory")])
+def test_a_file_in_the_way_is_the_users_to_mend(tmp_path: Path, name: str, reason: str) -> None:
+    (tmp_path / "file").touch()
+    path = tmp_path / name
+    RunFolder(path).check(force=False)
+    assert message_of(RunFolder(path).clear) == f"cannot write {path}: {reason}; give another --run"
+
+
+# --- what a run leaves ------------------------------------------------------------------------------------------------
+
+
+def test_metrics_are_the_records_one_a_line(folder: RunFolder, small: Corpus) -> None:
+    records = list(folder.follow(make_trainer(small)))
+    assert folder.metrics.read_bytes().endswith(b"}\n")
+    assert lines(folder) == records
+    axes = ["kind", "chars", "updates", "seconds", "flops", "epoch", "k1", "k2", "lr", "bpc", "nats"]
+    more = {"train": ["grad_norm", "clip_rate", "chars_per_second"], "eval": ["split"]}
+    for line in lines(folder):
+        assert list(line) == axes + more[line["kind"]]
+    assert {entry.name for entry in folder.path.iterdir()} == set(FILES)
+
+
+def test_a_record_is_on_disk_when_it_is_yielded(folder: RunFolder, small: Corpus) -> None:
+    for number, record in enumerate(folder.follow(make_trainer(small)), 1):
+        assert lines(folder)[number - 1 :] == [record]
+        if record["kind"] == "eval":
+            assert load_checkpoint(folder.last).document["progress"]["counts"]["updates"] == record["updates"]
+
+
+@pytest.mark.parametrize(
+    ("nats", "best"), [([3.0, 2.0, 2.5, 2.0], 1), ([3.0, 2.0, 2.5, 1.5], 3), ([3.0, 3.5, 4.0, 3.0], 0)]
+)
+def test_last_is_the_end_and_best_the_first_of_the_best_validations(
+    folder: RunFolder, small: Corpus, nats: list[float], best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coming = iter(nats)
+    monkeypatch.setattr("rnnbptt.training.loop.mean_nats", lambda *_: next(coming))
+    trainer = make_trainer(small)
+    evals = [record for record in folder.follow(trainer) if record["kind"] == "eval"]
+    assert [record["nats"] for record in evals] == nats
+    for path, record in ((folder.last, evals[-1]), (folder.best, evals[best])):
+        progress = load_checkpoint(path).document["progress"]
+        assert progress["counts"]["chars"] == record["chars"]
+        assert progress["validations"]["nats"][-1] == record["nats"]
+    tensors, _ = trainer.snapshot()
+    assert all(torch.equal(t, tensors[name]) for name, t in load_checkpoint(folder.last).tensors.items())
+
+
+def test_a_run_that_is_stopped_saves_where_it_stands(folder: RunFolder, small: Corpus) -> None:
+    trainer, asked = make_trainer(small), count()
+    list(folder.follow(trainer, stop=lambda: next(asked) == 7))
+    assert load_checkpoint(folder.last).document["progress"]["counts"]["updates"] == trainer.counts.updates == 7
+
+
+def test_divergence_leaves_the_last_good_checkpoint(folder: RunFolder, small: Corpus) -> None:
+    trainer = make_trainer(small)
+    run = folder.follow(trainer)
+    next(record for record in run if record["kind"] == "eval")
+    kept = {path: path.read_bytes() for path in (folder.last, folder.best)}
+    trainer.model.parameters.flat.fill_(torch.inf)
+    with pytest.raises(DivergedError):
+        list(run)
+    assert kept == {path: path.read_bytes() for path in (folder.last, folder.best)}
+
+
+@pytest.mark.parametrize("bad", [1, 2, 4])
+def test_no_weights_are_saved_whose_validation_is_not_finite(
+    folder: RunFolder, small: Corpus, bad: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nats = iter([3.0] * (bad - 1) + [math.nan] * 4)
+    monkeypatch.setattr("rnnbptt.training.loop.mean_nats", lambda *_: next(nats))
+    with pytest.raises(DivergedError):
+        list(folder.follow(make_trainer(small)))
+    saved = [path for path in (folder.last, folder.best) if path.exists()]
+    assert len(saved) == (0 if bad == 1 else 2)
+    for path in saved:
+        assert set(load_checkpoint(path).document["progress"]["validations"]["nats"]) == {3.0}
+
+
+# --- crashes ----------------------------------------------------------------------------------------------------------
+
+
+class PowerFailure(BaseException):
+    """Nothing that a program may handle."""
+
+
+def interrupted(folder: RunFolder, trainer: Trainer, after: int) -> Iterator[Record]:
+    """Follow the trainer, and fail when that many records have come."""
+    for number, record in enumerate(folder.follow(trainer), 1):
+        yield record
+        if number == after:
+            return
+
+
+@pytest.fixture(scope="module")
+def whole(small: Corpus, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """The run as it is without interruption."""
+    folder = RunFolder(tmp_path_factory.mktemp("whole"))
+    list(folder.follow(make_trainer(small)))
+    return folder
+
+
+def assert_as_if_nothing_happened(folder: RunFolder, whole: RunFolder) -> None:
+    assert without_time(lines(folder)) == without_time(lines(whole))
+    for ours, theirs in ((folder.last, whole.last), (folder.best, whole.best)):
+        assert_same(load_checkpoint(ours), load_checkpoint(theirs))
+
+
+def test_a_run_killed_after_any_record_resumes_as_if_nothing_happened(
+    small: Corpus, whole: RunFolder, tmp_path: Path
+) -> None:
+    records = lines(whole)
+    first = next(number for number, record in enumerate(records, 1) if record["kind"] == "eval")
+    assert len(records) > first + 10
+    for after in range(first, len(records) + 1):
+        folder = RunFolder(tmp_path / str(after))
+        folder.clear()
+        list(interrupted(folder, make_trainer(small), after))
+        list(folder.follow(resume(folder, small)))
+        assert_as_if_nothing_happened(folder, whole)
+
+
+def test_a_run_killed_while_a_file_is_replaced_resumes_as_if_nothing_happened(
+    small: Corpus, whole: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replace, calls = os.replace, 0
+
+    def replace_or_fail(*paths: Any) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == moment:
+            raise PowerFailure
+        replace(*paths)
+
+    monkeypatch.setattr(os, "replace", replace_or_fail)
+    for moment in count(1):
+        folder, calls = RunFolder(tmp_path / str(moment)), 0
+        folder.clear()
+        try:
+            list(folder.follow(make_trainer(small)))
+            break
+        except PowerFailure:
+            if folder.last.exists():
+                trainer = resume(folder, small)
+            else:
+                folder.clear()
+                trainer = make_trainer(small)
+            list(folder.follow(trainer))
+            assert_as_if_nothing_happened(folder, whole)
+    assert calls > 5, "last is saved five times, and best should have been hit too"
+
+
+@pytest.mark.parametrize("torn", ["", '{"kind": "tr', '{"kind": "train", "updates": 3}', "\0\0\0"])
+def test_rewinding_drops_what_came_after_the_checkpoint_and_a_torn_line(
+    folder: RunFolder, small: Corpus, torn: str
+) -> None:
+    records = list(folder.follow(make_trainer(small)))
+    updates = records[len(records) // 2]["updates"]
+    kept = [record for record in records if record["updates"] <= updates]
+    with folder.metrics.open("a", encoding="utf-8") as file:
+        file.write(torn)
+    folder.rewind(updates)
+    assert lines(folder) == kept
+    folder.rewind(updates)
+    assert lines(folder) == kept
+    assert {entry.name for entry in folder.path.iterdir()} == set(FILES)
+
+
+def test_rewinding_without_metrics_makes_none(folder: RunFolder) -> None:
+    folder.rewind(3)
+    assert list(folder.path.iterdir()) == []
+
+
+def test_a_checkpoint_tells_where_it_came_from(folder: RunFolder, small: Corpus) -> None:
+    list(folder.follow(make_trainer(small)))
+    checkpoint: Checkpoint = load_checkpoint(folder.best)
+    assert checkpoint.vocabulary == small.vocabulary
+    assert checkpoint.document["corpus"]["fingerprint"] == small.fingerprint
+    assert Path(checkpoint.document["corpus"]["path"]) == small.path
+    assert TrainConfig.from_json(checkpoint.document["train"]) == make_trainer(small).config
