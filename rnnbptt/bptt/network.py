@@ -16,8 +16,9 @@ from rnnbptt.bptt.cells import CELLS, FeedForward
 from rnnbptt.bptt.layers import Head, RecurrentLayer, drop
 from rnnbptt.bptt.recurrence import Boundary, Carry, Cell, PerStream
 from rnnbptt.bptt.tape import Shape, Span, Tape
-from rnnbptt.model.parameters import Parameters, Precision, choose_device, choose_precision
-from rnnbptt.training.config import ModelConfig
+from rnnbptt.model.config import ModelConfig
+from rnnbptt.model.parameters import Parameters
+from rnnbptt.model.precision import Precision, choose_device, choose_precision
 
 
 class CharRNN:

@@ -18,8 +18,9 @@ from typer.core import TyperGroup
 
 from rnnbptt import __version__
 from rnnbptt.errors import UserError
+from rnnbptt.model.config import ModelConfig
 from rnnbptt.training.budget import UNITS, Budget
-from rnnbptt.training.config import ModelConfig, TrainConfig
+from rnnbptt.training.config import TrainConfig
 from rnnbptt.truncation.specs import FORMS, parse_truncation
 
 if TYPE_CHECKING:

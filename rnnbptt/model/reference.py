@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, linear, one_hot
 
-from rnnbptt.training.config import ModelConfig
+from rnnbptt.model.config import ModelConfig
 
 Parts = tuple[Tensor, ...]
 Step = Callable[[Mapping[str, Tensor], Tensor, Parts], Parts]

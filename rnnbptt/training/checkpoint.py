@@ -19,9 +19,9 @@ from torch import Tensor
 
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError
+from rnnbptt.model.config import ModelConfig
 from rnnbptt.storage.files import whole_file
 from rnnbptt.text.vocabulary import Vocabulary
-from rnnbptt.training.config import ModelConfig
 
 FORMAT = 1
 

@@ -83,8 +83,8 @@ def sample() -> None:
     from rnnbptt.bptt.network import CharRNN
     from rnnbptt.inference.sampling import SampleConfig, sample_many
     from rnnbptt.inference.sampling import sample as sample_one
+    from rnnbptt.model.config import ModelConfig
     from rnnbptt.text.vocabulary import Vocabulary
-    from rnnbptt.training.config import ModelConfig
 
     torch.set_num_threads(1)
     symbols = tuple(sorted({chr(code) for code in range(32, 96)} | {"\n"}))

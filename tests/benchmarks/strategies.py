@@ -92,9 +92,10 @@ def measure(
     import torch
 
     from rnnbptt.bptt.network import CharRNN
+    from rnnbptt.model.config import ModelConfig
     from rnnbptt.text.corpus import Corpus
     from rnnbptt.training.budget import Budget
-    from rnnbptt.training.config import ModelConfig, TrainConfig
+    from rnnbptt.training.config import TrainConfig
     from rnnbptt.training.loop import Trainer
 
     torch.set_num_threads(threads)

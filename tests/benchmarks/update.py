@@ -94,7 +94,7 @@ def ours(cell: str, streams: int, hidden: int):
 
     from rnnbptt.bptt.layers import cross_entropy
     from rnnbptt.bptt.network import CharRNN
-    from rnnbptt.training.config import ModelConfig
+    from rnnbptt.model.config import ModelConfig
     from rnnbptt.training.optimizers import Adam
 
     model = CharRNN.create(ModelConfig(VOCABULARY, cell, hidden, dropout=0.0))

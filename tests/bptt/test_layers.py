@@ -11,7 +11,8 @@ from torch.nn import functional
 from rnnbptt.bptt.buffers import Scratch
 from rnnbptt.bptt.layers import DenseInput, Head, OneHotInput, WindowInput, cross_entropy, drop
 from rnnbptt.bptt.tape import Views
-from rnnbptt.model.parameters import Parameters, choose_precision
+from rnnbptt.model.parameters import Parameters
+from rnnbptt.model.precision import choose_precision
 from support.networks import error
 
 T, B, H, V, G = 4, 3, 5, 7, 6

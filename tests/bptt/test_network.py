@@ -10,9 +10,9 @@ from torch.nn import functional
 from rnnbptt.bptt.cells import CELLS
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN, Tape
-from rnnbptt.model.parameters import choose_device
+from rnnbptt.model.config import CELL_NAMES, ModelConfig
+from rnnbptt.model.precision import choose_device
 from rnnbptt.model.reference import logits_of, mean_loss
-from rnnbptt.training.config import CELL_NAMES, ModelConfig
 from rnnbptt.truncation.decay import fit_decay
 from support.networks import EVERY_CELL, TorchNetwork, error, independent, make_model, random_state, random_text
 from support.refusals import message_of

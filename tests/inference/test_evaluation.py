@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.inference.evaluation import LN2, character_nats, mean_nats
-from rnnbptt.training.config import ModelConfig
+from rnnbptt.model.config import ModelConfig
 from support.networks import EVERY_CELL, independent, make_model
 
 IDS = np.random.default_rng(0).integers(7, size=2000).astype(np.uint8)

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from rnnbptt.bptt.network import CharRNN
-from rnnbptt.model.parameters import Parameters, Precision, choose_precision
+from rnnbptt.model.parameters import Parameters
+from rnnbptt.model.precision import Precision, choose_precision
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
 from support.networks import TorchNetwork, make_model, random_state, random_text
 from support.refusals import message_of

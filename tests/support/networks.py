@@ -9,8 +9,8 @@ import torch
 
 from rnnbptt.bptt.cells import CELLS
 from rnnbptt.bptt.network import CharRNN
+from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.reference import logits_of
-from rnnbptt.training.config import ModelConfig
 
 EVERY_CELL = (*CELLS, "window:1", "window:3")
 

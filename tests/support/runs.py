@@ -8,10 +8,11 @@ from typing import Any
 import torch
 
 from rnnbptt.bptt.network import CharRNN
+from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint
-from rnnbptt.training.config import ModelConfig, TrainConfig
+from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.folder import RunFolder
 from rnnbptt.training.loop import Trainer
 

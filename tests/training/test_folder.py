@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from rnnbptt.bptt.network import CharRNN
+from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint
-from rnnbptt.training.config import ModelConfig, TrainConfig
+from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.folder import FILES, RunFolder
 from rnnbptt.training.loop import DivergedError, Record, Trainer
 from support.refusals import message_of

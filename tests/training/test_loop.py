@@ -20,10 +20,11 @@ from rnnbptt.bptt.tape import Tape
 from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import mean_nats
 from rnnbptt.inference.sampling import SampleConfig, sample
+from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from rnnbptt.training.config import ModelConfig, TrainConfig
+from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.loop import DivergedError, Record, Trainer, Validations
 from rnnbptt.truncation.plan import Plan, RandomLength
 from support.networks import EVERY_CELL, TorchNetwork, error, independent

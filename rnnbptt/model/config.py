@@ -1,0 +1,51 @@
+"""The configuration of a model: plain data, checked on construction, kept in the checkpoint.
+
+No torch here: the command line takes its defaults from this class, and its help must be instant.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from rnnbptt.errors import UserError
+
+CELL_NAMES = ("rnn", "gru", "lstm", "elstm")
+WIDEST_WINDOW = 256
+LARGEST = 2_000_000  # of units, layers and symbols: there are 1,114,112 Unicode characters
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """What fixes the shapes of a model.
+
+    vocabulary  number of symbols, V
+    cell        "rnn" (tanh), "gru", "lstm", "elstm" (element-wise), or "window:N": no recurrence, a feed-forward
+                network on the last N characters
+    hidden      units of each layer, H
+    layers      stacked layers, L
+    dropout     probability of dropping each unit between layers and before the output, in training only
+    """
+
+    vocabulary: int
+    cell: str = "lstm"
+    hidden: int = 512
+    layers: int = 1
+    dropout: float = 0.3
+
+    def __post_init__(self) -> None:
+        if self.cell not in CELL_NAMES and not re.fullmatch("window:(0|[1-9][0-9]{0,8})", self.cell):
+            raise UserError(f"--cell {self.cell}: unknown; give one of {', '.join(CELL_NAMES)}, window:N")
+        if self.cell not in CELL_NAMES and not 1 <= self.window <= WIDEST_WINDOW:
+            raise UserError(f"--cell {self.cell}: a window has 1 to {WIDEST_WINDOW} characters; give window:2, say")
+        for name in ("vocabulary", "hidden", "layers"):
+            if not 1 <= getattr(self, name) <= LARGEST:
+                raise UserError(f"--{name} {getattr(self, name)}: must be between 1 and {LARGEST:,}")
+        if not 0 <= self.dropout < 1:
+            raise UserError(f"--dropout {self.dropout:g}: must be at least 0 and below 1")
+
+    @property
+    def window(self) -> int:
+        """N of "window:N"; 0: the network is recurrent."""
+        kind, _, size = self.cell.partition(":")
+        return int(size) if kind == "window" else 0
