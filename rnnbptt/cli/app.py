@@ -335,14 +335,14 @@ def _resume(source: Path, folder: RunFolder, budget: Budget | None, device: str 
         )
     checkpoint = load_checkpoint(folder.last)
     if not source.is_dir() and not folder.corpus.exists():
-        trained_on = checkpoint.document["corpus"]["path"]
+        trained_on = checkpoint.document.corpus.path
         raise UserError(f"{source}: {folder.last} was trained on the prepared {trained_on}; give that to resume")
     corpus = Corpus.open(source if source.is_dir() else folder.corpus)
     if not source.is_dir():
         _check_text(source, corpus, folder)
-    device = device or checkpoint.document.get("device", "cpu")
+    device = device or checkpoint.document.device
     trainer = Trainer.resume(checkpoint, corpus, "auto", device, budget)
-    folder.rewind(trainer.counts.updates)
+    folder.rewind(trainer.axes.updates)
     return trainer
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from rnnbptt.study.probe.subject import Subject
     from rnnbptt.text.corpus import Corpus
     from rnnbptt.training.folder import RunFolder
-    from rnnbptt.training.loop import Record, Trainer
+    from rnnbptt.training.loop import Trainer
+    from rnnbptt.training.records import Record
 
 WIDE = 160  # characters of a line
 MEMORY_NOTE = 2**30  # bytes a tape may take before the user is told
@@ -133,7 +134,7 @@ class TrainingView:
     def _sample(self) -> str:
         from rnnbptt.inference.sampling import SampleConfig, sample
 
-        config = SampleConfig(length=self._sample_length, temperature=0.8, seed=self._trainer.counts.updates)
+        config = SampleConfig(length=self._sample_length, temperature=0.8, seed=self._trainer.axes.updates)
         text = "".join(sample(self._trainer.model, self._trainer.corpus.vocabulary, config))
         return "\n".join(f"    {line}" for line in text.strip("\n").split("\n")) + "\n"
 
@@ -156,7 +157,7 @@ def show_run(folder: RunFolder, trainer: Trainer) -> None:
         table.add_row(label, f"{validations.chars[index]:,}", f"{nats / LN2:.4f}", f"{nats:.4f}")
     console = _console()
     console.print(table)
-    console.print(f"{trainer.counts.updates:,} updates, {trainer.counts.seconds:,.0f} s of training", markup=False)
+    console.print(f"{trainer.axes.updates:,} updates, {trainer.axes.seconds:,.0f} s of training", markup=False)
 
 
 def stream(prompt: str, pieces: Iterable[str]) -> None:

@@ -13,7 +13,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -172,17 +172,17 @@ def _score(split: str, nats: Nats, entry: Entry) -> Score:
 
 def _row(run: _Run, scores: Iterable[Score]) -> Row:
     document = run.checkpoint.document
-    counts = document["progress"]["counts"]
+    axes = document.standing.axes
     return Row(
         name=run.name,
         path=run.checkpoint.path,
-        trunc=document["train"]["trunc"],
-        cell=document["model"]["cell"],
+        trunc=document.train.trunc,
+        cell=document.model.cell,
         parameters=sum(tensor.numel() for tensor in run.checkpoint.group("model").values()),
-        chars=counts["chars"],
-        updates=counts["updates"],
-        seconds=counts["seconds"],
-        characters_per_second=counts["chars"] / counts["seconds"] if counts["seconds"] else None,
+        chars=axes.chars,
+        updates=axes.updates,
+        seconds=axes.seconds,
+        characters_per_second=axes.chars / axes.seconds if axes.seconds else None,
         scores=tuple(scores),
         curve=run.curve,
     )
@@ -226,8 +226,7 @@ class _Run(Entry):
         """Characters of training that went into it: for the best of a run, all that the run had to choose from."""
         if self.curve and self.checkpoint.path.name == "best.safetensors":
             return self.curve.chars[-1]
-        chars: int = self.checkpoint.document["progress"]["counts"]["chars"]
-        return chars
+        return self.checkpoint.document.standing.axes.chars
 
 
 def _load(paths: Sequence[Path]) -> list[_Run]:
@@ -256,13 +255,13 @@ def _short_names(paths: Sequence[Path]) -> list[str]:
 
 def _read_curve(checkpoint: Checkpoint) -> Curve | None:
     """The curve beside a checkpoint, None where there is none or it is of another run."""
-    own = checkpoint.document["progress"]["validations"]
+    own = checkpoint.document.standing.validations
     try:
         lines = (checkpoint.path.parent / "metrics.jsonl").read_text("utf-8").splitlines(keepends=True)
         # A run that is going on, or was cut off, may have left half a line at the end.
         records = [json.loads(line) for line in lines if line.endswith("\n")]
         evals = [record for record in records if record["kind"] == "eval" and record["nats"] is not None]
-        same_run = [record["nats"] for record in evals[: len(own["nats"])]] == own["nats"]
+        same_run = [record["nats"] for record in evals[: len(own.nats)]] == own.nats
         axes = {axis: tuple(record[axis] for record in evals) for axis in ("chars", "updates", "seconds", "bpc")}
         return Curve(split=evals[-1]["split"], **axes) if evals and same_run else None
     except (OSError, ValueError, KeyError, TypeError):
@@ -278,8 +277,8 @@ def _unfairness(first: _Run, second: _Run) -> str:
         for name in ours | theirs
         if ours.get(name) != theirs.get(name)
     ]
-    if first.corpus["fingerprint"] != second.corpus["fingerprint"]:
-        differing.append(f"corpus {first.corpus['path']} / {second.corpus['path']}")
+    if first.corpus.fingerprint != second.corpus.fingerprint:
+        differing.append(f"corpus {first.corpus.path} / {second.corpus.path}")
     if not differing:
         return ""
     verb = "differ in more than truncation" if trunc[0] != trunc[1] else "have the same truncation and differ in"
@@ -289,8 +288,8 @@ def _unfairness(first: _Run, second: _Run) -> str:
 def _settings(run: _Run) -> dict[str, str]:
     """What was chosen for its training and model, as it is shown."""
     document = run.checkpoint.document
-    start, stop = run.corpus["splits"]["train"]
-    settings = document["train"] | document["model"] | {"precision": document["precision"]}
+    start, stop = run.corpus.splits["train"]
+    settings = asdict(document.train) | asdict(document.model) | {"precision": document.precision}
     settings |= {"training characters": stop - start, "characters seen": run.budget_spent}
     return {name: _shown(value) for name, value in settings.items()}
 

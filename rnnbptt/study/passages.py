@@ -22,6 +22,7 @@ from rnnbptt.inference.evaluation import character_nats
 from rnnbptt.text.corpus import Corpus, Ids, TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.checkpoint import Checkpoint
+from rnnbptt.training.document import TrainedOn
 
 Nats = NDArray[np.float64]
 
@@ -38,10 +39,9 @@ class Entry:
         return self.checkpoint.vocabulary
 
     @property
-    def corpus(self) -> dict[str, Any]:
+    def corpus(self) -> TrainedOn:
         """Where its corpus was, the fingerprint, the splits and the options."""
-        corpus: dict[str, Any] = self.checkpoint.document["corpus"]
-        return corpus
+        return self.checkpoint.document.corpus
 
 
 class Passage(Protocol):
@@ -128,10 +128,10 @@ def encode(codes: NDArray[Any], vocabulary: Vocabulary) -> NDArray[np.int64]:
 def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
     """The validation and the test split that all checkpoints share, and what is to be said about them."""
     first = entries[0]
-    splits = first.corpus["splits"]
+    splits = first.corpus.splits
     for entry in entries[1:]:
         for what, key in (("corpora", "fingerprint"), ("splits of the same corpus", "splits")):
-            if entry.corpus[key] != first.corpus[key]:
+            if getattr(entry.corpus, key) != getattr(first.corpus, key):
                 raise UserError(
                     f"{first.name} and {entry.name} were trained on different {what}; give a text to compare them on, "
                     "one that neither was trained on: --text FILE"
@@ -139,13 +139,13 @@ def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
     filled = {name: (start, stop) for name, (start, stop) in splits.items() if name != "train" and stop > start}
     if not filled:
         raise UserError(
-            f"the validation and the test split of {first.corpus['path']} are empty; "
+            f"the validation and the test split of {first.corpus.path} are empty; "
             "give a text to compare on that was not trained on: --text FILE"
         )
     corpus = next(filter(None, find_corpora(entries)), None)
     if corpus is None:
         raise UserError(
-            f"{first.corpus['path']}: the corpus that {first.name} was trained on is no longer there; "
+            f"{first.corpus.path}: the corpus that {first.name} was trained on is no longer there; "
             "put it back, or give a text to compare on: --text FILE"
         )
     notes = [f"The {name} split is empty and left out." for name in ("valid", "test") if name not in filled]
@@ -161,13 +161,13 @@ def find_corpora(entries: Sequence[Entry]) -> list[Corpus | None]:
     """
     opened: dict[str, Corpus] = {}
     for entry in entries:
-        fingerprint = entry.corpus["fingerprint"]
-        for path in (entry.corpus["path"], entry.checkpoint.path.parent / "corpus"):
+        fingerprint = entry.corpus.fingerprint
+        for path in (entry.corpus.path, entry.checkpoint.path.parent / "corpus"):
             with suppress(UserError):
                 corpus = opened.get(fingerprint) or Corpus.open(path)
                 if corpus.fingerprint == fingerprint:
                     opened[fingerprint] = corpus
-    return [opened.get(entry.corpus["fingerprint"]) for entry in entries]
+    return [opened.get(entry.corpus.fingerprint) for entry in entries]
 
 
 def open_text(path: Path, entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
@@ -176,7 +176,7 @@ def open_text(path: Path, entries: Sequence[Entry]) -> tuple[list[Passage], list
         data = path.read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}; give a text file: --text FILE") from None
-    text, how = _decode(path, data, [TextOptions(**entry.corpus["options"]) for entry in entries])
+    text, how = _decode(path, data, [entry.corpus.options for entry in entries])
     if text.characters < 1:
         raise UserError(
             f"{path}: {len(text.content)} characters are too few to evaluate on; give a longer text: --text FILE"

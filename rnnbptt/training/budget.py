@@ -1,4 +1,4 @@
-"""How long to train, how far training has come, and the learning rate in between."""
+"""How long to train, and the learning rate in between."""
 
 from __future__ import annotations
 
@@ -6,23 +6,7 @@ import math
 from dataclasses import dataclass
 
 from rnnbptt.errors import UserError
-
-
-@dataclass
-class Counts:
-    """How far training has come, on the four axes of every comparison.
-
-    chars    characters predicted, over all streams
-    updates  optimizer steps
-    seconds  of training alone: no validation, no saving
-    flops    floating-point operations of the matrix products
-    """
-
-    chars: int = 0
-    updates: int = 0
-    seconds: float = 0.0
-    flops: float = 0.0
-
+from rnnbptt.training.records import Axes
 
 UNITS = ("epochs", "chars", "updates", "minutes")
 MOST = 1e15  # of any unit: more than that is not counted exactly
@@ -46,11 +30,11 @@ class Budget:
         per_unit = {"epochs": epoch_chars, "chars": 1}.get(self.unit)
         return None if per_unit is None else math.ceil(self.amount * per_unit)
 
-    def spent(self, counts: Counts, epoch_chars: int) -> float:
+    def spent(self, axes: Axes, epoch_chars: int) -> float:
         """The share of it that is used, 0 to 1."""
         if (chars := self.chars(epoch_chars)) is not None:
-            return min(1.0, counts.chars / chars)
-        return min(1.0, (counts.updates if self.unit == "updates" else counts.seconds / 60) / self.amount)
+            return min(1.0, axes.chars / chars)
+        return min(1.0, (axes.updates if self.unit == "updates" else axes.seconds / 60) / self.amount)
 
 
 @dataclass(frozen=True)

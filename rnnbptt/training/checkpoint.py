@@ -7,11 +7,9 @@ and Linear load them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -19,25 +17,23 @@ from torch import Tensor
 
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError
-from rnnbptt.model.config import ModelConfig
 from rnnbptt.storage.files import whole_file
 from rnnbptt.text.vocabulary import Vocabulary
-
-FORMAT = 1
+from rnnbptt.training.document import FORMAT, Document, NewerFormatError
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """What a checkpoint file holds.
 
-    path        the file
-    tensors     by full name, on the CPU
-    document    "model": ModelConfig, "vocabulary", "train": TrainConfig, "corpus", "progress", ...
+    path      the file
+    tensors   by full name, on the CPU
+    document  all that is no tensor
     """
 
     path: Path
     tensors: dict[str, Tensor]
-    document: dict[str, Any]
+    document: Document
 
     def group(self, prefix: str) -> dict[str, Tensor]:
         """The tensors below `prefix.`, by the rest of their names."""
@@ -46,28 +42,23 @@ class Checkpoint:
     @property
     def vocabulary(self) -> Vocabulary:
         """The symbols the model reads and writes."""
-        try:
-            return Vocabulary.from_json(self.document["vocabulary"])
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{self.path}: damaged: {error!r} in its vocabulary") from None
+        return self.document.vocabulary
 
     def build_model(self, precision: str = "float32", device: str = "cpu") -> CharRNN:
         """The model with its weights; UserError when weights and configuration do not belong together."""
         try:
-            model = CharRNN.create(ModelConfig(**self.document["model"]), precision, device)
+            model = CharRNN.create(self.document.model, precision, device)
             model.parameters.load(self.group("model"))
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{self.path}: damaged: {error!r} in what it says of its model") from None
         return model
 
 
-def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], document: Mapping[str, Any]) -> None:
+def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], document: Document) -> None:
     """Write the file whole or not at all: a crash leaves the one that was there."""
-    metadata = {"rnnbptt": json.dumps({"format": FORMAT, **document}, ensure_ascii=True)}
+    data = save({name: t.contiguous().cpu() for name, t in tensors.items()}, {"rnnbptt": document.to_json()})
     with whole_file(path) as partial:
-        partial.write_bytes(save({name: t.contiguous().cpu() for name, t in tensors.items()}, metadata))
+        partial.write_bytes(data)
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -84,13 +75,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
     if "rnnbptt" not in metadata:
         raise UserError(f"{path}: a safetensors file, but not a checkpoint of rnnbptt (its metadata lacks 'rnnbptt')")
     try:
-        document = json.loads(metadata["rnnbptt"])
-        newer = document["format"] > FORMAT
-    except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: damaged: {error!r} in its document") from None
-    if newer:
-        raise UserError(f"{path}: format {document['format']}, this rnnbptt reads up to {FORMAT}; upgrade rnnbptt")
-    return Checkpoint(path, tensors, document)
+        return Checkpoint(path, tensors, Document.from_json(metadata["rnnbptt"]))
+    except NewerFormatError as error:
+        raise UserError(f"{path}: format {error}, this rnnbptt reads up to {FORMAT}; upgrade rnnbptt") from None
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"{path}: damaged: {error}, in its document; take another checkpoint of that run") from None
 
 
 def find_checkpoint(path: Path, name: str = "best") -> Path:

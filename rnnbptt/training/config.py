@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 from rnnbptt.errors import UserError
 from rnnbptt.training.budget import Budget
@@ -64,8 +63,3 @@ class TrainConfig:
         for name in ("warmup", "weight_decay", "beta2_chars", "clip", "eval_every"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be a number, 0 or more")
-
-    @classmethod
-    def from_json(cls, document: dict[str, Any]) -> TrainConfig:
-        """The configuration a checkpoint holds."""
-        return cls(**{**document, "budget": Budget(**document["budget"])})

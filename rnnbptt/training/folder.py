@@ -11,7 +11,8 @@ from rnnbptt.errors import UserError
 from rnnbptt.storage.files import whole_file
 from rnnbptt.text.corpus import may_be_replaced
 from rnnbptt.training.checkpoint import save_checkpoint
-from rnnbptt.training.loop import Record, Trainer
+from rnnbptt.training.loop import Trainer
+from rnnbptt.training.records import Record
 
 FILES = ("last.safetensors", "best.safetensors", "metrics.jsonl")
 

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import asdict, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rnnbptt import __version__
 from rnnbptt.bptt.influence import INFLUENCES
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
@@ -24,38 +24,14 @@ from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import LN2, mean_nats
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.streams import Streams
-from rnnbptt.training.budget import Budget, Counts, LearningRate
+from rnnbptt.training.budget import Budget, LearningRate
 from rnnbptt.training.checkpoint import Checkpoint
 from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.document import Document, Standing, TrainedOn, Versions
 from rnnbptt.training.optimizers import OPTIMIZERS
+from rnnbptt.training.records import Axes, Record, Sums, Validations
 from rnnbptt.truncation.plan import Plan, Progress
 from rnnbptt.truncation.specs import parse_truncation
-
-Record = dict[str, Any]
-
-
-@dataclass
-class Interval:
-    """Sums since the last train record."""
-
-    chars: int = 0
-    updates: int = 0
-    seconds: float = 0.0
-    nats: float = 0.0
-    grad_norm: float = 0.0
-    clipped: int = 0
-
-
-@dataclass
-class Validations:
-    """The validations so far: characters seen and nats per character."""
-
-    chars: list[int] = field(default_factory=list)
-    nats: list[float] = field(default_factory=list)
-
-    def latest_is_best(self) -> bool:
-        """Whether the last one is better than all before it."""
-        return all(self.nats[-1] < earlier for earlier in self.nats[:-1])
 
 
 class DivergedError(UserError):
@@ -82,7 +58,7 @@ class Trainer:
         self.state = model.zero_state(config.streams)
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat)
         self.dropout = torch.Generator(device=model.device).manual_seed(config.seed)
-        self.counts, self.interval, self.validations = Counts(), Interval(), Validations()
+        self.axes, self.sums, self.validations = Axes(), Sums(), Validations()
         self.schedule = LearningRate(config.lr, config.warmup, config.final_lr)
         self.influence = INFLUENCES[self.strategy.influence](model, config.streams)
         self.measured: list[int] = []
@@ -97,43 +73,40 @@ class Trainer:
         With another `budget` its schedules stretch to that; the precision "auto" is the one it was trained in.
         """
         document = checkpoint.document
-        if corpus.fingerprint != document["corpus"]["fingerprint"]:
+        if corpus.fingerprint != document.corpus.fingerprint:
             raise UserError(
                 f"{corpus.path}: not the text that {checkpoint.path} was trained on; give that one to resume"
             )
-        if {name: list(part) for name, part in corpus.splits.items()} != document["corpus"]["splits"]:
+        if corpus.splits != document.corpus.splits:
             raise UserError(
                 f"{corpus.path}: split otherwise than for {checkpoint.path}; prepare it with the same --split"
             )
+        config = replace(document.train, budget=budget) if budget else document.train
+        precision = document.precision if precision == "auto" else precision
+        trainer = cls(checkpoint.build_model(precision, device), corpus, config)
         try:
-            config = TrainConfig.from_json(document["train"])
-            config = replace(config, budget=budget) if budget else config
-            precision = document["precision"] if precision == "auto" else precision
-            trainer = cls(checkpoint.build_model(precision, device), corpus, config)
             trainer._restore(checkpoint)
-        except (KeyError, TypeError) as error:
-            raise UserError(f"{checkpoint.path}: damaged: {error!r}; begin a new run") from None
+        except (KeyError, RuntimeError) as error:  # RuntimeError: a tensor of another shape
+            raise UserError(f"{checkpoint.path}: damaged: {error}; begin a new run") from None
         return trainer
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Be where the checkpoint was."""
-        progress = checkpoint.document["progress"]
-        self.streams = Streams(self.corpus.split("train"), self.config.streams, progress["position"])
-        self.counts = Counts(**progress["counts"])
-        self.interval = Interval(**progress["interval"])
-        self.validations = Validations(**progress["validations"])
-        self.plan, self.rate = Plan(progress["k1"], progress["k2"]), progress["lr"]
+        standing = checkpoint.document.standing
+        self.streams = Streams(self.corpus.split("train"), self.config.streams, standing.position)
+        self.axes, self.sums, self.validations = standing.axes, standing.sums, standing.validations
+        self.plan, self.rate = Plan(standing.k1, standing.k2), standing.lr
         self.state.copy_(checkpoint.tensors["state.carried"])
         for name, tensor in self.optimizer.state.items():
             tensor.copy_(checkpoint.tensors[f"optimizer.{name}"])
         self.dropout.set_state(checkpoint.tensors["rng.dropout"])
-        self.measured = list(progress.get("measured", []))  # runs of before there were measurements lack it
+        self.measured = standing.measured
         for name, tensor in self.influence.state.items():
             tensor.copy_(checkpoint.tensors[f"influence.{name}"])
         if history := checkpoint.group("history"):
             self.model.recall(self.config.streams, history)
 
-    def snapshot(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    def snapshot(self) -> tuple[dict[str, Tensor], Document]:
         """Tensors and document of a checkpoint."""
         tensors = {f"model.{name}": value for name, value in self.model.parameters.values.items()}
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state.items()}
@@ -142,29 +115,26 @@ class Trainer:
         held = self.model.remember(self.config.streams, self.strategy.keep)
         tensors |= {f"history.{name}": value for name, value in held.items()}
         corpus = self.corpus
-        document = {
-            "model": asdict(self.model.config),
-            "train": asdict(self.config),
-            "vocabulary": corpus.vocabulary.to_json(),
-            "corpus": {
-                "path": str(corpus.path.resolve()),
-                "fingerprint": corpus.fingerprint,
-                "splits": corpus.splits,
-                "options": asdict(corpus.options),
-            },
-            "device": str(self.model.device),
-            "precision": str(self.model.precision.operand).removeprefix("torch."),
-            "progress": {
-                "position": self.streams.position,
-                "counts": asdict(self.counts),
-                "interval": asdict(self.interval),
-                "validations": asdict(self.validations),
-                "measured": self.measured,
-                "k1": self.plan.advance,
-                "k2": self.plan.depth,
-                "lr": self.rate,
-            },
-        }
+        document = Document(
+            model=self.model.config,
+            train=self.config,
+            vocabulary=corpus.vocabulary,
+            corpus=TrainedOn(str(corpus.path.resolve()), corpus.fingerprint, corpus.splits, corpus.options),
+            standing=Standing(
+                position=self.streams.position,
+                axes=replace(self.axes),
+                sums=replace(self.sums),
+                validations=Validations(list(self.validations.chars), list(self.validations.nats)),
+                measured=list(self.measured),
+                k1=self.plan.advance,
+                k2=self.plan.depth,
+                lr=self.rate,
+            ),
+            device=str(self.model.device),
+            precision=str(self.model.precision.operand).removeprefix("torch."),
+            threads=torch.get_num_threads(),
+            versions=Versions(__version__, str(torch.__version__)),
+        )
         return tensors, document
 
     def tape_bytes(self) -> int:
@@ -175,7 +145,7 @@ class Trainer:
     @property
     def spent(self) -> float:
         """The share of the budget that is used, 0 to 1."""
-        return self.config.budget.spent(self.counts, self.streams.epoch_chars)
+        return self.config.budget.spent(self.axes, self.streams.epoch_chars)
 
     @torch.no_grad()
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
@@ -187,8 +157,8 @@ class Trainer:
             before, started = self._validations_due(), time.perf_counter()
             self._update()
             seconds = time.perf_counter() - started
-            self.counts.seconds += seconds
-            self.interval.seconds += seconds
+            self.axes.seconds += seconds
+            self.sums.seconds += seconds
             now, done = self._validations_due(), self.spent >= 1
             if int(now * RECORDS_PER_VALIDATION) > int(before * RECORDS_PER_VALIDATION) or done:
                 yield self._train_record()
@@ -198,7 +168,7 @@ class Trainer:
     def _validations_due(self) -> float:
         """How many validations should have been made by now."""
         every = self.config.eval_every
-        return self.counts.chars / every if every else VALIDATIONS * self.spent
+        return self.axes.chars / every if every else VALIDATIONS * self.spent
 
     def _update(self) -> None:
         """One update: read, predict, back-propagate, step."""
@@ -216,13 +186,13 @@ class Trainer:
             self.measured.append(plan.measure(self.model.gradient_norms(tape, d_logits[-self.config.streams :])))
         self.plan = plan
         self._step(float(nats.mean()), plan, nats.numel())
-        self.counts.flops += self._flops(plan, tape.last(plan.depth).length)
+        self.axes.flops += self._flops(plan, tape.last(plan.depth).length)
 
     def _progress(self) -> Progress:
         validations, measured = tuple(self.validations.nats), tuple(self.measured)
         in_updates = self.config.budget.unit == "updates"
         return Progress(
-            self.spent, self._room(), self.counts.updates, self.config.seed, validations, measured, in_updates
+            self.spent, self._room(), self.axes.updates, self.config.seed, validations, measured, in_updates
         )
 
     def _flops(self, plan: Plan, gone_back: int) -> float:
@@ -237,7 +207,7 @@ class Trainer:
     def _room(self) -> int:
         """Characters a stream can read before one wraps or the budget ends."""
         chars, room = self.config.budget.chars(self.streams.epoch_chars), self.streams.until_wrap()
-        return room if chars is None else min(room, -(-(chars - self.counts.chars) // self.config.streams))
+        return room if chars is None else min(room, -(-(chars - self.axes.chars) // self.config.streams))
 
     def _reset(self, plan: Plan, wrapped: NDArray[np.bool_]) -> None:
         """Zero the state of streams that have wrapped, of all where the plan says so; no gradient goes back beyond."""
@@ -254,24 +224,24 @@ class Trainer:
         norm = float(torch.linalg.vector_norm(grad))
         if not math.isfinite(loss + norm):
             what = "gradient" if math.isfinite(loss) else "loss"
-            raise self._diverged(what, self.counts.chars + chars, self.counts.updates + 1)
+            raise self._diverged(what, self.axes.chars + chars, self.axes.updates + 1)
         clipped = 0 < config.clip < norm
         if clipped:
             grad.mul_(config.clip / norm)
         beta2 = math.exp(-chars / config.beta2_chars) if config.beta2_chars else config.beta2
-        rate = self.schedule.at(self.spent, self.counts.chars)
+        rate = self.schedule.at(self.spent, self.axes.chars)
         self._decay(rate, chars)
         self.rate = plan.lr_scale * rate
         self.optimizer.step(self.model.parameters.flat, grad, self.rate, beta2)
         self.model.parameters.refresh_operands()
-        counts, interval = self.counts, self.interval
-        counts.chars += chars
-        counts.updates += 1
-        interval.chars += chars
-        interval.updates += 1
-        interval.nats += loss * chars
-        interval.grad_norm += norm
-        interval.clipped += clipped
+        axes, sums = self.axes, self.sums
+        axes.chars += chars
+        axes.updates += 1
+        sums.chars += chars
+        sums.updates += 1
+        sums.nats += loss * chars
+        sums.grad_norm += norm
+        sums.clipped += clipped
 
     def _decay(self, rate: float, chars: int) -> None:
         """Decoupled weight decay (Loshchilov & Hutter 2019), of weights alone: a bias says how long a unit remembers,
@@ -280,7 +250,7 @@ class Trainer:
         Once for each 1,000 characters read, whatever the updates: at the same learning rate all truncations have the
         same over a text, and a short update's own share would be lost in the rounding of float32.
         """
-        due = (self.counts.chars + chars) // DECAY_EVERY - self.counts.chars // DECAY_EVERY
+        due = (self.axes.chars + chars) // DECAY_EVERY - self.axes.chars // DECAY_EVERY
         if due and self.config.weight_decay:
             kept = math.exp(-rate * self.config.weight_decay * due)
             for weight in self.model.parameters.weights:
@@ -294,33 +264,33 @@ class Trainer:
         )
 
     def _axes(self, kind: str) -> Record:
-        counts = self.counts
+        axes = self.axes
         return {
             "kind": kind,
-            **asdict(counts),
-            "epoch": counts.chars / self.streams.epoch_chars,
+            **asdict(axes),
+            "epoch": axes.chars / self.streams.epoch_chars,
             "k1": self.plan.advance,
             "k2": self.plan.depth,
             "lr": self.rate,
         }
 
     def _train_record(self) -> Record:
-        interval, self.interval = self.interval, Interval()
-        nats = interval.nats / interval.chars
+        sums, self.sums = self.sums, Sums()
+        nats = sums.nats / sums.chars
         return self._axes("train") | {
             "bpc": nats / LN2,
             "nats": nats,
-            "grad_norm": interval.grad_norm / interval.updates,
-            "clip_rate": interval.clipped / interval.updates,
-            "chars_per_second": interval.chars / interval.seconds,
+            "grad_norm": sums.grad_norm / sums.updates,
+            "clip_rate": sums.clipped / sums.updates,
+            "chars_per_second": sums.chars / sums.seconds,
         }
 
     def _validate(self) -> Record:
         split, (start, stop) = self.validation_split()
         nats = mean_nats(self.model, self.corpus.ids, start, stop)
         if not math.isfinite(nats):
-            raise self._diverged("validation loss", self.counts.chars, self.counts.updates)
-        self.validations.chars.append(self.counts.chars)
+            raise self._diverged("validation loss", self.axes.chars, self.axes.updates)
+        self.validations.chars.append(self.axes.chars)
         self.validations.nats.append(nats)
         return self._axes("eval") | {"bpc": nats / LN2, "nats": nats, "split": split}
 

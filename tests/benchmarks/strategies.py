@@ -106,17 +106,17 @@ def measure(
     config = TrainConfig(trunc=trunc, streams=streams, budget=Budget("chars", 1e9), eval_every=10**9)
     trainer = Trainer(model, text, config)
     list(trainer.run(until(trainer, 1.0)))
-    chars, flops, spent = trainer.counts.chars, trainer.counts.flops, trainer.counts.seconds
+    chars, flops, spent = trainer.axes.chars, trainer.axes.flops, trainer.axes.seconds
     list(trainer.run(until(trainer, seconds)))
-    chars, flops, spent = trainer.counts.chars - chars, trainer.counts.flops - flops, trainer.counts.seconds - spent
+    chars, flops, spent = trainer.axes.chars - chars, trainer.axes.flops - flops, trainer.axes.seconds - spent
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     return 1e6 * spent / chars, flops / chars, peak
 
 
 def until(trainer, seconds: float):
     """Stop after so many seconds, but not before a few updates."""
-    end, updates = time.perf_counter() + seconds, trainer.counts.updates + 3
-    return lambda: time.perf_counter() > end and trainer.counts.updates >= updates
+    end, updates = time.perf_counter() + seconds, trainer.axes.updates + 3
+    return lambda: time.perf_counter() > end and trainer.axes.updates >= updates
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -362,7 +362,7 @@ def test_a_run_goes_on_elsewhere_where_it_is_told_so() -> None:
     succeed(*TRAIN, "--chars", "400", "--run", "mine")
     last = Path("mine/last.safetensors")
     checkpoint = load_checkpoint(last)
-    save_checkpoint(last, checkpoint.tensors, checkpoint.document | {"device": "nonsense"})
+    save_checkpoint(last, checkpoint.tensors, replace(checkpoint.document, device="nonsense"))
     again = ["train", "text.txt", "--run", "mine", "--resume", "--chars", "800", "--quiet"]
     assert refusal(*again) == "mine/last.safetensors: --device nonsense: torch has no such device here; give cpu"
     succeed(*again, "--device", "cpu")

@@ -19,6 +19,7 @@ from rnnbptt.study.comparing import Comparison, Pair, compare, verdict
 from rnnbptt.text.corpus import Corpus, TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
+from rnnbptt.training.records import Validations
 from support.refusals import message_of
 from support.runs import train_run
 from support.texts import make_corpus, prose
@@ -51,7 +52,7 @@ def edit(run: Path, **changes: Any) -> None:
     """Replace parts of the documents of a run's checkpoints."""
     for path in run.glob("*.safetensors"):
         checkpoint = load_checkpoint(path)
-        save_checkpoint(path, checkpoint.tensors, checkpoint.document | changes)
+        save_checkpoint(path, checkpoint.tensors, replace(checkpoint.document, **changes))
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:
@@ -193,12 +194,9 @@ def test_a_warning_when_the_truncation_is_the_same(runs: Path) -> None:
 def test_the_budget_of_a_best_checkpoint_is_that_of_its_whole_run(runs: Path, tmp_path: Path) -> None:
     """Both had the same choice, though one run was best earlier."""
     shutil.copytree(runs / "four", tmp_path / "four")
-    last = load_checkpoint(tmp_path / "four" / "best.safetensors").document["progress"]
-    early = last | {
-        "counts": last["counts"] | {"chars": 3000},
-        "validations": {k: v[:3] for k, v in last["validations"].items()},
-    }
-    edit(tmp_path / "four", progress=early)
+    last = load_checkpoint(tmp_path / "four" / "best.safetensors").document.standing
+    validations = Validations(last.validations.chars[:3], last.validations.nats[:3])
+    edit(tmp_path / "four", standing=replace(last, axes=replace(last.axes, chars=3000), validations=validations))
     assert compare([runs / "one", tmp_path / "four"]).warnings == ()
     shutil.copy(tmp_path / "four" / "best.safetensors", other := tmp_path / "four" / "other.safetensors")
     assert compare([runs / "one", other]).warnings == (
@@ -254,14 +252,14 @@ def test_on_a_text_file(runs: Path, tmp_path: Path, text_corpus: Corpus) -> None
 def test_checkpoints_of_different_corpora_on_a_text(runs: Path, tmp_path: Path) -> None:
     for name in ("other", "split"):
         shutil.copytree(runs / "one", tmp_path / name)
-    corpus = load_checkpoint(runs / "one" / "best.safetensors").document["corpus"]
-    edit(tmp_path / "other", corpus=corpus | {"fingerprint": "0" * 64, "path": "/elsewhere"})
-    edit(tmp_path / "split", corpus=corpus | {"splits": corpus["splits"] | {"train": [0, 13_000]}})
+    corpus = load_checkpoint(runs / "one" / "best.safetensors").document.corpus
+    edit(tmp_path / "other", corpus=replace(corpus, fingerprint="0" * 64, path="/elsewhere"))
+    edit(tmp_path / "split", corpus=replace(corpus, splits=corpus.splits | {"train": (0, 13_000)}))
     paths = [runs / "one", tmp_path / "other", tmp_path / "split"]
     assert "one and other were trained on different corpora" in message_of(compare, paths)
     result = compare(paths, write(tmp_path / "text.txt", prose(3000, seed=5)))
     assert result.warnings == (
-        f"one and other have the same truncation and differ in: corpus {corpus['path']} / /elsewhere",
+        f"one and other have the same truncation and differ in: corpus {corpus.path} / /elsewhere",
         "one and split have the same truncation and differ in: training characters 14,000 / 13,000",
     )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -29,8 +28,8 @@ def make_entry(corpus: Corpus, name: str = "one", **changes: Any) -> Entry:
     """A checkpoint of a model at random, with `changes` to what it knows of its corpus."""
     model = make_model("gru", vocabulary=len(corpus.vocabulary), precision="float32")
     tensors, document = Trainer(model, corpus, TrainConfig(streams=2)).snapshot()
-    document["corpus"] |= changes
-    return Entry(name, Checkpoint(Path(name), tensors, json.loads(json.dumps(document))))
+    document = replace(document, corpus=replace(document.corpus, **changes))
+    return Entry(name, Checkpoint(Path(name), tensors, document))
 
 
 def write(path: Path, text: str, encoding: str = "utf-8") -> Path:

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnbptt.training.budget import UNITS, Budget, Counts, LearningRate
+from rnnbptt.training.budget import UNITS, Budget, LearningRate
+from rnnbptt.training.records import Axes
 from support.refusals import message_of
 
 
@@ -46,12 +47,12 @@ def test_characters_of_a_budget(budget: Budget, chars: int | None) -> None:
     ],
 )
 def test_share_that_is_spent(budget: Budget, share: float) -> None:
-    assert budget.spent(Counts(chars=500, updates=7, seconds=90.0, flops=1e9), 1000) == pytest.approx(share)
+    assert budget.spent(Axes(chars=500, updates=7, seconds=90.0, flops=1e9), 1000) == pytest.approx(share)
 
 
 @pytest.mark.parametrize("unit", UNITS)
 def test_a_budget_starts_unspent(unit: str) -> None:
-    assert Budget(unit, 1).spent(Counts(), 1000) == 0
+    assert Budget(unit, 1).spent(Axes(), 1000) == 0
 
 
 @pytest.mark.parametrize(("spent", "rate"), [(0.0, 2.0), (1 / 3, 1.55), (0.5, 1.1), (2 / 3, 0.65), (1.0, 0.2)])

@@ -10,6 +10,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,17 @@ from torch import Tensor
 
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError
-from rnnbptt.training.checkpoint import FORMAT, find_checkpoint, load_checkpoint, save_checkpoint
+from rnnbptt.model.config import ModelConfig
+from rnnbptt.text.vocabulary import Vocabulary
+from rnnbptt.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
+from rnnbptt.training.document import FORMAT, Standing
+from rnnbptt.training.records import Axes, Sums, Validations
 from support.networks import make_model
 from support.refusals import message_of
+from support.runs import make_document
 
-MODEL = {"vocabulary": 7, "cell": "lstm", "hidden": 5, "layers": 1, "dropout": 0.0}
+MODEL = ModelConfig(7, "lstm", 5, dropout=0.0)
+DOCUMENT = make_document(MODEL)
 
 
 def model_tensors() -> dict[str, Tensor]:
@@ -39,7 +46,7 @@ def path(tmp_path: Path) -> Path:
     """A checkpoint, alone in a folder."""
     folder = tmp_path / "run"
     folder.mkdir()
-    save_checkpoint(folder / "last.safetensors", model_tensors(), {"model": MODEL})
+    save_checkpoint(folder / "last.safetensors", model_tensors(), DOCUMENT)
     return folder / "last.safetensors"
 
 
@@ -56,10 +63,13 @@ def test_round_trip_bit_for_bit(tmp_path: Path) -> None:
         "rng.dropout": torch.Generator().manual_seed(7).get_state(),
         "state.none": torch.empty(0, 3),
     }
-    document = {"number": 0.1 + 0.2, "text": "é\ud800\n\0😀", "list": [1, None, True], "none": {}}
+    symbols = tuple("\0\né\ud800😀")
+    standing = Standing(position=3, sums=Sums(nats=0.1 + 0.2), validations=Validations([5], [5e-324]), measured=[1, 2])
+    config = replace(MODEL, vocabulary=len(symbols))
+    document = replace(make_document(config, Vocabulary("char", symbols)), standing=standing)
     save_checkpoint(tmp_path / "a", tensors, document)
     checkpoint = load_checkpoint(tmp_path / "a")
-    assert checkpoint.document == {"format": FORMAT, **document}
+    assert checkpoint.document == document
     assert checkpoint.tensors.keys() == tensors.keys()
     for name, tensor in tensors.items():
         loaded = checkpoint.tensors[name]
@@ -96,7 +106,7 @@ def test_the_model_comes_back(path: Path) -> None:
 def test_others_may_read_the_file_as_far_as_the_umask_lets_them(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
-    save_checkpoint(tmp_path / "a", {}, {})
+    save_checkpoint(tmp_path / "a", {}, DOCUMENT)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
 
 
@@ -117,7 +127,7 @@ def files_at_most(size: int) -> Iterator[None]:
 def test_a_full_disk_leaves_the_old_file_and_nothing_else(path: Path) -> None:
     before = path.read_bytes()
     with files_at_most(len(before) // 2):
-        message = message_of(save_checkpoint, path, model_tensors(), {"model": MODEL})
+        message = message_of(save_checkpoint, path, model_tensors(), DOCUMENT)
     assert message.startswith(f"cannot write {path}: ")
     assert {entry.name: entry.read_bytes() for entry in path.parent.iterdir()} == {path.name: before}
 
@@ -132,7 +142,7 @@ def test_a_failure_at_the_last_moment_leaves_the_old_file_and_nothing_else(
     before = path.read_bytes()
     monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(UserError if isinstance(error, OSError) else KeyboardInterrupt) as caught:
-        save_checkpoint(path, {}, {})
+        save_checkpoint(path, {}, DOCUMENT)
     if isinstance(error, OSError):
         assert str(caught.value) == f"cannot write {path}: Permission denied"
     assert {entry.name: entry.read_bytes() for entry in path.parent.iterdir()} == {path.name: before}
@@ -140,13 +150,13 @@ def test_a_failure_at_the_last_moment_leaves_the_old_file_and_nothing_else(
 
 def test_a_missing_folder_is_the_users_to_mend(tmp_path: Path) -> None:
     path = tmp_path / "gone" / "a"
-    assert message_of(save_checkpoint, path, {}, {}).startswith(f"cannot write {path}: ")
+    assert message_of(save_checkpoint, path, {}, DOCUMENT).startswith(f"cannot write {path}: ")
 
 
 def test_a_folder_in_the_way_is_the_users_to_mend(path: Path) -> None:
     folder = path.with_name("folder")
     folder.mkdir()
-    assert message_of(save_checkpoint, folder, {}, {}) == f"cannot write {folder}: Is a directory"
+    assert message_of(save_checkpoint, folder, {}, DOCUMENT) == f"cannot write {folder}: Is a directory"
     assert {entry.name for entry in path.parent.iterdir()} == {path.name, folder.name}
 
 
@@ -191,15 +201,61 @@ def test_a_newer_format_is_refused(tmp_path: Path) -> None:
     )
 
 
+def damaged(**parts: Any) -> str:
+    """The JSON of a document with parts of it replaced; None: left out."""
+    data = json.loads(DOCUMENT.to_json()) | parts
+    return json.dumps({name: part for name, part in data.items() if part is not None})
+
+
 @pytest.mark.parametrize(
-    "document",
-    ["", "{", "null", "[]", "{}", '{"format": "x"}', '{"format": 1}', '{"format": 1, "model": 5}']
-    + [json.dumps({"format": 1, "model": MODEL | wrong}) for wrong in ({"wings": 2}, {"hidden": "5"}, {"layers": 0})],
+    ("document", "reason"),
+    [
+        ("", "Expecting value: line 1 column 1 (char 0)"),
+        ("{", "Expecting property name enclosed in double quotes: line 1 column 2 (char 1)"),
+        ("[" * 100_000, "maximum recursion depth exceeded while decoding a JSON array from a unicode string"),
+        ("null", "no format"),
+        ("[]", "no format"),
+        ("{}", "no format"),
+        ('{"format": "x"}', "no format"),
+        ('{"format": 0}', "no format"),
+        ('{"format": 1}', "format 1 lacks 'progress'"),
+        ('{"format": 1, "progress": 5}', "format 1 lacks 'int' object is not iterable"),
+        (damaged(model=5), "Expected `object`, got `int` - at `$.model`"),
+        (damaged(model={"hidden": 5}), "Object missing required field `vocabulary` - at `$.model`"),
+        (damaged(model={"vocabulary": 7, "hidden": "5"}), "Expected `int`, got `str` - at `$.model.hidden`"),
+        (damaged(model={"vocabulary": 6}), "7 symbols, and a model of 6"),
+        (damaged(standing=None), "Object missing required field `standing`"),
+        (damaged(standing={"axes": {"chars": 0.5}}), "Expected `int`, got `float` - at `$.standing.axes.chars`"),
+        (damaged(precision=None, threads=True), "Expected `int`, got `bool` - at `$.threads`"),
+    ],
 )
-def test_a_damaged_document_is_refused(tmp_path: Path, document: str) -> None:
+def test_a_damaged_document_is_refused(tmp_path: Path, document: str, reason: str) -> None:
     path = tmp_path / "a"
     save_file(model_tensors(), path, metadata={"rnnbptt": document})
-    assert str(path) in message_of(lambda: load_checkpoint(path).build_model())
+    assert message_of(load_checkpoint, path) == (
+        f"{path}: damaged: {reason}, in its document; take another checkpoint of that run"
+    )
+
+
+def test_settings_that_no_run_can_have_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    save_file(model_tensors(), path, metadata={"rnnbptt": damaged(model={"vocabulary": 7, "layers": 0})})
+    assert message_of(load_checkpoint, path) == f"{path}: --layers 0: must be between 1 and 2,000,000"
+
+
+def test_a_document_of_format_1_is_read(tmp_path: Path) -> None:
+    """As version 0.1.0 wrote it, and before it knew of devices and measurements."""
+    path, data = tmp_path / "a", json.loads(DOCUMENT.to_json())
+    for newer in ("versions", "engine", "threads", "device"):
+        del data[newer]
+    counts = {"chars": 400, "updates": 100, "seconds": 1.5, "flops": 2e6}
+    standing = data.pop("standing")
+    standing |= {"counts": counts, "interval": standing.pop("sums")}
+    del standing["axes"], standing["measured"]
+    save_file(model_tensors(), path, metadata={"rnnbptt": json.dumps(data | {"format": 1, "progress": standing})})
+    loaded = load_checkpoint(path).document
+    assert loaded.standing.axes == Axes(**counts)
+    assert replace(loaded, standing=DOCUMENT.standing) == DOCUMENT
 
 
 @pytest.mark.parametrize(
@@ -214,7 +270,7 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(
     tmp_path: Path, change: dict[str, Any], message: str
 ) -> None:
     path = tmp_path / "a"
-    save_checkpoint(path, model_tensors(), {"model": MODEL | change})
+    save_checkpoint(path, model_tensors(), make_document(replace(MODEL, **change)))
     assert message_of(load_checkpoint(path).build_model) == f"{path}: {message}"
 
 

@@ -20,7 +20,8 @@ from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.folder import FILES, RunFolder
-from rnnbptt.training.loop import DivergedError, Record, Trainer
+from rnnbptt.training.loop import DivergedError, Trainer
+from rnnbptt.training.records import Record
 from support.refusals import message_of
 from support.runs import assert_same, without_time
 from support.texts import make_corpus, prose
@@ -42,7 +43,7 @@ def make_trainer(corpus: Corpus, **config: Any) -> Trainer:
 
 def resume(folder: RunFolder, corpus: Corpus) -> Trainer:
     trainer = Trainer.resume(load_checkpoint(folder.last), corpus, "float32")
-    folder.rewind(trainer.counts.updates)
+    folder.rewind(trainer.axes.updates)
     return trainer
 
 
@@ -157,7 +158,7 @@ def test_a_record_is_on_disk_when_it_is_yielded(folder: RunFolder, small: Corpus
     for number, record in enumerate(folder.follow(make_trainer(small)), 1):
         assert lines(folder)[number - 1 :] == [record]
         if record["kind"] == "eval":
-            assert load_checkpoint(folder.last).document["progress"]["counts"]["updates"] == record["updates"]
+            assert load_checkpoint(folder.last).document.standing.axes.updates == record["updates"]
 
 
 @pytest.mark.parametrize(
@@ -172,9 +173,9 @@ def test_last_is_the_end_and_best_the_first_of_the_best_validations(
     evals = [record for record in folder.follow(trainer) if record["kind"] == "eval"]
     assert [record["nats"] for record in evals] == nats
     for path, record in ((folder.last, evals[-1]), (folder.best, evals[best])):
-        progress = load_checkpoint(path).document["progress"]
-        assert progress["counts"]["chars"] == record["chars"]
-        assert progress["validations"]["nats"][-1] == record["nats"]
+        standing = load_checkpoint(path).document.standing
+        assert standing.axes.chars == record["chars"]
+        assert standing.validations.nats[-1] == record["nats"]
     tensors, _ = trainer.snapshot()
     assert all(torch.equal(t, tensors[name]) for name, t in load_checkpoint(folder.last).tensors.items())
 
@@ -182,7 +183,7 @@ def test_last_is_the_end_and_best_the_first_of_the_best_validations(
 def test_a_run_that_is_stopped_saves_where_it_stands(folder: RunFolder, small: Corpus) -> None:
     trainer, asked = make_trainer(small), count()
     list(folder.follow(trainer, stop=lambda: next(asked) == 7))
-    assert load_checkpoint(folder.last).document["progress"]["counts"]["updates"] == trainer.counts.updates == 7
+    assert load_checkpoint(folder.last).document.standing.axes.updates == trainer.axes.updates == 7
 
 
 def test_divergence_leaves_the_last_good_checkpoint(folder: RunFolder, small: Corpus) -> None:
@@ -207,7 +208,7 @@ def test_no_weights_are_saved_whose_validation_is_not_finite(
     saved = [path for path in (folder.last, folder.best) if path.exists()]
     assert len(saved) == (0 if bad == 1 else 2)
     for path in saved:
-        assert set(load_checkpoint(path).document["progress"]["validations"]["nats"]) == {3.0}
+        assert set(load_checkpoint(path).document.standing.validations.nats) == {3.0}
 
 
 # --- crashes ----------------------------------------------------------------------------------------------------------
@@ -308,6 +309,6 @@ def test_a_checkpoint_tells_where_it_came_from(folder: RunFolder, small: Corpus)
     list(folder.follow(make_trainer(small)))
     checkpoint: Checkpoint = load_checkpoint(folder.best)
     assert checkpoint.vocabulary == small.vocabulary
-    assert checkpoint.document["corpus"]["fingerprint"] == small.fingerprint
-    assert Path(checkpoint.document["corpus"]["path"]) == small.path
-    assert TrainConfig.from_json(checkpoint.document["train"]) == make_trainer(small).config
+    assert checkpoint.document.corpus.fingerprint == small.fingerprint
+    assert Path(checkpoint.document.corpus.path) == small.path
+    assert checkpoint.document.train == make_trainer(small).config

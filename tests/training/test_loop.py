@@ -21,11 +21,14 @@ from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import mean_nats
 from rnnbptt.inference.sampling import SampleConfig, sample
 from rnnbptt.model.config import ModelConfig
+from rnnbptt.storage.document import typed
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnnbptt.training.config import TrainConfig
-from rnnbptt.training.loop import DivergedError, Record, Trainer, Validations
+from rnnbptt.training.document import Document
+from rnnbptt.training.loop import DivergedError, Trainer, Validations
+from rnnbptt.training.records import Record
 from rnnbptt.truncation.plan import Plan, RandomLength
 from support.networks import EVERY_CELL, TorchNetwork, error, independent
 from support.refusals import message_of
@@ -288,7 +291,7 @@ def test_stateless_training_carries_no_state(small: Corpus, monkeypatch: pytest.
 
     monkeypatch.setattr(trainer.model, "forward", spy)
     list(trainer.run())
-    assert len(met) == trainer.counts.updates == 17
+    assert len(met) == trainer.axes.updates == 17
     assert set(met) == {0}
     assert trainer.state.abs().max() > 0
 
@@ -318,23 +321,23 @@ def test_influences_go_along_the_lanes_and_end_where_one_wraps(small: Corpus, tr
 )
 def test_a_budget_of_characters_is_met_within_a_row(small: Corpus, trunc: str, budget: Budget, chars: int) -> None:
     trainer, records = train(small, trunc=trunc, budget=budget)
-    assert chars <= trainer.counts.chars < chars + 3
-    assert trainer.counts.chars == 3 * trainer.streams.position
-    assert records[-1]["chars"] == trainer.counts.chars
+    assert chars <= trainer.axes.chars < chars + 3
+    assert trainer.axes.chars == 3 * trainer.streams.position
+    assert records[-1]["chars"] == trainer.axes.chars
     assert trainer.spent == 1
 
 
 @pytest.mark.parametrize("trunc", ["1", "7", "full", "1..8"])
 def test_a_budget_of_updates_is_met_exactly(small: Corpus, trunc: str) -> None:
     trainer, records = train(small, trunc=trunc, budget=Budget("updates", 9))
-    assert trainer.counts.updates == records[-1]["updates"] == 9
+    assert trainer.axes.updates == records[-1]["updates"] == 9
 
 
 def test_a_budget_of_minutes_counts_training_alone(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10**6))
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))  # each look takes a second
     trainer, records = train(small, budget=Budget("minutes", 0.2))
-    assert trainer.counts.seconds == trainer.counts.updates == 12
+    assert trainer.axes.seconds == trainer.axes.updates == 12
     assert list(of_kind("train", records))[-1]["chars_per_second"] == 12
 
 
@@ -402,7 +405,7 @@ def test_operations_follow_the_depth_really_gone_back(
         flops += 3 * (6 * head * read + 2 * (w_hh + w_ih) * again)
         flops += 3 * ((2 * w_hh + 4 * w_ih) * depth + 2 * w_hh * carried)
         row += read
-        assert trainer.counts.flops == pytest.approx(flops, rel=1e-12), row
+        assert trainer.axes.flops == pytest.approx(flops, rel=1e-12), row
 
 
 def test_measuring_is_counted_as_operations(small: Corpus) -> None:
@@ -412,7 +415,7 @@ def test_measuring_is_counted_as_operations(small: Corpus) -> None:
     assert (trainer.plan.advance, trainer.plan.depth) == (64, 16)
     update = trainer.model.flops(3 * 64, 3 * 64, carried=3 * 4 * 15)  # four pieces of 16
     w_hh, w_ih = 2 * 3 * 6 * 6, 3 * 6 * 6
-    assert trainer.counts.flops == update + 3 * 64 * 2 * (w_hh + w_ih)
+    assert trainer.axes.flops == update + 3 * 64 * 2 * (w_hh + w_ih)
 
 
 def test_an_adaptive_run_measures_what_it_trains_on(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -481,7 +484,7 @@ def test_validation_comes_twenty_times_at_equal_shares_of_any_budget(
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))  # each look takes a second
     monkeypatch.setattr("rnnbptt.training.loop.mean_nats", lambda *_: 3.0)
     trainer, records = train(small, trunc="1", budget=budget)
-    assert trainer.counts.updates == updates
+    assert trainer.axes.updates == updates
     evals = [record["updates"] for record in of_kind("eval", records)]
     assert len(evals) == 20
     assert all(abs(seen - updates * share / 20) < 1 for share, seen in enumerate(evals, 1))
@@ -501,8 +504,8 @@ def test_the_document_tells_the_device_and_the_rate_of_the_last_update(small: Co
     spy = Spy(trainer)
     (*_, record) = trainer.run()
     document = frozen_copy(trainer).document
-    assert document["device"] == "cpu"
-    assert document["progress"]["lr"] == record["lr"] == spy.steps[-1].lr
+    assert document.device == "cpu"
+    assert document.standing.lr == record["lr"] == spy.steps[-1].lr
 
 
 def test_validation_does_not_disturb_training(small: Corpus) -> None:
@@ -591,8 +594,8 @@ def test_clipping_limits_the_norm_and_its_rate_is_recorded(small: Corpus) -> Non
 def test_beta2_follows_the_characters_of_an_update_when_asked_to(small: Corpus, trunc: str) -> None:
     trainer = make_trainer(small, trunc=trunc, beta2_chars=500.0)
     spy, seen = Spy(trainer), []
-    list(trainer.run(lambda: seen.append(trainer.counts.chars)))  # None: it never stops
-    sizes = [after - before for before, after in pairwise([*seen, trainer.counts.chars])]
+    list(trainer.run(lambda: seen.append(trainer.axes.chars)))  # None: it never stops
+    sizes = [after - before for before, after in pairwise([*seen, trainer.axes.chars])]
     assert [step.beta2 for step in spy.steps] == [math.exp(-size / 500) for size in sizes]
 
 
@@ -650,8 +653,8 @@ def test_the_rate_is_in_proportion_to_a_random_length(small: Corpus) -> None:
     settings = {"lr": 0.01, "final_lr": 1.0, "eval_every": 10**6}
     trainer = make_trainer(small, trunc="random:8", budget=Budget("epochs", 2), **settings)
     spy, seen = Spy(trainer), []
-    list(trainer.run(lambda: seen.append(trainer.counts.chars)))  # None: it never stops
-    ks = [(after - before) // 3 for before, after in pairwise([*seen, trainer.counts.chars])]
+    list(trainer.run(lambda: seen.append(trainer.axes.chars)))  # None: it never stops
+    ks = [(after - before) // 3 for before, after in pairwise([*seen, trainer.axes.chars])]
     assert [step.lr for step in spy.steps] == pytest.approx([0.01 * k / 8 for k in ks])
     assert len(set(ks)) > 4
 
@@ -686,7 +689,7 @@ def test_random_lengths_without_chance_are_k(tmp_path: Path, monkeypatch: pytest
     (ours, records), (theirs, same) = (train(corpus, trunc=trunc, **settings) for trunc in ("random:8", "8"))
     assert without_time(records) == without_time(same)
     assert torch.equal(ours.model.parameters.flat, theirs.model.parameters.flat)
-    assert ours.counts.updates == 17
+    assert ours.axes.updates == 17
 
 
 # --- divergence -------------------------------------------------------------------------------------------------------
@@ -701,7 +704,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_training_before_the_step(
     trainer = make_trainer(corpus, trunc="5", streams=80, lr=0.25)
     list(trainer.run(stop_after(3)))
     trainer.model.parameters.values[weight].view(-1)[0] = value
-    weights, counts = trainer.model.parameters.flat.clone(), replace(trainer.counts)
+    weights, counts = trainer.model.parameters.flat.clone(), replace(trainer.axes)
     moments = {name: tensor.clone() for name, tensor in trainer.optimizer.state.items()}
     with pytest.raises(DivergedError) as caught:
         list(trainer.run())
@@ -711,7 +714,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_training_before_the_step(
     )
     assert isinstance(caught.value, UserError)
     assert torch.equal(trainer.model.parameters.flat, weights)
-    assert trainer.counts == counts
+    assert trainer.axes == counts
     assert all(torch.equal(tensor, moments[name]) for name, tensor in trainer.optimizer.state.items())
 
 
@@ -736,7 +739,9 @@ def test_no_validation_that_is_not_finite_is_recorded(small: Corpus) -> None:
 def frozen_copy(trainer: Trainer) -> Checkpoint:
     """A checkpoint in memory, its document once through JSON."""
     tensors, document = trainer.snapshot()
-    return Checkpoint(Path("memory"), {n: t.clone() for n, t in tensors.items()}, json.loads(json.dumps(document)))
+    return Checkpoint(
+        Path("memory"), {n: t.clone() for n, t in tensors.items()}, Document.from_json(document.to_json())
+    )
 
 
 RUNS = [
@@ -787,7 +792,7 @@ def test_a_run_resumed_after_any_update_goes_on_as_if_never_interrupted(small: C
         records.append(record)
         ks.add((record["k1"], record["k2"]))
     note()
-    in_mid_interval = [moment for moment, _ in moments if moment.document["progress"]["interval"]["updates"]]
+    in_mid_interval = [moment for moment, _ in moments if moment.document.standing.sums.updates]
     assert trainer.streams.position > 2 * 67, "the lanes should wrap more than once"
     assert in_mid_interval or run["trunc"] == "full"
     assert len(ks) > 2 or ".." not in run["trunc"]
@@ -810,7 +815,7 @@ def test_a_run_resumed_from_a_file_ends_the_same(small: Corpus, run: dict[str, A
     resumed = Trainer.resume(load_checkpoint(tmp_path / "a"), small, run.get("precision", "float32"))
     assert without_time(some + list(resumed.run())) == without_time(records)
     assert_same(frozen_copy(resumed), frozen_copy(whole))
-    assert resumed.counts.seconds > interrupted.counts.seconds
+    assert resumed.axes.seconds > interrupted.axes.seconds
 
 
 @pytest.mark.parametrize("run", [*RUNS[:4], *CHANCE], ids=lambda run: run["trunc"])
@@ -865,7 +870,7 @@ def test_a_longer_budget_stretches_the_schedules(small: Corpus) -> None:
     assert resumed.spent == 0.25
     records = list(resumed.run())
     assert records[0]["k1"] == 2
-    assert resumed.counts.chars == records[-1]["chars"] == 1200
+    assert resumed.axes.chars == records[-1]["chars"] == 1200
     assert resumed.config == replace(trainer.config, budget=Budget("chars", 1200))
 
 
@@ -918,7 +923,7 @@ def test_the_ends_of_the_range_of_seeds_train(small: Corpus, seed: int) -> None:
 
 def test_configuration_survives_json() -> None:
     config = TrainConfig(trunc="1..8@plateau", budget=Budget("minutes", 0.1), lr=0.1 + 0.2, seed=7)
-    assert TrainConfig.from_json(json.loads(json.dumps(asdict(config)))) == config
+    assert typed(json.loads(json.dumps(asdict(config))), TrainConfig) == config
 
 
 @pytest.mark.parametrize(

@@ -123,7 +123,7 @@ def probe(subject: Subject, progress: Callable[[int, int], None] = lambda done, 
 
     return Probe(
         path=subject.checkpoint.path,
-        trunc=document["train"]["trunc"],
+        trunc=document.train.trunc,
         cell=model.config.cell,
         precision=PRECISION,
         text=subject.text,
@@ -161,13 +161,13 @@ def fading(model: CharRNN, x: Tensor, y: Tensor, told: Told = lambda chars: None
 def staleness(subject: Subject) -> list[Staleness]:
     """Of the state in the checkpoint, layer by layer."""
     document, carried = subject.checkpoint.document, subject.checkpoint.tensors["state.carried"]
-    config, position = document["train"], document["progress"]["position"]
-    start, stop = document["corpus"]["splits"]["train"]  # the folder may have been split anew since
+    config, position = document.train, document.standing.position
+    start, stop = document.corpus.splits["train"]  # the folder may have been split anew since
     ids, parts = subject.corpus.ids[start:stop], list(subject.model.cell.carried)
-    ends, lengths = Streams(ids, config["streams"], position).history()
-    resets = parse_truncation(config["trunc"]).next(Progress(spent=1.0, room=1 << 62)).reset
+    ends, lengths = Streams(ids, config.streams, position).history()
+    resets = parse_truncation(config.trunc).next(Progress(spent=1.0, room=1 << 62)).reset
     if resets:
-        lengths = np.minimum(lengths, document["progress"]["k1"])  # its state was zero before the last update
+        lengths = np.minimum(lengths, document.standing.k1)  # its state was zero before the last update
     lengths = np.minimum(lengths, REREAD * subject.depth)
     fresh, half = (fresh_state(subject.model, ids, ends, read)[:, parts] for read in (lengths, lengths // 2))
     stale, unsettled = (

@@ -69,7 +69,7 @@ class Subject:
     @property
     def text(self) -> str:
         """What it is."""
-        training = self.start < self.checkpoint.document["corpus"]["splits"]["train"][1]
+        training = self.start < self.checkpoint.document.corpus.splits["train"][1]
         return "the end of the training text" if training else "held-out text"
 
     def lanes(self) -> tuple[Tensor, Tensor]:
@@ -96,10 +96,10 @@ def open_subject(path: Path, depth: int, streams: int, more: Sequence[Strategy] 
     (corpus,) = find_corpora([Entry(str(path), checkpoint)])
     if corpus is None:
         raise UserError(
-            f"{checkpoint.document['corpus']['path']}: the corpus that {path} was trained on is no longer there;"
+            f"{checkpoint.document.corpus.path}: the corpus that {path} was trained on is no longer there;"
             " put it back, or beside the checkpoint as corpus"
         )
-    start, stop = held_out(checkpoint.document["corpus"]["splits"])
+    start, stop = held_out(checkpoint.document.corpus.splits)
     if (needed := 2 * depth * streams + 1) > stop - start:
         raise UserError(
             f"--depth {depth}: {streams} streams of twice as many characters take {needed:,}, and the held-out text"

@@ -136,8 +136,8 @@ def test_what_says_nothing_of_staleness_is_no_number(small: Corpus, tmp_path: Pa
     run = train_run(tmp_path / "run", small)
     checkpoint = load_checkpoint(run / "last.safetensors")
     checkpoint.tensors["state.carried"].zero_()
-    progress = checkpoint.document["progress"] | {"position": 0}
-    save_checkpoint(run / "last.safetensors", checkpoint.tensors, checkpoint.document | {"progress": progress})
+    standing = replace(checkpoint.document.standing, position=0)
+    save_checkpoint(run / "last.safetensors", checkpoint.tensors, replace(checkpoint.document, standing=standing))
     (layer,) = staleness(subject_of(run, small, depth=10))
     assert all(math.isnan(share) for share in (layer.median, layer.largest, layer.unsettled))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from rnnbptt.study.probe.subject import _check_memory, held_out, open_subject
@@ -57,8 +58,8 @@ def test_refusals(run: Path, tmp_path: Path) -> None:
         "--trunc rtrl:4: would keep 65.1 GiB of influences, of which 2 are allowed; give snap, or fewer --streams"
     )
     checkpoint = load_checkpoint(run / "last.safetensors")
-    elsewhere = checkpoint.document["corpus"] | {"path": str(tmp_path / "gone")}
-    save_checkpoint(tmp_path / "alone.safetensors", checkpoint.tensors, checkpoint.document | {"corpus": elsewhere})
+    elsewhere = replace(checkpoint.document.corpus, path=str(tmp_path / "gone"))
+    save_checkpoint(tmp_path / "alone.safetensors", checkpoint.tensors, replace(checkpoint.document, corpus=elsewhere))
     assert message_of(open_subject, tmp_path / "alone.safetensors", 4, 2) == (
         f"{tmp_path / 'gone'}: the corpus that {tmp_path / 'alone.safetensors'} was trained on is no longer there; "
         "put it back, or beside the checkpoint as corpus"

@@ -1,0 +1,120 @@
+"""Everything in a checkpoint that is no tensor: one typed document, checked in one place when it is read.
+
+Its JSON has the names of these fields. Older formats are mended by one small function a change.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from rnnbptt.model.config import ModelConfig
+from rnnbptt.storage.document import typed
+from rnnbptt.text.corpus import TextOptions
+from rnnbptt.text.vocabulary import Vocabulary
+from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.records import Axes, Sums, Validations
+
+FORMAT = 2
+
+
+@dataclass(frozen=True)
+class Versions:
+    """What wrote the checkpoint; unknown of format 1."""
+
+    rnnbptt: str = "unknown"
+    torch: str = "unknown"
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The corpus of a run: where it was, its fingerprint, how it was split and made."""
+
+    path: str
+    fingerprint: str
+    splits: dict[str, tuple[int, int]]
+    options: TextOptions
+
+
+@dataclass
+class Standing:
+    """Where a run stands.
+
+    position  symbols that each stream has read
+    measured  what the plans' `measure` returned so far
+    k1, k2    of the last update, and `lr` its learning rate
+    """
+
+    position: int = 0
+    axes: Axes = field(default_factory=Axes)
+    sums: Sums = field(default_factory=Sums)
+    validations: Validations = field(default_factory=Validations)
+    measured: list[int] = field(default_factory=list)
+    k1: int = 0
+    k2: int = 0
+    lr: float = 0.0
+
+
+@dataclass(frozen=True)
+class Document:
+    """Of a checkpoint: what was trained, on what, how, by what, and how far.
+
+    precision  of the operands of matrix products: float32, bfloat16 or float64
+    engine     what computed the updates
+    threads    of torch; 0: unknown
+    """
+
+    model: ModelConfig
+    train: TrainConfig
+    vocabulary: Vocabulary
+    corpus: TrainedOn
+    standing: Standing
+    device: str = "cpu"
+    precision: str = "float32"
+    engine: str = "torch"
+    threads: int = 0
+    versions: Versions = field(default_factory=Versions)
+
+    def __post_init__(self) -> None:
+        """ValueError where the parts do not belong together."""
+        if len(self.vocabulary) != self.model.vocabulary:
+            raise ValueError(f"{len(self.vocabulary)} symbols, and a model of {self.model.vocabulary}")
+
+    def to_json(self) -> str:
+        """Only ASCII: a lone surrogate, which some encodings produce, has no UTF-8."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Document:
+        """The inverse of `to_json`, of any format up to this one.
+
+        NewerFormatError for a newer one; ValueError or UserError for anything that is no such document.
+        """
+        data = json.loads(text)
+        version = data.get("format") if isinstance(data, dict) else None
+        if not isinstance(version, int) or version < 1:
+            raise ValueError("no format")
+        if version > FORMAT:
+            raise NewerFormatError(version)
+        try:
+            for mend in MENDS[version - 1 :]:
+                data = mend(data)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"format {version} lacks {error}") from None
+        return typed(data, cls)
+
+
+class NewerFormatError(Exception):
+    """A format that a later rnnbptt wrote; `args` holds its number."""
+
+
+def name_the_standing(document: dict[str, Any]) -> dict[str, Any]:
+    """1 to 2: `progress` became `standing`, its `counts` axes and its `interval` sums."""
+    standing = dict(document["progress"])
+    standing |= {"axes": standing.pop("counts"), "sums": standing.pop("interval")}
+    return {**document, "standing": standing}
+
+
+MENDS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (name_the_standing,)  # from format 1, from 2, ...

@@ -1,0 +1,48 @@
+"""What a run counts and writes down: plain data that a checkpoint keeps and metrics.jsonl is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+Record = dict[str, Any]  # a line of metrics.jsonl
+
+
+@dataclass
+class Axes:
+    """How far training has come, on the four axes of every comparison.
+
+    chars    characters predicted, over all streams
+    updates  optimizer steps
+    seconds  of training alone: no validation, no saving
+    flops    floating-point operations of the matrix products
+    """
+
+    chars: int = 0
+    updates: int = 0
+    seconds: float = 0.0
+    flops: float = 0.0
+
+
+@dataclass
+class Sums:
+    """Sums over the updates since the last train record; `nats` over their characters, `grad_norm` before clipping."""
+
+    chars: int = 0
+    updates: int = 0
+    seconds: float = 0.0
+    nats: float = 0.0
+    grad_norm: float = 0.0
+    clipped: int = 0
+
+
+@dataclass
+class Validations:
+    """The validations so far: characters seen and nats per character."""
+
+    chars: list[int] = field(default_factory=list)
+    nats: list[float] = field(default_factory=list)
+
+    def latest_is_best(self) -> bool:
+        """Whether the last one is better than all before it."""
+        return all(self.nats[-1] < earlier for earlier in self.nats[:-1])
