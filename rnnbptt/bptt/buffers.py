@@ -8,6 +8,13 @@ import torch
 from torch import Tensor
 
 
+def product(out: Tensor, a: Tensor, b: Tensor, narrow: Tensor | None) -> Tensor:
+    """out = a @ b; where `out` has a wider dtype than the operands by way of `narrow`, a buffer like it of theirs."""
+    if narrow is None:
+        return torch.mm(a, b, out=out)
+    return out.copy_(torch.mm(a, b, out=narrow))
+
+
 class Scratch:
     """Buffers by name that grow to the largest size asked for: once warm, nothing is allocated."""
 
@@ -15,6 +22,9 @@ class Scratch:
         self._store: dict[tuple[str, torch.dtype], Tensor] = {}
 
     def get(self, name: str, shape: tuple[int, ...], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+        """A buffer of that shape, on the device of `like` and of its dtype unless given; the next call of the same
+        name may give the same memory.
+        """
         size, dtype = math.prod(shape), dtype or like.dtype
         buffer = self._store.get((name, dtype))
         if buffer is None or buffer.numel() < size:
@@ -23,13 +33,14 @@ class Scratch:
 
     def product(self, out: Tensor, a: Tensor, b: Tensor) -> None:
         """out = a @ b, also where out has a wider dtype than the operands."""
-        if out.dtype == a.dtype:
-            torch.mm(a, b, out=out)
-        else:
-            out.copy_(torch.mm(a, b, out=self.get("product", tuple(out.shape), a)))
+        product(out, a, b, None if out.dtype == a.dtype else self.get("product", tuple(out.shape), a))
 
     def operand(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """The tensor as a matrix product wants it."""
         if tensor.dtype == dtype:
             return tensor
         return self.get("operand", tuple(tensor.shape), tensor, dtype).copy_(tensor)
+
+    def copy(self, name: str, tensor: Tensor) -> Tensor:
+        """A copy that stays when the tensor's own buffer is written again."""
+        return self.get(name, tuple(tensor.shape), tensor).copy_(tensor)

@@ -1,374 +1,269 @@
-"""The recurrences, written out: a forward pass over a segment that fills a tape, and a backward pass that reads it.
+"""The cells: what each computes from one character to the next, and the gradient of that, unit by unit.
 
-In every loop the names are those of the equations; a name that ends in `_new` is a value after the character, `_op` one
-in the dtype of matrix products, `d_` a gradient. The tests hold each against autograd, three of them on torch.nn's own.
+Each stands beside its equations; the loop over time is in recurrence.py. x is the input, h and c the state before the
+character, h' and c' the one after it; sigma is the logistic function and products of vectors are element by element. In
+the code a name that ends in `_new` is a value after the character, `d_` a gradient; shapes are (B, H) unless given. The
+tests hold each cell against autograd, three of them on torch.nn's own.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
-from rnnbptt.bptt.recurrence import Back, Carry, Cell, Dense, Each, Multiply, Outer, PerStream, Weights, later
-from rnnbptt.bptt.tape import LayerTape, Span
+from rnnbptt.bptt.buffers import Scratch
+from rnnbptt.bptt.layers import Weights
+from rnnbptt.bptt.per_stream import add_outer
+from rnnbptt.bptt.recurrence import Back, Cell, Step
+from rnnbptt.bptt.tape import Adjoint, LayerTape, Span
 
-_sigmoid_backward: Callable[..., Tensor] = torch.ops.aten.sigmoid_backward.grad_input
-_tanh_backward: Callable[..., Tensor] = torch.ops.aten.tanh_backward.grad_input
+_sigmoid_backward: Callable[..., Tensor] = torch.ops.aten.sigmoid_backward.grad_input  # d y (1 - y)
+tanh_backward: Callable[..., Tensor] = torch.ops.aten.tanh_backward.grad_input  # d (1 - y^2)
 
 # as tensors, because a Python number is converted to one at each call, which takes longer than a small product
 _MINUS_ONE, _TWO = torch.tensor(-1.0), torch.tensor(2.0)
 
 
-def _stretch(s: Tensor) -> Tensor:
-    """2 s - 1, in place: sigmoid(2x) becomes tanh(x)."""
+def stretch(s: Tensor) -> Tensor:
+    """2 s - 1, in place: sigma(2x) becomes tanh(x)."""
     return torch.add(_MINUS_ONE, s, alpha=2, out=s)
 
 
-def _tanh_of_half(doubled: Tensor) -> Tensor:
-    """tanh(x) from 2x, in place: torch's own tanh takes up to seven times as long as its sigmoid."""
-    return _stretch(doubled.sigmoid_())
+def tanh_(x: Tensor) -> Tensor:
+    """tanh(x), in place, as 2 sigma(2x) - 1: torch's own tanh takes up to seven times as long as its sigmoid."""
+    return stretch(x.mul_(_TWO).sigmoid_())
 
 
-class TanhRNN(Dense):
+class TanhRNN(Cell):
     """h' = tanh(W_ih x + b_ih + W_hh h + b_hh): Elman 1990, as torch.nn.RNN has it."""
 
-    name, gates, parts, carried, memo = "rnn", 1, 1, (0,), False
+    name, carried = "rnn", (0,)
 
-    def bind(self, tape: LayerTape) -> None:
-        d = tape.gradients
-        h, h_op = tape.h.unbind(0), tape.h_op.unbind(0)
-        tape.forward_steps = list(zip(tape.gates.unbind(0), h_op, h[1:], h_op[1:], strict=False))
-        tape.backward_steps = list(
-            zip(d.h.unbind(0), h[1:], d.inputs.unbind(0), d.hidden.unbind(0), strict=True),
-        )
+    def forward(self, at: Step) -> None:
+        """h' = tanh(gates + W_hh h)."""
+        tanh_(torch.add(at.gates, at.share, out=at.h_new))
 
-    def forward(self, weights: Weights, tape: LayerTape, span: Span) -> None:
-        w, product = weights.operands["weight_hh"].t(), tape.product
-        for pre, h_op, h_new, h_op_new in tape.forward_steps[slice(*span)]:
-            _tanh_of_half(torch.add(pre, product(h_op, w), out=h_new).mul_(_TWO))
-            if tape.narrow:
-                h_op_new.copy_(h_new)
-
-    def backward(self, weights: Weights, back: Back, tape: LayerTape, span: Span, carry: Carry) -> None:
-        d_op_new: Any = None  # that of the character after
-        for factor, (d_h, h_new, d_in, d_op) in later(tape.backward_steps, span, carry):
-            if factor:
-                d_h.add_(back(d_op_new), alpha=factor)
-            _tanh_backward(d_h, h_new, grad_input=d_in)
-            if tape.narrow:
-                d_op.copy_(d_in)
-            d_op_new = d_op
-
-    def before(self, back: Back, tape: LayerTape, span: Span) -> tuple[Tensor | None, ...]:
-        *_, d_op = tape.backward_steps[span.start]
-        return (back(d_op),)
+    def backward(self, at: Step, direct: Tensor) -> None:
+        """d_gates = d_h (1 - h'^2)."""
+        tanh_backward(at.d_h, at.h_new, grad_input=at.d_inputs)
 
 
-class LSTM(Dense):
-    """c' = f c + i g, h' = o tanh(c'): Hochreiter & Schmidhuber 1997, Gers et al. 2000. Gates in torch.nn.LSTM's order
-    i, f, g, o.
+class LSTMStep(Step):
+    """Beside `Step`: the gates i, f, g, o and their gradients, i and f together (B, 2H), c, c' and tanh(c')."""
+
+    def __init__(self, tape: LayerTape, t: int, weights: Weights) -> None:
+        super().__init__(tape, t, weights)
+        self.i, self.f, self.g, self.o = self.gates.chunk(4, dim=-1)
+        self.d_i, self.d_f, self.d_g, self.d_o = self.d_inputs.chunk(4, dim=-1)
+        self.i_f, self.d_i_f = (gates.chunk(2, dim=-1)[0] for gates in (self.gates, self.d_inputs))
+        self.c, self.c_new, self.tanh_c = tape.c[t], tape.c[t + 1], tape.memo[t]
+
+
+class LSTM(Cell):
+    """c' = f c + i g, h' = o tanh(c'): Hochreiter & Schmidhuber 1997, Gers et al. 2000.
+
+    With i, f, o = sigma and g = tanh of their blocks of W_ih x + b_ih + W_hh h + b_hh, in torch.nn.LSTM's order
+    i, f, g, o. What comes back directly is the gradient of c.
     """
 
-    name, gates, parts, carried, memo = "lstm", 4, 2, (0, 1), True
+    name, carried, memo, step = "lstm", (0, 1), True, LSTMStep
 
-    def bind(self, tape: LayerTape) -> None:
-        d = tape.gradients
-        i, f, g, o = (gate.unbind(0) for gate in tape.gates.chunk(4, dim=-1))
-        d_i, d_f, d_g, d_o = (gate.unbind(0) for gate in d.inputs.chunk(4, dim=-1))
-        i_f, d_i_f = (gates.chunk(2, dim=-1)[0].unbind(0) for gates in (tape.gates, d.inputs))
-        h, h_op, c, tanh_c = tape.h.unbind(0), tape.h_op.unbind(0), tape.c.unbind(0), tape.memo.unbind(0)
-        gates, d_in, d_op = tape.gates.unbind(0), d.inputs.unbind(0), d.hidden.unbind(0)
-        tape.forward_steps = list(zip(gates, i, f, g, o, h_op, c, tanh_c, h[1:], h_op[1:], c[1:], strict=False))
-        tape.backward_steps = list(
-            zip(d.h.unbind(0), i, f, g, o, i_f, c, tanh_c, d_i, d_f, d_g, d_o, d_i_f, d_in, d_op, strict=False),
-        )
+    def forward(self, at: LSTMStep) -> None:
+        """c' = f c + i g, h' = o tanh(c')."""
+        at.gates.add_(at.share)
+        at.g.mul_(_TWO)  # with g doubled, one sigmoid serves all four gates
+        at.gates.sigmoid_()
+        stretch(at.g)
+        torch.mul(at.f, at.c, out=at.c_new).addcmul_(at.i, at.g)
+        stretch(torch.mul(at.c_new, _TWO, out=at.tanh_c).sigmoid_())
+        torch.mul(at.o, at.tanh_c, out=at.h_new)
 
-    def forward(self, weights: Weights, tape: LayerTape, span: Span) -> None:
-        w, product = weights.operands["weight_hh"].t(), tape.product
-        for gates, i, f, g, o, h_op, c, tanh_c, h_new, h_op_new, c_new in tape.forward_steps[slice(*span)]:
-            gates.add_(product(h_op, w))
-            g.mul_(_TWO)  # tanh(x) = 2 sigmoid(2x) - 1: with g doubled, one sigmoid serves all four gates
-            gates.sigmoid_()
-            _stretch(g)
-            torch.mul(f, c, out=c_new).addcmul_(i, g)
-            _tanh_of_half(torch.mul(c_new, _TWO, out=tanh_c))
-            torch.mul(o, tanh_c, out=h_new)
-            if tape.narrow:
-                h_op_new.copy_(h_new)
+    def backward(self, at: LSTMStep, direct: Tensor) -> None:
+        """d_o = d_h tanh(c') o (1 - o); d_c' += d_h o (1 - tanh^2(c')); d_i = d_c' g i (1 - i);
+        d_f = d_c' c f (1 - f); d_g = d_c' i (1 - g^2); d_c = d_c' f.
+        """
+        d_c = direct
+        _sigmoid_backward(torch.mul(at.d_h, at.tanh_c, out=at.d_o), at.o, grad_input=at.d_o)
+        through_h = torch.mul(at.d_h, at.o, out=at.spare)
+        d_c.add_(tanh_backward(through_h, at.tanh_c, grad_input=through_h))
+        torch.mul(d_c, at.g, out=at.d_i)
+        torch.mul(d_c, at.c, out=at.d_f)
+        _sigmoid_backward(at.d_i_f, at.i_f, grad_input=at.d_i_f)
+        tanh_backward(torch.mul(d_c, at.i, out=at.d_g), at.g, grad_input=at.d_g)
+        d_c.mul_(at.f)
 
-    def backward(self, weights: Weights, back: Back, tape: LayerTape, span: Span, carry: Carry) -> None:
-        d_op_new: Any = None  # that of the character after
-        d_c, d_c_here = tape.gradients.d_c.unbind(0)
-        for factor, step in later(tape.backward_steps, span, carry):
-            d_h, i, f, g, o, i_f, c, tanh_c, d_i, d_f, d_g, d_o, d_i_f, d_in, d_op = step
-            if factor:
-                d_h.add_(back(d_op_new), alpha=factor)
-            if factor is not None and factor != 1:
-                d_c.mul_(factor)
-            _sigmoid_backward(torch.mul(d_h, tanh_c, out=d_o), o, grad_input=d_o)
-            d_c.add_(_tanh_backward(torch.mul(d_h, o, out=d_c_here), tanh_c, grad_input=d_c_here))
-            torch.mul(d_c, g, out=d_i)
-            torch.mul(d_c, c, out=d_f)
-            _sigmoid_backward(d_i_f, i_f, grad_input=d_i_f)
-            _tanh_backward(torch.mul(d_c, i, out=d_g), g, grad_input=d_g)
-            d_c.mul_(f)
-            if tape.narrow:
-                d_op.copy_(d_in)
-            d_op_new = d_op
-
-    def initial_bias(self, hidden: int) -> Tensor:
-        """The forget gates start open: Gers et al. 2000."""
-        return torch.tensor([0.0, 1.0, 0.0, 0.0]).repeat_interleave(hidden)
-
-    def before(self, back: Back, tape: LayerTape, span: Span) -> tuple[Tensor | None, ...]:
-        *_, d_op = tape.backward_steps[span.start]
-        return back(d_op), tape.gradients.d_c[0]
+    def d_state(self, through: Tensor, direct: Tensor) -> tuple[Tensor | None, ...]:
+        """Of h, of c."""
+        return through, direct
 
 
-class GRU(Dense):
-    """h' = (1 - z) n + z h with n = tanh(W_in x + b_in + r (W_hn h + b_hn)): Cho et al. 2014, with the reset gate after
-    the product and the gates in the order r, z, n, as torch.nn.GRU has them.
+class GRUStep(Step):
+    """Beside `Step`: the gates r, z, n and their gradients, r and z together (B, 2H), b_hn (H,), and
+    q = W_hn h + b_hn.
     """
 
-    name, gates, parts, carried, memo, separate_hidden = "gru", 3, 1, (0,), True, True
+    def __init__(self, tape: LayerTape, t: int, weights: Weights) -> None:
+        super().__init__(tape, t, weights)
+        hidden = tape.h.shape[-1]
 
-    def bind(self, tape: LayerTape) -> None:
-        d, hidden = tape.gradients, tape.h.shape[-1]
+        self.r, self.z, self.n = self.gates.chunk(3, dim=-1)
+        self.d_r, self.d_z, self.d_n = self.d_inputs.chunk(3, dim=-1)
+        rz, n = slice(2 * hidden), slice(2 * hidden, None)
+        self.rz, self.d_rz, self.share_rz = self.gates[:, rz], self.d_inputs[:, rz], self.share[:, rz]
+        self.share_n, self.d_hidden_rz, self.d_hidden_n = self.share[:, n], self.d_hidden[:, rz], self.d_hidden[:, n]
+        self.h, self.q = tape.h[t], tape.memo[t]
+        self.b_hn = weights.values["bias_hh"][2 * hidden :]
 
-        def r_z(gates: Tensor) -> tuple[Tensor, ...]:
-            return gates[..., : 2 * hidden].unbind(0)
 
-        r, z, n = (gate.unbind(0) for gate in tape.gates.chunk(3, dim=-1))
-        d_r, d_z, d_n = (gate.unbind(0) for gate in d.inputs.chunk(3, dim=-1))
-        d_op_n = d.hidden[..., 2 * hidden :].unbind(0)
-        h, h_op, q = tape.h.unbind(0), tape.h_op.unbind(0), tape.memo.unbind(0)
-        tape.forward_steps = list(zip(r_z(tape.gates), r, z, n, q, h, h_op, h[1:], h_op[1:], strict=False))
-        tape.backward_steps = list(
-            zip(
-                *(d.h.unbind(0), r_z(tape.gates), r, z, n, q, h),
-                *(d_r, d_z, d_n, r_z(d.inputs), r_z(d.hidden), d_op_n, d.hidden.unbind(0)),
-                strict=False,
-            ),
-        )
+class GRU(Cell):
+    """h' = (1 - z) n + z h with n = tanh(W_in x + b_in + r (W_hn h + b_hn)): Cho et al. 2014.
 
-    def folded_bias(self, b_ih: Tensor, weights: Weights) -> Tensor:
+    With r, z = sigma of their blocks of W_ih x + b_ih + W_hh h + b_hh; the reset gate r after the product and the order
+    r, z, n are torch.nn.GRU's. What comes back directly is the gradient of h through z.
+    """
+
+    name, carried, memo, separate_hidden, step = "gru", (0,), True, True, GRUStep
+
+    def folded_bias(self, weights: Weights) -> Tensor:
         """b_hn is multiplied by r, so it stays with the state."""
-        b_hh, r_and_z = weights.values["bias_hh"], 2 * len(b_ih) // 3
-        folded = b_ih.clone()
+        b_ih, b_hh = weights.values["bias_ih"], weights.values["bias_hh"]
+        folded, r_and_z = b_ih.clone(), 2 * len(b_ih) // 3
         folded[:r_and_z] += b_hh[:r_and_z]
         return folded
 
-    def hidden_bias_gradient(self, d_hidden: Tensor, d_bias_ih: Tensor) -> Tensor:
+    def d_bias_hh(self, d_hidden: Tensor, d_bias_ih: Tensor) -> Tensor:
         """b_hn is multiplied by r; what reaches the other gates is simply added."""
         r_and_z = 2 * d_hidden.shape[-1] // 3
         of_n = d_hidden[..., r_and_z:].sum(0, dtype=d_bias_ih.dtype)
         return torch.cat([d_bias_ih[..., :r_and_z], of_n], -1)
 
-    def forward(self, weights: Weights, tape: LayerTape, span: Span) -> None:
-        w, product, r_and_z = weights.operands["weight_hh"].t(), tape.product, 2 * tape.h.shape[-1]
-        product_rz, product_n = product.result[:, :r_and_z], product.result[:, r_and_z:]
-        b_hn = weights.values["bias_hh"][r_and_z:]
-        for rz, r, z, n, q, h, h_op, h_new, h_op_new in tape.forward_steps[slice(*span)]:
-            product(h_op, w)
-            rz.add_(product_rz).sigmoid_()
-            torch.add(product_n, b_hn, out=q)
-            _tanh_of_half(n.addcmul_(r, q).mul_(_TWO))
-            torch.sub(h, n, out=h_new).mul_(z).add_(n)
-            if tape.narrow:
-                h_op_new.copy_(h_new)
+    def forward(self, at: GRUStep) -> None:
+        """q = W_hn h + b_hn, n = tanh(n + r q), h' = (h - n) z + n."""
+        at.rz.add_(at.share_rz).sigmoid_()
+        torch.add(at.share_n, at.b_hn, out=at.q)
+        tanh_(at.n.addcmul_(at.r, at.q))
+        torch.sub(at.h, at.n, out=at.h_new).mul_(at.z).add_(at.n)
 
-    def backward(self, weights: Weights, back: Back, tape: LayerTape, span: Span, carry: Carry) -> None:
-        d_op_new: Any = None  # that of the character after
-        d_by_z, _ = tape.gradients.d_c.unbind(0)  # what reaches the state before through z alone
-        for factor, step in later(tape.backward_steps, span, carry):
-            d_h, rz, r, z, n, q, h, d_r, d_z, d_n, d_rz, d_op_rz, d_op_n, d_op = step
-            if factor:
-                d_h.add_(back(d_op_new), alpha=factor).add_(d_by_z, alpha=factor)
-            torch.mul(d_h, z, out=d_by_z)
-            _tanh_backward(torch.sub(d_h, d_by_z, out=d_n), n, grad_input=d_n)
-            torch.mul(d_n, q, out=d_r)
-            torch.sub(h, n, out=d_z).mul_(d_h)
-            _sigmoid_backward(d_rz, rz, grad_input=d_rz)
-            d_op_rz.copy_(d_rz)
-            torch.mul(d_n, r, out=d_op_n)
-            d_op_new = d_op
+    def backward(self, at: GRUStep, direct: Tensor) -> None:
+        """d_n = d_h (1 - z) (1 - n^2); d_r = d_n q r (1 - r); d_z = d_h (h - n) z (1 - z); d_q = d_n r;
+        to h directly: d_h z.
+        """
+        at.d_h.add_(direct)
+        torch.mul(at.d_h, at.z, out=direct)
+        tanh_backward(torch.sub(at.d_h, direct, out=at.d_n), at.n, grad_input=at.d_n)
+        torch.mul(at.d_n, at.q, out=at.d_r)
+        torch.sub(at.h, at.n, out=at.d_z).mul_(at.d_h)
+        _sigmoid_backward(at.d_rz, at.rz, grad_input=at.d_rz)
+        at.d_hidden_rz.copy_(at.d_rz)
+        torch.mul(at.d_n, at.r, out=at.d_hidden_n)
 
-    def before(self, back: Back, tape: LayerTape, span: Span) -> tuple[Tensor | None, ...]:
-        *_, d_op = tape.backward_steps[span.start]
-        return (back(d_op).add_(tape.gradients.d_c[0]),)
+    def d_state(self, through: Tensor, direct: Tensor) -> tuple[Tensor | None, ...]:
+        """Of h."""
+        return (through.add_(direct),)
 
 
-class ELSTM:
-    """c' = f c + (1 - f) z with f = sigmoid(W_if x + b_f + w_f c), z = tanh(W_iz x + b_z + w_z c), element by element,
-    and the output h' = sigmoid(W_io x + b_o + W_co c') c': Irie, Gopalakrishnan & Schmidhuber 2024, equations 5 to 8.
-    Gates in the order f, z, o.
+class ELSTMStep(Step):
+    """Beside `Step`: the gates f and z and their gradients, c and c', w_f and w_z (H,)."""
+
+    def __init__(self, tape: LayerTape, t: int, weights: Weights) -> None:
+        super().__init__(tape, t, weights)
+        self.f, self.z, _ = self.gates.chunk(3, dim=-1)
+        self.d_f, self.d_z, _ = self.d_inputs.chunk(3, dim=-1)
+        self.c, self.c_new = tape.c[t], tape.c[t + 1]
+        self.w_f, self.w_z = weights.values["weight_hh"].chunk(2)
+        self.d_hidden = self.d_inputs  # no matrix product reads it
+
+
+class ELSTM(Cell):
+    """c' = f c + (1 - f) z with f = sigma(W_if x + b_f + w_f c), z = tanh(W_iz x + b_z + w_z c), element by element,
+    and the output h' = o c' with o = sigma(W_io x + b_o + W_co c'): Irie, Gopalakrishnan & Schmidhuber 2024, equations
+    5 to 8. Gates in the order f, z, o; `weight_hh` is w_f and w_z. What comes back directly is the gradient of c.
 
     Each unit's past reaches its future through itself alone, so that in one layer the influence that SnAp-1 keeps is
-    the whole of it, and no truncation loses any gradient. The forget gates' biases spread how long the units remember.
+    the whole of it, and no truncation loses any gradient.
     """
 
-    name, gates, parts, carried, memo, separate_hidden, window = "elstm", 3, 2, (1,), False, False, 0
+    name, carried, dense, step = "elstm", (1,), False, ELSTMStep
 
-    longest: ClassVar[int] = 1024  # characters after which the slowest unit of a fresh layer keeps 1/e of its state
-
-    def shapes(self, hidden: int) -> dict[str, tuple[int, ...]]:
-        """w_f and w_z, then W_co."""
-        return {"weight_hh": (2 * hidden,), "weight_co": (hidden, hidden)}
-
-    def initial_bias(self, hidden: int) -> Tensor:
-        """Time constants spread evenly on a logarithmic scale, from 2 characters on: f = 1 - 1/tau."""
-        tau = torch.logspace(math.log(2), math.log(self.longest), hidden, base=math.e)
-        return torch.cat([torch.log(tau - 1), torch.zeros(2 * hidden)])
-
-    def bind(self, tape: LayerTape) -> None:
-        d = tape.gradients
-        f, z, _ = (gate.unbind(0) for gate in tape.gates.chunk(3, dim=-1))
-        d_f, d_z, _ = (gate.unbind(0) for gate in d.inputs.chunk(3, dim=-1))
-        c = tape.c.unbind(0)
-        tape.forward_steps = list(zip(f, z, c, c[1:], strict=False))
-        tape.backward_steps = list(zip(d.h.unbind(0), f, z, c, d_f, d_z, d.inputs.unbind(0), strict=False))
-
-    def folded_bias(self, b_ih: Tensor, weights: Weights) -> Tensor:
+    def folded_bias(self, weights: Weights) -> Tensor:
         """There is only one."""
-        return b_ih
+        return weights.values["bias_ih"]
 
-    def forward(self, weights: Weights, tape: LayerTape, span: Span) -> None:
-        w_f, w_z = weights.values["weight_hh"].chunk(2)
-        for f, z, c, c_new in tape.forward_steps[slice(*span)]:
-            f.addcmul_(w_f, c).sigmoid_()
-            _tanh_of_half(z.addcmul_(w_z, c).mul_(_TWO))
-            torch.sub(c, z, out=c_new).mul_(f).add_(z)
-        # the output is no part of the recurrence: one product for all characters
-        c_new, o = self._states_and_outputs(tape, span)
+    def forward(self, at: ELSTMStep) -> None:
+        """c' = (c - z) f + z."""
+        at.f.addcmul_(at.w_f, at.c).sigmoid_()
+        tanh_(at.z.addcmul_(at.w_z, at.c))
+        torch.sub(at.c, at.z, out=at.c_new).mul_(at.f).add_(at.z)
+
+    def outputs(self, weights: Weights, tape: LayerTape, span: Span) -> None:
+        """o = sigma(o + W_co c'), h' = o c': one product for all characters."""
+        c_new, o = _states_and_outputs(tape, span)
         w_co = weights.operands["weight_co"]
         o += (c_new.flatten(0, 1).to(w_co.dtype) @ w_co.t()).view_as(o)
-        torch.mul(o.sigmoid_(), c_new, out=tape.h[span.start + 1 : span.stop + 1])
+        torch.mul(o.sigmoid_(), c_new, out=tape.h[span.after])
         if tape.narrow:
-            tape.h_op[span.start + 1 : span.stop + 1].copy_(tape.h[span.start + 1 : span.stop + 1])
+            tape.h_op[span.after].copy_(tape.h[span.after])
 
-    def back(self, weights: Weights, tape: LayerTape) -> Back:
-        """w_f d_f + w_z d_z."""
+    def d_outputs(self, weights: Weights, tape: LayerTape, span: Span) -> None:
+        """d_o = d_h c' o (1 - o); d_h becomes the gradient of c': d_h o + d_o W_co."""
+        c_new, o = _states_and_outputs(tape, span)
+        d_h, d_o = tape.gradients.h[span.here], _of_o(tape.gradients.inputs[span.here])
+        _sigmoid_backward(d_h * c_new, o, grad_input=d_o)
+        w_co = weights.operands["weight_co"]
+        d_h.mul_(o).add_((d_o.flatten(0, 1).to(w_co.dtype) @ w_co).view_as(o))
+
+    def back(self, weights: Weights, tape: LayerTape, alone: bool) -> Back:
+        """d -> w_f d_f + w_z d_z; each unit reaches itself alone anyway."""
         w_f, w_z = weights.values["weight_hh"].chunk(2)
         hidden = len(w_f)
         return lambda d: (d[:, :hidden] * w_f).addcmul_(d[:, hidden : 2 * hidden], w_z)
 
-    own_back = back
+    def backward(self, at: ELSTMStep, direct: Tensor) -> None:
+        """d_c' += d_h; d_f = d_c' (c - z) f (1 - f); d_z = d_c' (1 - f) (1 - z^2); d_c = d_c' f."""
+        d_c = direct.add_(at.d_h)
+        _sigmoid_backward(torch.sub(at.c, at.z, out=at.spare).mul_(d_c), at.f, grad_input=at.d_f)
+        d_c_before = torch.mul(d_c, at.f, out=at.spare)
+        tanh_backward(d_c.sub_(d_c_before), at.z, grad_input=at.d_z)
+        d_c.copy_(d_c_before)
 
-    def backward(self, weights: Weights, back: Back, tape: LayerTape, span: Span, carry: Carry) -> None:
-        c_new, o = self._states_and_outputs(tape, span)
-        d_h, d_o = (
-            buffer[slice(*span)] for buffer in (tape.gradients.h, tape.gradients.inputs[..., 2 * o.shape[-1] :])
-        )
-        _sigmoid_backward(d_h * c_new, o, grad_input=d_o)
-        w_co = weights.operands["weight_co"]
-        d_h.mul_(o).add_((d_o.flatten(0, 1).to(w_co.dtype) @ w_co).view_as(o))  # now with respect to c'
-        d_c, slope = tape.gradients.d_c.unbind(0)
-        d_in_new: Any = None  # that of the character after
-        for factor, (d_c_here, f, z, c, d_f, d_z, d_in) in later(tape.backward_steps, span, carry):
-            if factor is not None:
-                d_c.add_(back(d_in_new)).mul_(factor)
-            d_c.add_(d_c_here)
-            _sigmoid_backward(torch.sub(c, z, out=slope).mul_(d_c), f, grad_input=d_f)
-            torch.mul(d_c, f, out=slope)
-            _tanh_backward(d_c.sub_(slope), z, grad_input=d_z)
-            d_c.copy_(slope)
-            d_in_new = d_in
+    def d_state(self, through: Tensor, direct: Tensor) -> tuple[Tensor | None, ...]:
+        """Of h, which the next character does not read, and of c."""
+        return None, direct.add_(through)
 
-    def before(self, back: Back, tape: LayerTape, span: Span) -> tuple[Tensor | None, ...]:
-        *_, d_in = tape.backward_steps[span.start]
-        return None, tape.gradients.d_c[0].add_(back(d_in))
-
-    def gradients(self, tape: LayerTape, span: Span, grads: Mapping[str, Tensor], multiply: Multiply) -> None:
-        """One product for the whole span, and the sum over its characters of what the others do."""
-        c_new, o = self._states_and_outputs(tape, span)
-        d_o = tape.views(span).d_inputs[:, -o.shape[-1] :].to(tape.h_op.dtype)
-        multiply(grads["weight_co"], d_o.t(), c_new.flatten(0, 1).to(d_o.dtype))
+    def gradients(self, weights: Weights, tape: LayerTape, span: Span, scratch: Scratch) -> None:
+        """W_co: one product for the whole span; the others: sums over its characters."""
+        grads, c_new = weights.grads, tape.c[span.after]
+        d_o = _of_o(tape.views(span).d_inputs).to(tape.h_op.dtype)
+        scratch.product(grads["weight_co"], d_o.t(), c_new.flatten(0, 1).to(d_o.dtype))
         torch.sum(tape.views(span).d_inputs, 0, out=grads["bias_ih"])
-        torch.sum(self._own_gradients(tape, span), (0, 1), out=grads["weight_hh"])
+        torch.sum(_of_w(tape, span, tape.gradients.inputs[span.here]), (0, 1), out=grads["weight_hh"])
 
-    def influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
-        """All but W_co."""
-        d_bias = tape.gradients.inputs[slice(*span)].sum(0)
-        return {"weight_hh": Each(self._own_gradients(tape, span).sum(0)), "bias_ih": Each(d_bias)}
-
-    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
-        """W_co's."""
-        c_new, o = self._states_and_outputs(tape, span)
-        d_o = tape.gradients.inputs[slice(*span)][..., -o.shape[-1] :]
-        return {"weight_co": Outer(d_o, c_new)}
-
-    def _own_gradients(self, tape: LayerTape, span: Span) -> Tensor:
-        """Of w_f and w_z, at each character, (T, B, 2H)."""
-        c = tape.c[slice(*span)]
-        return tape.gradients.inputs[slice(*span)][..., : 2 * c.shape[-1]] * torch.cat([c, c], -1)
-
-    def _states_and_outputs(self, tape: LayerTape, span: Span) -> tuple[Tensor, Tensor]:
-        """c' and o of a span, (T, B, H) each."""
-        return tape.c[span.start + 1 : span.stop + 1], tape.gates[slice(*span)].chunk(3, dim=-1)[2]
+    def add_per_stream(
+        self, out: Mapping[str, Tensor], tape: LayerTape, span: Span, d: Adjoint, scratch: Scratch
+    ) -> None:
+        """W_co only where it is wanted: the state of its own layer does not depend on it."""
+        out["weight_hh"].add_(_of_w(tape, span, d.inputs).sum(0))
+        out["bias_ih"].add_(d.inputs.sum(0))
+        if "weight_co" in out:
+            add_outer(out["weight_co"], _of_o(d.inputs), tape.c[span.after], scratch)
 
 
-class FeedForward:
-    """h' = tanh(W_ih x + b_ih), and nothing recurs: the rival without a state. The first layer reads the last `window`
-    characters, as in Bengio et al. 2003 but without their shared embedding.
+def _states_and_outputs(tape: LayerTape, span: Span) -> tuple[Tensor, Tensor]:
+    """Of an elstm: c' and o of a span, (T, B, H) each."""
+    return tape.c[span.after], _of_o(tape.gates[span.here])
 
-    Each character's gradient is whole without the characters before it, whatever the truncation.
-    """
 
-    gates, parts, carried, memo, separate_hidden = 1, 0, (), False, False
+def _of_o(gates: Tensor) -> Tensor:
+    """The last third, that of o."""
+    return gates.chunk(3, dim=-1)[2]
 
-    def __init__(self, window: int) -> None:
-        self.name, self.window = f"window:{window}", window
 
-    def shapes(self, hidden: int) -> dict[str, tuple[int, ...]]:
-        """None."""
-        return {}
-
-    def initial_bias(self, hidden: int) -> Tensor:
-        """Zero."""
-        return torch.zeros(hidden)
-
-    def bind(self, tape: LayerTape) -> None:
-        """Nothing is done character by character."""
-
-    def folded_bias(self, b_ih: Tensor, weights: Weights) -> Tensor:
-        """There is only one."""
-        return b_ih
-
-    def forward(self, weights: Weights, tape: LayerTape, span: Span) -> None:
-        after = slice(span.start + 1, span.stop + 1)
-        _tanh_of_half(torch.mul(tape.gates[slice(*span)], _TWO, out=tape.h[after]))
-        if tape.narrow:
-            tape.h_op[after].copy_(tape.h[after])
-
-    def back(self, weights: Weights, tape: LayerTape) -> Back:
-        """To a state of no width."""
-        return lambda d: d[:, :0]
-
-    own_back = back
-
-    def backward(self, weights: Weights, back: Back, tape: LayerTape, span: Span, carry: Carry) -> None:
-        here, h = slice(*span), tape.h[span.start + 1 : span.stop + 1]
-        _tanh_backward(tape.gradients.h[here], h, grad_input=tape.gradients.inputs[here])
-
-    def before(self, back: Back, tape: LayerTape, span: Span) -> tuple[Tensor | None, ...]:
-        """The state has no parts."""
-        return ()
-
-    def gradients(self, tape: LayerTape, span: Span, grads: Mapping[str, Tensor], multiply: Multiply) -> None:
-        """That of the bias."""
-        torch.sum(tape.views(span).d_inputs, 0, out=grads["bias_ih"])
-
-    def influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
-        """There is no state that could depend on anything."""
-        return {}
-
-    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
-        """There is no state that could depend on anything."""
-        return {}
+def _of_w(tape: LayerTape, span: Span, d_inputs: Tensor) -> Tensor:
+    """The gradients of w_f and w_z at each character, (T, B, 2H), from d_inputs (T, B, 3H)."""
+    c = tape.c[span.here]
+    return d_inputs[..., : 2 * c.shape[-1]] * torch.cat([c, c], -1)
 
 
 CELLS: dict[str, Cell] = {cell.name: cell for cell in (TanhRNN(), GRU(), LSTM(), ELSTM())}

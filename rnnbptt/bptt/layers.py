@@ -1,24 +1,40 @@
-"""The parts a model is made of, each with a forward pass and a written-out backward pass.
+"""What stands below and above a recurrence: inputs, dropout, the head and the loss, each with its backward pass.
 
 Shapes as in tape.py; N = T*B is time and streams in one axis, V the vocabulary.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from rnnbptt.bptt.buffers import Scratch
-from rnnbptt.bptt.recurrence import Back, Boundary, Carry, Cell, OneHotOuter, Outer, PerStream, Weights
-from rnnbptt.bptt.tape import LayerTape, Span, Views
+from rnnbptt.bptt.per_stream import add_one_hot_outer, add_outer
+from rnnbptt.bptt.tape import Adjoint, LayerTape, Span, Views
 from rnnbptt.model.parameters import Parameters
+
+Carry = Sequence[float]  # the factor on the gradient that passes from character t + 1 of a span to t, T - 1 of them
+
+
+class Boundary(NamedTuple):
+    """Where a backward pass is to write the gradient of the state before its first character.
+
+    d_before  (L, S, B, H) for a network, (S, B, H) for a layer
+    alone     through that character from each unit to itself alone
+    """
+
+    d_before: Tensor
+    alone: bool = False
 
 
 class OneHotInput:
     """W_ih x for a one-hot x: a look-up of rows of W_ih's transpose, which is how that matrix is stored."""
 
     def __init__(self, parameters: Parameters, name: str) -> None:
-        self._rows, self._d_rows = parameters.values[name].t(), parameters.grads[name].t()
+        self._rows, self._d_rows = parameters.values[name].t(), parameters.grads[name].t()  # (V, G)
 
     def forward(self, x: Tensor, out: Tensor) -> None:
         """x (N,) symbols -> out (N, G)."""
@@ -28,29 +44,12 @@ class OneHotInput:
         """Gradient of W_ih from d_out (N, G)."""
         self._d_rows.zero_().index_add_(0, x, d_out)
 
-    def influence(self, x: Tensor, d_out: Tensor) -> PerStream:
-        """The same for each stream by itself, (B, G, V), from x (T*B,) and d_out (T, B, G)."""
-        return OneHotOuter(d_out, x.view(d_out.shape[:2]))
+    def add_per_stream(self, out: Tensor, x: Tensor, d_out: Tensor) -> None:
+        """Add the same for each stream by itself to out (B, G, V), from x (T*B,) and d_out (T, B, G)."""
+        add_one_hot_outer(out, d_out, x.view(d_out.shape[:2]))
 
     def down(self, d_out: Tensor, d_x: Tensor) -> None:
         """A symbol has no gradient: d_x is left alone."""
-
-
-class WindowInput(OneHotInput):
-    """The same for the one-hot vectors of a whole window side by side: the sum of as many rows."""
-
-    def forward(self, x: Tensor, out: Tensor) -> None:
-        """x (M, N) rows of W_ih's transpose -> out (M, G)."""
-        newest, *older = x.unbind(1)
-        super().forward(newest, out)
-        for rows in older:
-            out.add_(self._rows.index_select(0, rows))
-
-    def gradient(self, x: Tensor, d_out: Tensor) -> None:
-        """Gradient of W_ih from d_out (M, G)."""
-        self._d_rows.zero_()
-        for rows in x.unbind(1):
-            self._d_rows.index_add_(0, rows, d_out)
 
 
 class DenseInput:
@@ -68,38 +67,42 @@ class DenseInput:
         """Gradient of W_ih from d_out (N, G)."""
         self._scratch.product(self._d_weight, self._scratch.operand(d_out, x.dtype).t(), x)
 
-    def influence(self, x: Tensor, d_out: Tensor) -> PerStream:
-        """The same for each stream by itself, (B, G, H), from x (T*B, H) and d_out (T, B, G)."""
-        return Outer(d_out, x.view(*d_out.shape[:2], -1))
+    def add_per_stream(self, out: Tensor, x: Tensor, d_out: Tensor) -> None:
+        """Add the same for each stream by itself to out (B, G, H), from x (T*B, H) and d_out (T, B, G)."""
+        add_outer(out, d_out, x.view(*d_out.shape[:2], -1), self._scratch)
 
     def down(self, d_out: Tensor, d_x: Tensor) -> None:
         """Gradient of x, into d_x (N, H), from d_out (N, G)."""
         self._scratch.product(d_x, self._scratch.operand(d_out, self._weight.dtype), self._weight)
 
 
-class RecurrentLayer:
-    """A cell over the characters of a segment, with the input below it."""
+class Weights(NamedTuple):
+    """The parameters of one layer by kind, such as "weight_hh": as they are, as operands, and their gradients."""
 
-    def __init__(self, cell: Cell, parameters: Parameters, index: int, scratch: Scratch) -> None:
-        self._cell, self._scratch = cell, scratch
-        names = {kind: f"rnn.{kind}_l{index}" for kind in ("weight_ih", "bias_ih", *cell.shapes(0))}
-        values, operands, self._grads = (
-            {kind: tensors[name] for kind, name in names.items()}
-            for tensors in (parameters.values, parameters.operands, parameters.grads)
-        )
-        self._weights, self._names = Weights(values, operands), names
-        name = names["weight_ih"]
-        lookup = WindowInput if cell.window else OneHotInput
-        self._input = DenseInput(parameters, name, scratch) if index else lookup(parameters, name)
+    values: Mapping[str, Tensor]
+    operands: Mapping[str, Tensor]
+    grads: Mapping[str, Tensor]
+
+
+class Layer:
+    """An input and what is made of it, character after character or all at once: recurrence.py, window.py.
+
+    names  of its parameters, by kind
+    """
+
+    def __init__(
+        self, parameters: Parameters, index: int, scratch: Scratch, first: type[OneHotInput] = OneHotInput
+    ) -> None:
+        """Layer `index`; layer 0 has an input of the kind `first`, the others read the layer below."""
+        suffix = f"_l{index}"
+        self.names = {name[len("rnn.") : -len(suffix)]: name for name in parameters.shapes if name.endswith(suffix)}
+        tables = (parameters.values, parameters.operands, parameters.grads)
+        self._weights = Weights(*({kind: table[name] for kind, name in self.names.items()} for table in tables))
+        self._scratch, below = scratch, self.names["weight_ih"]
+        self._input = DenseInput(parameters, below, scratch) if index else first(parameters, below)
 
     def forward(self, x: Tensor, state: Tensor, tape: LayerTape, span: Span) -> None:
-        """Read x, (N,) symbols or (N, H) operand, from `state` (S, B, H), which is moved on in place."""
-        gates = tape.views(span).gates
-        self._input.forward(x, gates)
-        gates.add_(self._cell.folded_bias(self._weights.values["bias_ih"], self._weights))
-        tape.enter(span.start, state)
-        self._cell.forward(self._weights, tape, span)
-        tape.leave(span.stop, state)
+        """Read x, symbols (N,) or (N, H) operand, from `state` (S, B, H), which is moved on in place."""
 
     def backward(
         self,
@@ -111,55 +114,21 @@ class RecurrentLayer:
     ) -> None:
         """From the gradient of its output, `d_h` of the tape, to those of its pre-activations.
 
-        d_after (S, B, H) is a gradient of the state after the span that comes from beyond, none unless given.
+        The gradient that passes from character t + 1 of the span to t is multiplied by carry[t]. d_after (S, B, H) is a
+        gradient of the state after the span that comes from beyond, none unless given.
         """
-        self._through(self._cell.back(self._weights, tape), tape, span, carry, d_after, boundary)
-
-    def backward_alone(self, tape: LayerTape, span: Span, d_after: Tensor, d_before: Tensor) -> None:
-        """As `backward`, but through each unit's own recurrence alone, and from d_after alone."""
-        tape.views(span).d_h.zero_()
-        back = self._cell.own_back(self._weights, tape)
-        self._through(back, tape, span, (1.0,) * (span.length - 1), d_after, Boundary(d_before, alone=True))
-
-    def _through(
-        self,
-        back: Back,
-        tape: LayerTape,
-        span: Span,
-        carry: Carry,
-        d_after: Tensor | None,
-        boundary: Boundary | None,
-    ) -> None:
-        d_c = tape.gradients.d_c.zero_()
-        if d_after is not None:
-            tape.gradients.h[span.stop - 1].add_(d_after[0])
-            if len(d_after) > 1:
-                d_c[0].copy_(d_after[1])
-        self._cell.backward(self._weights, back, tape, span, carry)
-        if boundary is not None:
-            last_back = self._cell.own_back(self._weights, tape) if boundary.alone else back
-            for d_part, d in zip(boundary.d_before, self._cell.before(last_back, tape, span), strict=True):
-                d_part.zero_() if d is None else d_part.copy_(d)
 
     def gradients(self, x: Tensor, tape: LayerTape, span: Span) -> None:
         """After `backward`: write the gradients of this layer's parameters. x as in `forward`."""
-        self._cell.gradients(tape, span, self._grads, self._scratch.product)
         self._input.gradient(x, tape.views(span).d_inputs)
 
-    def influences(self, x: Tensor, tape: LayerTape, span: Span) -> dict[str, PerStream]:
-        """The same for each stream by itself, (B, ...), of the parameters that the layer's own state depends on, by
-        their full names.
+    def backward_alone(self, tape: LayerTape, span: Span, d_after: Tensor, d_before: Tensor) -> None:
+        """From d_after to d_before, (S, B, H) each, through each unit's own recurrence alone."""
+
+    def add_per_stream(self, out: Mapping[str, Tensor], x: Tensor, tape: LayerTape, span: Span, d: Adjoint) -> None:
+        """After `backward`, which left the gradients `d`: add those of this layer's parameters, for each stream by
+        itself, to `out`, (B, ...) by full name, for those that it has.
         """
-        by_kind = self._cell.influences(tape, span)
-        by_kind["weight_ih"] = self._input.influence(x, tape.gradients.inputs[slice(*span)])
-        return self._named(by_kind)
-
-    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
-        """The same of the other parameters, which the state of the layers above depends on."""
-        return self._named(self._cell.output_influences(tape, span))
-
-    def _named(self, by_kind: dict[str, PerStream]) -> dict[str, PerStream]:
-        return {self._names[kind]: tensor for kind, tensor in by_kind.items()}
 
     def down(self, tape: LayerTape, span: Span) -> None:
         """After `backward`: the gradient of its output, `d_h` of the tape, becomes that of its input."""

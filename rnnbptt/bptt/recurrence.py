@@ -1,234 +1,210 @@
-"""What a recurrence has to offer, and what those with a dense product of the state have in common.
+"""The one loop over time: a layer of recurrent cells, forward over a segment and backward through it.
 
-No autograd anywhere: what is called *back-propagation through time* is the reversed loop of each cell's `backward`, and
-where it starts and stops is the truncation. Given `own_back` instead of `back`, the same loop follows each unit through
-itself alone, which is the influence that SnAp-1 keeps (see influence.py).
+No autograd anywhere: what is called *back-propagation through time* is the loop of `RecurrentLayer.backward`, and where
+it starts, what it multiplies by and where it stops is the truncation. Told to stay in the units, the same loop follows
+each unit through itself alone, which is the influence that SnAp-1 keeps (see influence.py).
 
 Axes and dtypes as in tape.py: T characters, B streams, H hidden, G = gates x H, S tensors of a state.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from rnnbptt.bptt.buffers import Scratch
-from rnnbptt.bptt.tape import LayerTape, Span
+from rnnbptt.bptt.buffers import Scratch, product
+from rnnbptt.bptt.layers import Boundary, Carry, Layer, Weights
+from rnnbptt.bptt.per_stream import add_outer
+from rnnbptt.bptt.tape import Adjoint, LayerTape, Span
+from rnnbptt.model.parameters import Parameters
 
-Carry = Sequence[float]  # the factor on the gradient that passes from character t + 1 of a span to t
-Back = Callable[[Tensor], Tensor]  # from the gradient of one character's pre-activations, (B, G), to that of its state
-Multiply = Callable[[Tensor, Tensor, Tensor], None]  # out, a, b: out = a @ b, whatever the dtype of out
-
-
-class Weights(NamedTuple):
-    """The recurrent parameters of one layer by kind, such as "weight_hh": as they are, and in operand dtype."""
-
-    values: Mapping[str, Tensor]
-    operands: Mapping[str, Tensor]
+Back = Callable[[Tensor], Tensor]  # from the gradient of one character's W_hh h, (B, G), to that of the state it met
 
 
-class Boundary(NamedTuple):
-    """Where a backward pass is to write the gradient of the state before its first character.
+class Step:
+    """The tensors of one character t that the loop over time needs, views of the tape; a cell adds its own.
 
-    d_before  (L, S, B, H) for a model, (S, B, H) for a layer
-    alone     through that character from each unit to itself alone
+    gates     (B, G)           pre-activations, then activations
+    h_op      (B, H) operand   the hidden state it meets
+    h_new     (B, H)           the one it leaves, and `h_op_new` the same as operand
+    share     (B, G)           W_hh h
+    d_h       (B, H)           gradient with respect to h_new
+    d_inputs  (B, G)           gradient with respect to W_ih x + b_ih
+    d_hidden  (B, G) operand   gradient with respect to W_hh h + b_hh
+    spare     (B, H)           for arithmetic
     """
 
-    d_before: Tensor
-    alone: bool = False
+    def __init__(self, tape: LayerTape, t: int, weights: Weights) -> None:
+        d = tape.gradients
+        self.gates, self.share, self.spare = tape.gates[t], tape.share, d.spare
+        self.h_op, self.h_new, self.h_op_new = tape.h_op[t], tape.h[t + 1], tape.h_op[t + 1]
+        self.d_h, self.d_inputs, self.d_hidden = d.h[t], d.inputs[t], d.hidden[t]
 
 
-class PerStream(Protocol):
-    """A gradient for each stream by itself, (B, ...), formed only where it is added: all streams at once may be too
-    much for the memory.
+class Cell:
+    """A recurrence: what it computes from one character to the next, unit by unit, and the gradient of that.
+
+    What is here is that of cells with a product W_hh h + b_hh, one block of W_hh a gate.
+
+    name             as `--cell` has it
+    carried          the parts of the state that the next character reads, so that a gradient comes back through them
+    memo             whether it remembers anything but states and gates
+    separate_hidden  whether W_ih x and W_hh h have different gradients, because a gate multiplies the latter
+    dense            whether a matrix W_hh multiplies h; otherwise each unit's past reaches it alone
     """
 
-    def add_to(self, out: Tensor, scratch: Scratch) -> None:
-        """Add it to `out`, (B, ...); what it takes for that is in buffers of `scratch`."""
+    name = ""
+    carried: tuple[int, ...] = ()
+    memo, separate_hidden, dense = False, False, True
+    step: type[Step] = Step  # the views of a character that it works on
 
-    def keep(self, scratch: Scratch, name: str) -> None:
-        """Stay as it is when the tape goes through another backward pass, in buffers of that name."""
-
-
-class Each:
-    """Given as a tensor (B, ...)."""
-
-    def __init__(self, gradients: Tensor) -> None:
-        self._gradients = gradients
-
-    def add_to(self, out: Tensor, scratch: Scratch) -> None:
-        """See PerStream."""
-        out.add_(self._gradients)
-
-    def keep(self, scratch: Scratch, name: str) -> None:
-        """It is a sum, and its own tensor."""
-
-
-class Outer:
-    """sum_t d_t x_t^T, (B, G, C), from d (T, B, G) and x (T, B, C)."""
-
-    def __init__(self, d: Tensor, x: Tensor) -> None:
-        self._operand = min(d.dtype, x.dtype, key=lambda dtype: dtype.itemsize)  # what matrix products read
-        self._shared = d.dtype == self._operand
-        self._d, self._x = d.to(self._operand), x.to(self._operand)
-
-    def add_to(self, out: Tensor, scratch: Scratch) -> None:
-        """See PerStream."""
-        shape = tuple(out.shape[1:])
-        for of_stream, d, x in zip(out, self._d.unbind(1), self._x.unbind(1), strict=True):
-            if out.dtype == self._operand:
-                of_stream.addmm_(d.t(), x)
-            else:
-                product = scratch.get("outer", shape, out)
-                scratch.product(product, d.t(), x)
-                of_stream.add_(product)
-
-    def keep(self, scratch: Scratch, name: str) -> None:
-        """x is of the forward pass, and d a copy where it had another dtype."""
-        if self._shared:
-            self._d = scratch.get(name, tuple(self._d.shape), self._d).copy_(self._d)
-
-
-class OneHotOuter:
-    """The same for symbols x (T, B), into an `out` stored as its transpose."""
-
-    def __init__(self, d: Tensor, x: Tensor) -> None:
-        self._d, self._x = d, x
-
-    def add_to(self, out: Tensor, scratch: Scratch) -> None:
-        """See PerStream."""
-        streams, rows, symbols = out.shape
-        first = torch.arange(streams, device=out.device) * symbols  # row of each stream's symbol 0
-        out.transpose(1, 2).view(-1, rows).index_add_(0, (first + self._x).flatten(), self._d.flatten(0, 1))
-
-    def keep(self, scratch: Scratch, name: str) -> None:
-        """x is of the forward pass."""
-        self._d = scratch.get(name, tuple(self._d.shape), self._d).copy_(self._d)
-
-
-class Cell(Protocol):
-    """A recurrence."""
-
-    name: str
-    gates: int  # G / H
-    parts: int  # S, tensors of the state: 1 (h), 2 (h and c), or 0 (nothing recurs)
-    memo: bool  # whether it remembers anything but states and gates
-    separate_hidden: bool  # whether W_ih x and W_hh h have different gradients, because a gate multiplies the latter
-    window: int  # characters that the first layer reads at a time; 0: one, the recurrence remembers the others
-
-    @property
-    def carried(self) -> tuple[int, ...]:
-        """The parts of the state that the next character reads, so that a gradient comes back through them."""
-
-    def shapes(self, hidden: int) -> dict[str, tuple[int, ...]]:
-        """Shapes of the recurrent parameters, by kind."""
-
-    def initial_bias(self, hidden: int) -> Tensor:
-        """b_ih of a fresh layer, (G,)."""
-
-    def bind(self, tape: LayerTape) -> None:
-        """Make the tape's `forward_steps` and `backward_steps`, one tuple of views a character."""
-
-    def folded_bias(self, b_ih: Tensor, weights: Weights) -> Tensor:
+    def folded_bias(self, weights: Weights) -> Tensor:
         """The part of all biases that does not depend on the state, (G,): it is added to the input's share."""
+        return weights.values["bias_ih"] + weights.values["bias_hh"]
 
-    def forward(self, weights: Weights, tape: LayerTape, span: Span) -> None:
-        """Run the recurrence over the characters of `span`, from the state the tape entered with."""
-
-    def back(self, weights: Weights, tape: LayerTape) -> Back:
-        """What carries a gradient one character back through the recurrent weights."""
-
-    def own_back(self, weights: Weights, tape: LayerTape) -> Back:
-        """The same, but from each unit to itself alone."""
-
-    def backward(self, weights: Weights, back: Back, tape: LayerTape, span: Span, carry: Carry) -> None:
-        """Back-propagate through the characters of `span`.
-
-        On entry `tape.gradients` holds in `h` the gradient with respect to each h through everything but this
-        recurrence, and in the first half of `d_c` that with respect to the last c. Fills `inputs` and `hidden`, the
-        gradients of the pre-activations, and leaves in `d_c` what passes on to the state before the span directly. The
-        gradient that passes from character t + 1 of the span to t is multiplied by carry[t], T - 1 factors: 1 is
-        back-propagation, 0 a cut.
+    def forward(self, at: Any) -> None:
+        """The equations of one character: from `at.gates`, the input's share of the pre-activations, and `at.share`
+        to the state it leaves.
         """
 
-    def before(self, back: Back, tape: LayerTape, span: Span) -> tuple[Tensor | None, ...]:
-        """After `backward`: the gradient of each part of the state before the span, (B, H); None where it is 0."""
+    def backward(self, at: Any, direct: Tensor) -> None:
+        """The gradient of `forward`: from `at.d_h` to `at.d_inputs`.
 
-    def gradients(self, tape: LayerTape, span: Span, grads: Mapping[str, Tensor], multiply: Multiply) -> None:
-        """After `backward`: write the gradients of the biases and recurrent parameters, by kind."""
+        `direct` (B, H) is what has come from the character after it by no matrix product; it becomes what passes on to
+        the one before.
+        """
 
-    def influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
-        """The same for each stream by itself, of those that the layer's own state depends on."""
+    def d_state(self, through: Tensor, direct: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of each part of the state before a character, (B, H), None where it is 0, from what has passed
+        through W_hh and what has passed directly.
+        """
+        return (through,)
 
-    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
-        """The same of the others, which matter to the layers above alone."""
+    def outputs(self, weights: Weights, tape: LayerTape, span: Span) -> None:
+        """After the characters of `span`: their outputs, where these are no part of the recurrence."""
 
+    def d_outputs(self, weights: Weights, tape: LayerTape, span: Span) -> None:
+        """Before going back through them: the gradient of the same."""
 
-def later(steps: list[Any], span: Span, carry: Carry) -> Iterator[tuple[float | None, Any]]:
-    """The steps of a span from the last to the first, each with the factor on the gradient from the next: None at the
-    last.
-    """
-    return zip((None, *reversed(carry)), reversed(steps[slice(*span)]), strict=True)
-
-
-class Dense:
-    """Recurrences with a product W_hh h + b_hh, one block of W_hh a gate."""
-
-    gates: int
-    separate_hidden, window = False, 0
-
-    def shapes(self, hidden: int) -> dict[str, tuple[int, ...]]:
-        """As torch.nn has them."""
-        return {"weight_hh": (self.gates * hidden, hidden), "bias_hh": (self.gates * hidden,)}
-
-    def initial_bias(self, hidden: int) -> Tensor:
-        """Zero."""
-        return torch.zeros(self.gates * hidden)
-
-    def folded_bias(self, b_ih: Tensor, weights: Weights) -> Tensor:
-        """Both are simply added."""
-        return b_ih + weights.values["bias_hh"]
-
-    def back(self, weights: Weights, tape: LayerTape) -> Back:
-        """d W_hh."""
-        w_hh, product = weights.operands["weight_hh"], tape.gradients.product
-        return lambda d: product(d, w_hh)
-
-    def own_back(self, weights: Weights, tape: LayerTape) -> Back:
-        """As `back`, with the diagonal of each block of W_hh."""
+    def back(self, weights: Weights, tape: LayerTape, alone: bool) -> Back:
+        """d -> d W_hh; `alone` from each unit to itself: with the diagonal of each block of W_hh."""
+        w_hh, d = weights.operands["weight_hh"], tape.gradients
+        if not alone:
+            return lambda d_hidden: product(d.back, d_hidden, w_hh, d.back_narrow)
         hidden = tape.h.shape[-1]
-        diagonals = weights.values["weight_hh"].view(self.gates, hidden, hidden).diagonal(dim1=1, dim2=2).contiguous()
-        return lambda d: d.to(diagonals.dtype, copy=True).view(-1, self.gates, hidden).mul_(diagonals).sum(1)
+        blocks = weights.values["weight_hh"].view(-1, hidden, hidden)
+        diagonals = blocks.diagonal(dim1=1, dim2=2).contiguous()  # (gates, H)
+        return lambda d_hidden: (
+            d_hidden.to(diagonals.dtype, copy=True).view(-1, *diagonals.shape).mul_(diagonals).sum(1)
+        )
 
-    def gradients(self, tape: LayerTape, span: Span, grads: Mapping[str, Tensor], multiply: Multiply) -> None:
-        """One product for the whole span."""
-        views = tape.views(span)
-        multiply(grads["weight_hh"], views.d_hidden.t(), views.h_before)
+    def gradients(self, weights: Weights, tape: LayerTape, span: Span, scratch: Scratch) -> None:
+        """Write the gradients of the parameters that act on the state, and of the biases.
+
+        W_hh: sum_t d(W_hh h + b_hh)_t h_t^T, one product for the whole span.
+        """
+        views, grads = tape.views(span), weights.grads
+        scratch.product(grads["weight_hh"], views.d_hidden.t(), views.h_before)
         d_inputs = views.d_inputs
         torch.mv(d_inputs.t(), d_inputs.new_ones(len(d_inputs)), out=grads["bias_ih"])  # a third of the time of a sum
-        grads["bias_hh"].copy_(self.hidden_bias_gradient(views.d_hidden, grads["bias_ih"]))
+        grads["bias_hh"].copy_(self.d_bias_hh(views.d_hidden, grads["bias_ih"]))
 
-    def influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
-        """One product for each stream."""
-        views = tape.views(span)
-        d_inputs, d_hidden, h = (
-            tensor.view(span.length, -1, tensor.shape[-1])
-            for tensor in (views.d_inputs, views.d_hidden, views.h_before)
-        )
-        d_bias = d_inputs.sum(0)
-        return {
-            "weight_hh": Outer(d_hidden, h),
-            "bias_ih": Each(d_bias),
-            "bias_hh": Each(self.hidden_bias_gradient(d_hidden, d_bias)),
-        }
-
-    def output_influences(self, tape: LayerTape, span: Span) -> dict[str, PerStream]:
-        """The output is the state."""
-        return {}
-
-    def hidden_bias_gradient(self, d_hidden: Tensor, d_bias_ih: Tensor) -> Tensor:
-        """The gradient of b_hh, (..., G), from those of W_hh h, (T, ..., G), and of b_ih: both are simply added."""
+    def d_bias_hh(self, d_hidden: Tensor, d_bias_ih: Tensor) -> Tensor:
+        """The gradient of b_hh, (..., G), from those of W_hh h + b_hh, (T, ..., G), and of b_ih: both are added."""
         return d_bias_ih
+
+    def add_per_stream(
+        self, out: Mapping[str, Tensor], tape: LayerTape, span: Span, d: Adjoint, scratch: Scratch
+    ) -> None:
+        """Add the same gradients for each stream by itself to `out`, (B, ...) by kind, for the kinds that it has."""
+        d_bias = d.inputs.sum(0)
+        add_outer(out["weight_hh"], d.hidden, tape.h_op[span.here], scratch)
+        out["bias_ih"].add_(d_bias)
+        out["bias_hh"].add_(self.d_bias_hh(d.hidden, d_bias))
+
+
+class RecurrentLayer(Layer):
+    """A cell over the characters of a segment, with the input below it."""
+
+    def __init__(self, cell: Cell, parameters: Parameters, index: int, scratch: Scratch) -> None:
+        super().__init__(parameters, index, scratch)
+        self._cell = cell
+
+    def forward(self, x: Tensor, state: Tensor, tape: LayerTape, span: Span) -> None:
+        """Read x from `state` (S, B, H): the equations of the cell, character after character."""
+        cell, weights, dense = self._cell, self._weights, self._cell.dense
+        gates = tape.views(span).gates
+        self._input.forward(x, gates)
+        gates.add_(cell.folded_bias(weights))
+        tape.enter(span.start, state)
+        if not tape.steps:
+            tape.steps = [cell.step(tape, t, weights) for t in range(len(tape.gates))]
+        w_hh = weights.operands["weight_hh"].t()
+        for at in tape.steps[span.here]:
+            if dense:
+                product(at.share, at.h_op, w_hh, tape.share_narrow)
+            cell.forward(at)
+            if dense and tape.narrow:
+                at.h_op_new.copy_(at.h_new)
+        cell.outputs(weights, tape, span)
+        tape.leave(span.stop, state)
+
+    def backward(
+        self,
+        tape: LayerTape,
+        span: Span,
+        carry: Carry,
+        d_after: Tensor | None = None,
+        boundary: Boundary | None = None,
+        alone: bool = False,
+    ) -> None:
+        """From the gradient of its output, `d_h` of the tape, to those of its pre-activations, character by character.
+
+        The gradient that passes from character t + 1 of the span to t is multiplied by carry[t]: 1 is back-propagation
+        through time, 0 a cut. d_after (S, B, H) is a gradient of the state after the span that comes from beyond, none
+        unless given. `alone`: through each unit's own recurrence alone.
+        """
+        cell, weights, d = self._cell, self._weights, tape.gradients
+        direct = d.direct.zero_()
+        if d_after is not None:
+            d.h[span.stop - 1].add_(d_after[0])
+            if len(d_after) > 1:
+                direct.copy_(d_after[1])
+        cell.d_outputs(weights, tape, span)
+        back = cell.back(weights, tape, alone)
+        copies = tape.narrow and cell.dense and not cell.separate_hidden
+        later: Any = None  # the character after this one
+        for factor, at in zip((None, *reversed(carry)), reversed(tape.steps[span.here]), strict=True):
+            if factor is not None and factor != 1:
+                direct.mul_(factor)
+            if factor:
+                (at.d_h if cell.dense else direct).add_(back(later.d_hidden), alpha=factor)
+            cell.backward(at, direct)
+            if copies:
+                at.d_hidden.copy_(at.d_inputs)
+            later = at
+        if boundary is not None:
+            through = cell.back(weights, tape, alone or boundary.alone)(later.d_hidden)
+            for d_part, d_new in zip(boundary.d_before, cell.d_state(through, direct), strict=True):
+                d_part.zero_() if d_new is None else d_part.copy_(d_new)
+
+    def backward_alone(self, tape: LayerTape, span: Span, d_after: Tensor, d_before: Tensor) -> None:
+        """From d_after to d_before, (S, B, H) each, through each unit's own recurrence alone."""
+        tape.views(span).d_h.zero_()
+        self.backward(tape, span, (1.0,) * (span.length - 1), d_after, Boundary(d_before), alone=True)
+
+    def gradients(self, x: Tensor, tape: LayerTape, span: Span) -> None:
+        """After `backward`: write the gradients of this layer's parameters. x as in `forward`."""
+        self._cell.gradients(self._weights, tape, span, self._scratch)
+        super().gradients(x, tape, span)
+
+    def add_per_stream(self, out: Mapping[str, Tensor], x: Tensor, tape: LayerTape, span: Span, d: Adjoint) -> None:
+        """After `backward`, which left the gradients `d`: add those of this layer's parameters, for each stream by
+        itself, to `out`, (B, ...) by full name, for those that it has.
+        """
+        by_kind = {kind: out[name] for kind, name in self.names.items() if name in out}
+        self._cell.add_per_stream(by_kind, tape, span, d, self._scratch)
+        self._input.add_per_stream(by_kind["weight_ih"], x, d.inputs)

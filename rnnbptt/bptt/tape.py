@@ -5,7 +5,7 @@ Dtypes: "float" is the dtype of parameters, state and sums; "operand" is that of
 the processor has it, otherwise the same as float).
 
 At truncation 1 an update is some sixty small operations, and making the views they work on would cost as much as the
-operations. So each tape keeps its views: by character (`forward_steps`, `backward_steps`) and by segment length.
+operations. So each tape keeps its views: by character (`steps`) and by segment (`views`).
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Shape:
-    """The sizes of one layer's tape.
+class TapeShape:
+    """The sizes and dtypes of one layer's tape.
 
-    streams  B
-    hidden   H
-    gates    G / H
-    parts    tensors of the state: none, h, or h and c
-    memo     whether the cell remembers anything else
-    window   characters that the first layer reads at a time, where it is not just one: N
+    streams          B
+    hidden           H
+    gates            G / H
+    parts            tensors of the state: none, h, or h and c
+    memo             whether the cell remembers anything else
+    separate_hidden  whether W_ih x and W_hh h have different gradients
+    dropout          whether the layer's output goes through dropout in training
+    window           characters that the first layer reads at a time, where it is not just one: N
     """
 
     streams: int
@@ -35,10 +37,56 @@ class Shape:
     gates: int
     parts: int
     memo: bool
+    separate_hidden: bool
+    dropout: bool
     window: int
     float: torch.dtype
     operand: torch.dtype
     device: torch.device
+
+    def empty(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """A buffer, of float dtype unless given."""
+        return torch.empty(shape, dtype=dtype or self.float, device=self.device)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether matrix products read another dtype than the state has."""
+        return self.operand != self.float
+
+    def bytes_per_step(self, layers: int, vocabulary: int) -> int:
+        """Memory of the tape, the gradients and the logits that one character takes."""
+        wide, narrow = self.float.itemsize, self.operand.itemsize
+        gates = self.gates * self.hidden
+        converted = narrow if self.narrow else 0  # copies for matrix products
+        kept = max(1, self.parts) + self.memo  # the output, where there is no state
+        layer = wide * (gates + kept * self.hidden) + converted * self.hidden
+        if self.dropout:
+            layer += (wide + narrow) * self.hidden
+        gradients = wide * self.hidden + (wide + (narrow if self.separate_hidden else converted)) * gates
+        windows = torch.int64.itemsize * self.window
+        return self.streams * (layers * layer + gradients + windows + 2 * wide * vocabulary)
+
+
+class Span(NamedTuple):
+    """Characters [start, stop) of a tape."""
+
+    start: int
+    stop: int
+
+    @property
+    def length(self) -> int:
+        """T."""
+        return self.stop - self.start
+
+    @property
+    def here(self) -> slice:
+        """Of buffers by character; of states: those that the characters meet."""
+        return slice(self.start, self.stop)
+
+    @property
+    def after(self) -> slice:
+        """Of states: those that the characters leave."""
+        return slice(self.start + 1, self.stop + 1)
 
 
 @dataclass(frozen=True)
@@ -70,75 +118,63 @@ class Views:
 MOST_VIEWS = 4096  # spans for which a layer keeps its views: a curriculum of many depths has no end of them
 
 
-class Span(NamedTuple):
-    """Characters [start, stop) of a tape."""
+class Adjoint(NamedTuple):
+    """The gradients of a span's pre-activations: inputs (T, B, G) float, hidden (T, B, G) operand."""
 
-    start: int
-    stop: int
-
-    @property
-    def length(self) -> int:
-        """T."""
-        return self.stop - self.start
+    inputs: Tensor
+    hidden: Tensor
 
 
-class Product:
-    """a @ b for one character, in a buffer of float dtype whatever the operands are."""
+class GradientBuffers:
+    """Gradients of up to `capacity` characters, C; the layers of a model use the same buffers in turn.
 
-    def __init__(self, shape: Shape, width: int) -> None:
-        size = (shape.streams, width)
-        self._operand = torch.empty(size, dtype=shape.operand, device=shape.device)
-        self.result = torch.empty(size, dtype=shape.float, device=shape.device)
+    h       (C, B, H)  float    with respect to the hidden states that the characters leave
+    inputs  (C, B, G)  float    with respect to W_ih x + b_ih
+    hidden  (C, B, G)  operand  with respect to W_hh h + b_hh; the same tensor as `inputs` where nothing differs
+    direct  (B, H)     float    what passes to the state before a character by no matrix product
+    spare   (B, H)     float    for one character's arithmetic
+    back    (B, H)     float    what passes to the state before through W_hh, and `back_narrow` the same as operand
+    """
 
-    def __call__(self, a: Tensor, b: Tensor) -> Tensor:
-        """a (B, K) @ b (K, width), in `result`, which the next call overwrites."""
-        if self._operand.dtype == self.result.dtype:
-            return torch.mm(a, b, out=self.result)
-        return self.result.copy_(torch.mm(a, b, out=self._operand))
+    def __init__(self, shape: TapeShape, capacity: int) -> None:
+        streams, hidden, width = shape.streams, shape.hidden, shape.gates * shape.hidden
+        self.h, self.inputs = shape.empty(capacity, streams, hidden), shape.empty(capacity, streams, width)
+        separate = shape.narrow or shape.separate_hidden
+        self.hidden = shape.empty(capacity, streams, width, dtype=shape.operand) if separate else self.inputs
+        self.direct, self.spare, self.back = (shape.empty(streams, hidden) for _ in range(3))
+        self.back_narrow = shape.empty(streams, hidden, dtype=shape.operand) if shape.narrow else None
 
-
-class Gradients:
-    """Gradient buffers for up to `capacity` characters; the layers of a model use the same ones in turn."""
-
-    def __init__(self, shape: Shape, capacity: int, separate_hidden: bool) -> None:
-        def empty(width: int, dtype: torch.dtype) -> Tensor:
-            return torch.empty(capacity, shape.streams, width, dtype=dtype, device=shape.device)
-
-        width = shape.gates * shape.hidden
-        self.h = empty(shape.hidden, shape.float)
-        self.inputs = empty(width, shape.float)
-        narrow = shape.operand != shape.float
-        self.hidden = empty(width, shape.operand) if narrow or separate_hidden else self.inputs
-        self.d_c = torch.empty(2, shape.streams, shape.hidden, dtype=shape.float, device=shape.device)
-        self.product = Product(shape, shape.hidden)
+    def adjoint(self, span: Span) -> Adjoint:
+        """Of the layer that the backward pass has come to."""
+        return Adjoint(self.inputs[span.here], self.hidden[span.here])
 
 
 class LayerTape:
-    """What one recurrent layer remembers of up to `capacity` characters.
+    """What one recurrent layer remembers of up to `capacity` characters, C.
 
-    h       (T+1, B, H)  float    hidden states; index t is the state *before* character t
-    h_op    (T+1, B, H)  operand  the same for matrix products (the same tensor where the dtypes agree)
-    c       (T+1, B, H)  float    LSTM cell states; no width in other cells
-    gates   (T, B, G)    float    pre-activations, then activations
-    memo    (T, B, H)    float    what else the cell wants to remember: tanh(c') of the LSTM, W_hn h + b_hn of the GRU
+    h        (C+1, B, H)  float    hidden states; index t is the state *before* character t
+    h_op     (C+1, B, H)  operand  the same for matrix products (the same tensor where the dtypes agree)
+    c        (C+1, B, H)  float    cell states; no width where the cell has none
+    gates    (C, B, G)    float    pre-activations, then activations
+    memo     (C, B, H)    float    what else the cell remembers: tanh(c') of the LSTM, W_hn h + b_hn of the GRU
+    mask     (C, B, H)    float    dropout masks, and `dropped` the output under them
+    share    (B, G)       float    W_hh h of one character, and `share_narrow` the same as operand
+    steps    one object of views for each character, as the cell wants them
     """
 
-    def __init__(self, shape: Shape, capacity: int, gradients: Gradients, dropout: bool) -> None:
-        def empty(count: int, width: int, dtype: torch.dtype = shape.float) -> Tensor:
-            return torch.empty(count, shape.streams, width, dtype=dtype, device=shape.device)
-
-        self.narrow = shape.operand != shape.float
-        self.h = empty(capacity + 1, shape.hidden)
-        self.h_op = empty(capacity + 1, shape.hidden, shape.operand) if self.narrow else self.h
-        self.c = empty(capacity + 1, shape.hidden if shape.parts > 1 else 0)
-        self.gates = empty(capacity, shape.gates * shape.hidden)
-        self.memo = empty(capacity, shape.hidden if shape.memo else 0)
-        self.mask = empty(capacity if dropout else 0, shape.hidden)
-        self.dropped = empty(capacity if dropout else 0, shape.hidden, shape.operand)
-        self.product = Product(shape, self.gates.shape[-1])
-        self.gradients = gradients
-        self.forward_steps: list[Any] = []  # one tuple of views a character; the cell knows what is in it
-        self.backward_steps: list[Any] = []
+    def __init__(self, shape: TapeShape, capacity: int, gradients: GradientBuffers) -> None:
+        streams, hidden, operand = shape.streams, shape.hidden, shape.operand
+        self.narrow, self.gradients = shape.narrow, gradients
+        self.h = shape.empty(capacity + 1, streams, hidden)
+        self.h_op = shape.empty(capacity + 1, streams, hidden, dtype=operand) if self.narrow else self.h
+        self.c = shape.empty(capacity + 1, streams, hidden if shape.parts > 1 else 0)
+        self.gates = shape.empty(capacity, streams, shape.gates * hidden)
+        self.memo = shape.empty(capacity, streams, hidden if shape.memo else 0)
+        dropped = capacity if shape.dropout else 0
+        self.mask, self.dropped = (shape.empty(dropped, streams, hidden, dtype=d) for d in (shape.float, operand))
+        self.share = shape.empty(streams, shape.gates * hidden)
+        self.share_narrow = shape.empty(*self.share.shape, dtype=operand) if self.narrow else None
+        self.steps: list[Any] = []
         self._views: dict[Span, Views] = {}
 
     def views(self, span: Span) -> Views:
@@ -146,7 +182,7 @@ class LayerTape:
         if span not in self._views:
             if len(self._views) >= MOST_VIEWS:
                 self._views.clear()
-            d, here, after = self.gradients, slice(*span), slice(span.start + 1, span.stop + 1)
+            d, here, after = self.gradients, span.here, span.after
             self._views[span] = Views(
                 gates=self.gates[here].flatten(0, 1),
                 h_before=self.h_op[here].flatten(0, 1),
@@ -172,83 +208,88 @@ class LayerTape:
         for buffer, part in zip((self.h, self.c), state, strict=False):
             part.copy_(buffer[at])
 
-    def kept(self) -> dict[str, Tensor]:
-        """What the tape remembers, by name: (T, B, ...), the states one longer."""
-        tensors = {"h": self.h, "c": self.c, "gates": self.gates, "memo": self.memo}
+    def buffers(self) -> dict[str, Tensor]:
+        """What the tape remembers, by name: (C, B, ...), the states one longer."""
+        buffers = {"h": self.h, "c": self.c, "gates": self.gates, "memo": self.memo}
         if self.narrow:
-            tensors["h_op"] = self.h_op
-        return tensors | {"mask": self.mask, "dropped": self.dropped}
+            buffers["h_op"] = self.h_op
+        return buffers | {"mask": self.mask, "dropped": self.dropped}
 
 
 class Tape:
-    """What a model remembers of the characters it has read last, `capacity` of them at most, in `streams` streams.
+    """What a network remembers of the characters it has read last, `capacity` of them at most, in B streams.
 
     x         (C, B) int64  the symbols; (C, B, N) what a window of N characters has in their place
     layers    one LayerTape a layer
     segment   the characters read last, those whose losses the next backward pass is for
-    held      all that it still holds, `segment` at its end
+    held      all that it still holds: the history, and `segment` at its end
     dropping  whether the layers' output went through dropout
     """
 
-    def __init__(self, shape: Shape, capacity: int, layers: int, separate_hidden: bool, dropout: bool) -> None:
+    def __init__(self, shape: TapeShape, capacity: int, layers: int) -> None:
         self.capacity, self.streams = capacity, shape.streams
         sizes = (capacity, shape.streams, shape.window) if shape.window else (capacity, shape.streams)
-        self.x = torch.empty(sizes, dtype=torch.int64, device=shape.device)
-        gradients = Gradients(shape, capacity, separate_hidden)
-        self.layers = [LayerTape(shape, capacity, gradients, dropout) for _ in range(layers)]
+        self.x = shape.empty(*sizes, dtype=torch.int64)
+        self.gradients = GradientBuffers(shape, capacity)
+        self.layers = [LayerTape(shape, capacity, self.gradients) for _ in range(layers)]
         self.segment = self.held = Span(0, 0)
         self.dropping = False
 
-    def append(self, x: Tensor, keep: int, dropping: bool) -> Span:
-        """Take x, T characters, as the new segment, and forget all but `keep` characters before it."""
-        older = self.before(keep)
+    def append(self, x: Tensor, history: int, dropping: bool) -> Span:
+        """Take x, T characters, as the new segment, and hold at most `history` characters before it."""
+        older = self._latest(history)
         if not older.length:
             older = Span(0, 0)
         elif older.stop + len(x) > self.capacity:
-            self.restore(self.held_tensors(older))  # to the front of the buffers
+            self.hold(self.history(history))  # at the front of the buffers
             older = self.held
         self.segment = Span(older.stop, older.stop + len(x))
         self.held = Span(older.start, self.segment.stop)
         self.dropping = dropping
-        self.x[slice(*self.segment)] = x
+        self.x[self.segment.here] = x
         return self.segment
 
-    def before(self, keep: int) -> Span:
-        """The last `keep` characters, as far as they are held."""
-        return Span(max(self.held.start, self.held.stop - keep), self.held.stop)
+    def _latest(self, count: int) -> Span:
+        """So many characters, as far as they are held."""
+        return Span(max(self.held.start, self.held.stop - count), self.held.stop)
 
-    def restore(self, tensors: Mapping[str, Tensor], at: int = 0) -> None:
-        """Hold what `held_tensors` of this or another tape gave, from character `at` of the buffers on."""
-        for name, buffer in self.kept().items():
-            buffer[at : at + len(tensors[name])] = tensors[name].clone()  # they may be of the same buffer, and overlap
-        self.segment = self.held = Span(at, at + len(tensors["x"]))
-
-    def kept(self) -> dict[str, Tensor]:
-        """Its buffers, by name."""
-        buffers = {"x": self.x}
-        for index, layer in enumerate(self.layers):
-            buffers |= {f"{index}.{name}": buffer for name, buffer in layer.kept().items() if buffer.numel()}
-        return buffers
-
-    def held_tensors(self, span: Span) -> dict[str, Tensor]:
-        """What it remembers of a span, by name; states are one more than characters."""
-        return {
-            name: tensor[span.start : span.stop + len(tensor) - self.capacity] for name, tensor in self.kept().items()
-        }
+    def last(self, depth: int) -> Span:
+        """The last `depth` characters, the segment at least, and no more than are held."""
+        return Span(min(self.segment.start, self._latest(depth).start), self.held.stop)
 
     def forget(self) -> None:
         """Hold nothing: no gradient goes back beyond here."""
         self.held = Span(self.held.stop, self.held.stop)
 
-    def last(self, depth: int) -> Span:
-        """The last `depth` characters, the segment at least, and no more than are held."""
-        return Span(min(self.segment.start, max(self.held.start, self.held.stop - depth)), self.held.stop)
+    def history(self, count: int) -> dict[str, Tensor]:
+        """What it holds of the last `count` characters, by name: (T, B, ...), the states one longer; and their place
+        in its buffers, with how long these are.
+        """
+        span = self._latest(count)
+        tensors = {
+            name: buffer[span.start : span.stop + len(buffer) - self.capacity]
+            for name, buffer in self._buffers().items()
+        }
+        return tensors | {"place": torch.tensor([span.start, self.capacity])}
+
+    def hold(self, history: Mapping[str, Tensor], at: int = 0) -> None:
+        """Hold what `history` of this or another tape gave, from character `at` of the buffers on."""
+        for name, buffer in self._buffers().items():
+            older = history[name]
+            buffer[at : at + len(older)] = older.clone()  # it may be of the same buffer, and overlap
+        self.segment = self.held = Span(at, at + len(history["x"]))
+
+    def _buffers(self) -> dict[str, Tensor]:
+        buffers = {"x": self.x}
+        for index, layer in enumerate(self.layers):
+            buffers |= {f"{index}.{name}": buffer for name, buffer in layer.buffers().items() if buffer.numel()}
+        return buffers
 
     def input(self, layer: int, span: Span) -> Tensor:
         """What a layer, or beyond the last one the head, reads: symbols (T*B,), windows of them (T*B, N), or the
         output below, (T*B, H) operand.
         """
         if layer == 0:
-            return self.x[slice(*span)].flatten(0, 1)
+            return self.x[span.here].flatten(0, 1)
         views = self.layers[layer - 1].views(span)
         return views.dropped if self.dropping else views.out

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from rnnbptt.text.corpus import Corpus
     from rnnbptt.training.folder import RunFolder
     from rnnbptt.training.loop import Trainer
+    from rnnbptt.training.state import restore
 
 
 class _Boundary(TyperGroup):
@@ -290,7 +291,7 @@ def _settings(values: Mapping[str, Any], budget: Budget | None) -> tuple[TrainCo
 
 def _begin(values: Mapping[str, Any], folder: RunFolder, config: TrainConfig, model_config: ModelConfig) -> Trainer:
     """A new run in its folder; a text file is prepared into `corpus` there first."""
-    from rnnbptt.bptt.network import CharRNN
+    from rnnbptt.bptt.window import create_network
     from rnnbptt.text.corpus import Corpus
     from rnnbptt.training.loop import Trainer
 
@@ -299,7 +300,7 @@ def _begin(values: Mapping[str, Any], folder: RunFolder, config: TrainConfig, mo
     try:
         corpus = _open_corpus(values, folder)
         model_config = replace(model_config, vocabulary=len(corpus.vocabulary))
-        model = CharRNN.create(model_config, values["precision"], values["device"], config.seed)
+        model = create_network(model_config, values["precision"], values["device"], config.seed)
         trainer = Trainer(model, corpus, config)
         folder.clear()
     except BaseException:
@@ -327,7 +328,6 @@ def _resume(source: Path, folder: RunFolder, budget: Budget | None, device: str 
     """The run in the folder, where its last checkpoint left it, on the device it was on unless given."""
     from rnnbptt.text.corpus import Corpus
     from rnnbptt.training.checkpoint import load_checkpoint
-    from rnnbptt.training.loop import Trainer
 
     if not folder.last.exists():
         raise UserError(
@@ -341,8 +341,8 @@ def _resume(source: Path, folder: RunFolder, budget: Budget | None, device: str 
     if not source.is_dir():
         _check_text(source, corpus, folder)
     device = device or checkpoint.document.device
-    trainer = Trainer.resume(checkpoint, corpus, "auto", device, budget)
-    folder.rewind(trainer.axes.updates)
+    trainer = restore(checkpoint, corpus, "auto", device, budget)
+    folder.rewind(trainer.standing.axes.updates)
     return trainer
 
 

@@ -12,7 +12,9 @@ import torch
 from torch import Tensor
 
 from rnnbptt.errors import UserError
+from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.precision import Precision
+from rnnbptt.model.shapes import Shapes, initial_bias
 
 
 class Parameters:
@@ -24,7 +26,7 @@ class Parameters:
 
     def __init__(
         self,
-        shapes: Mapping[str, tuple[int, ...]],
+        shapes: Shapes,
         transposed: frozenset[str],
         precision: Precision,
         device: torch.device,
@@ -57,6 +59,17 @@ class Parameters:
         if name in self.transposed:
             return self.flat.new_zeros(*more, *shape[::-1]).transpose(-1, -2)
         return self.flat.new_zeros(*more, *shape)
+
+    def draw(self, config: ModelConfig, seed: int) -> None:
+        """Fresh weights: all uniform in +-1/sqrt(H) as torch.nn draws them, but for the biases, see `initial_bias`."""
+        rng = torch.Generator().manual_seed(seed)
+        bound = config.hidden**-0.5
+        for name, value in self.values.items():
+            if "weight" in name:
+                value.copy_(torch.empty(value.shape, dtype=torch.float64).uniform_(-bound, bound, generator=rng))
+            elif "bias_ih" in name:
+                value.copy_(initial_bias(config))
+        self.refresh_operands()
 
     def refresh_operands(self) -> None:
         """Bring the operand copy up to date; call it after every change of `flat`."""

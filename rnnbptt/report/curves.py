@@ -19,9 +19,9 @@ from rnnbptt.storage.files import whole_file
 from rnnbptt.study.comparing import Curve, Row
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
+    from matplotlib.standing.axes import Axes
 
     from rnnbptt.study.probe.probing import Probe
 

@@ -77,7 +77,7 @@ def show_corpus(corpus: Corpus) -> None:
 
 def say_memory(trainer: Trainer, quiet: bool) -> None:
     """Say how much the longest update keeps, where that is a lot."""
-    size = trainer.tape_bytes()
+    size = trainer.memory
     if size > MEMORY_NOTE and not quiet:
         advice = "a shorter --trunc, fewer --streams or less --hidden takes less"
         print(f"note: the longest update keeps {size / 2**30:.1f} GiB; {advice}", file=sys.stderr)
@@ -134,7 +134,7 @@ class TrainingView:
     def _sample(self) -> str:
         from rnnbptt.inference.sampling import SampleConfig, sample
 
-        config = SampleConfig(length=self._sample_length, temperature=0.8, seed=self._trainer.axes.updates)
+        config = SampleConfig(length=self._sample_length, temperature=0.8, seed=self._trainer.standing.axes.updates)
         text = "".join(sample(self._trainer.model, self._trainer.corpus.vocabulary, config))
         return "\n".join(f"    {line}" for line in text.strip("\n").split("\n")) + "\n"
 
@@ -146,7 +146,7 @@ def show_run(folder: RunFolder, trainer: Trainer) -> None:
     """The closing table of `train`."""
     from rnnbptt.inference.evaluation import LN2
 
-    validations = trainer.validations
+    validations, axes = trainer.standing.validations, trainer.standing.axes
     if not validations.nats:
         print(f"stopped before the first validation; saved in {folder.path}", file=sys.stderr)
         return
@@ -157,7 +157,7 @@ def show_run(folder: RunFolder, trainer: Trainer) -> None:
         table.add_row(label, f"{validations.chars[index]:,}", f"{nats / LN2:.4f}", f"{nats:.4f}")
     console = _console()
     console.print(table)
-    console.print(f"{trainer.axes.updates:,} updates, {trainer.axes.seconds:,.0f} s of training", markup=False)
+    console.print(f"{axes.updates:,} updates, {axes.seconds:,.0f} s of training", markup=False)
 
 
 def stream(prompt: str, pieces: Iterable[str]) -> None:

@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from rnnbptt.bptt.network import CharRNN
+from rnnbptt.bptt.window import create_network
 from rnnbptt.errors import UserError
 from rnnbptt.storage.files import whole_file
 from rnnbptt.text.vocabulary import Vocabulary
@@ -47,7 +48,7 @@ class Checkpoint:
     def build_model(self, precision: str = "float32", device: str = "cpu") -> CharRNN:
         """The model with its weights; UserError when weights and configuration do not belong together."""
         try:
-            model = CharRNN.create(self.document.model, precision, device)
+            model = create_network(self.document.model, precision, device)
             model.parameters.load(self.group("model"))
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None

@@ -15,7 +15,7 @@ from rnnbptt.storage.document import typed
 from rnnbptt.text.corpus import TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.config import TrainConfig
-from rnnbptt.training.records import Axes, Sums, Validations
+from rnnbptt.training.records import Standing
 
 FORMAT = 2
 
@@ -36,25 +36,6 @@ class TrainedOn:
     fingerprint: str
     splits: dict[str, tuple[int, int]]
     options: TextOptions
-
-
-@dataclass
-class Standing:
-    """Where a run stands.
-
-    position  symbols that each stream has read
-    measured  what the plans' `measure` returned so far
-    k1, k2    of the last update, and `lr` its learning rate
-    """
-
-    position: int = 0
-    axes: Axes = field(default_factory=Axes)
-    sums: Sums = field(default_factory=Sums)
-    validations: Validations = field(default_factory=Validations)
-    measured: list[int] = field(default_factory=list)
-    k1: int = 0
-    k2: int = 0
-    lr: float = 0.0
 
 
 @dataclass(frozen=True)

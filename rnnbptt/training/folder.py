@@ -13,6 +13,7 @@ from rnnbptt.text.corpus import may_be_replaced
 from rnnbptt.training.checkpoint import save_checkpoint
 from rnnbptt.training.loop import Trainer
 from rnnbptt.training.records import Record
+from rnnbptt.training.state import snapshot
 
 FILES = ("last.safetensors", "best.safetensors", "metrics.jsonl")
 
@@ -78,13 +79,13 @@ class RunFolder:
         for record in trainer.run(stop):
             self._append(record)
             if record["kind"] == "eval":
-                snapshot = trainer.snapshot()
+                state = snapshot(trainer)
                 # the best first: whatever is cut off between the two, the last one is there to do it again
-                if trainer.validations.latest_is_best():
-                    save_checkpoint(self.best, *snapshot)
-                save_checkpoint(self.last, *snapshot)
+                if trainer.standing.validations.latest_is_best():
+                    save_checkpoint(self.best, *state)
+                save_checkpoint(self.last, *state)
             yield record
-        save_checkpoint(self.last, *trainer.snapshot())
+        save_checkpoint(self.last, *snapshot(trainer))
 
     def _append(self, record: Record) -> None:
         try:

@@ -1,14 +1,41 @@
-"""Optimizers over one flat parameter tensor. torch's fused kernels, called without torch.optim's per-call overhead,
+"""What moves the weights: clipping, weight decay, and optimizers over one flat parameter tensor.
+
+The optimizers are torch's fused kernels, called without torch.optim's per-call overhead,
 which at truncation 1 costs more than the update itself; the tests hold each against torch.optim.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import torch
 from torch import Tensor
+
+DECAY_EVERY = 1000  # characters between two decays of the weights
+
+
+def clip(grad: Tensor, longest: float) -> float:
+    """The norm of the gradient (P,), which is shortened to `longest` where it is longer; 0: never."""
+    norm = float(torch.linalg.vector_norm(grad))
+    if 0 < longest < norm:
+        grad.mul_(longest / norm)
+    return norm
+
+
+def decay(weights: Iterable[Tensor], rate: float, before: int, after: int) -> None:
+    """Decoupled weight decay (Loshchilov & Hutter 2019) for the characters from number `before` to `after`: the weights
+    shrink to exp(-rate) once for each 1,000 of them.
+
+    Not the biases: these say how long a unit remembers, not how much it fits. And not at each update: so all
+    truncations have the same decay over a text, and a short update's own share is not lost in the rounding of float32.
+    """
+    due = after // DECAY_EVERY - before // DECAY_EVERY
+    if due and rate:
+        kept = math.exp(-rate * due)
+        for weight in weights:
+            weight.mul_(kept)
 
 
 class Optimizer(Protocol):
@@ -31,6 +58,7 @@ class Adam:
         }
 
     def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
+        """See Optimizer; bias-corrected means of the gradient and of its square."""
         means, squares, step = self.state["exp_avg"], self.state["exp_avg_sq"], self.state["step"]
         step.add_(1)
         torch._fused_adam_(
@@ -52,6 +80,7 @@ class RMSprop:
         self.state = {"square_avg": torch.zeros_like(flat)}
 
     def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
+        """See Optimizer."""
         square_avg = self.state["square_avg"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         flat.addcdiv_(grad, square_avg.sqrt().add_(1e-8), value=-lr)
 
@@ -63,6 +92,7 @@ class SGD:
         self.state = {"momentum": torch.zeros_like(flat)}
 
     def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
+        """See Optimizer; beta2 plays no part."""
         momentum = self.state["momentum"].mul_(0.9).add_(grad)
         flat.add_(momentum, alpha=-lr)
 

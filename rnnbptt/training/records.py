@@ -46,3 +46,23 @@ class Validations:
     def latest_is_best(self) -> bool:
         """Whether the last one is better than all before it."""
         return all(self.nats[-1] < earlier for earlier in self.nats[:-1])
+
+
+@dataclass
+class Standing:
+    """Where a run stands.
+
+    position  symbols that each stream has read
+    sums      since the last train record
+    measured  what the plans' `measure` returned so far
+    k1, k2    of the last update, and `lr` its learning rate
+    """
+
+    position: int = 0
+    axes: Axes = field(default_factory=Axes)
+    sums: Sums = field(default_factory=Sums)
+    validations: Validations = field(default_factory=Validations)
+    measured: list[int] = field(default_factory=list)
+    k1: int = 0
+    k2: int = 0
+    lr: float = 0.0

@@ -80,7 +80,7 @@ def sample() -> None:
     """Characters a second of one LSTM of 512 on one thread, one sample and 64."""
     import torch
 
-    from rnnbptt.bptt.network import CharRNN
+    from rnnbptt.bptt.window import create_network
     from rnnbptt.inference.sampling import SampleConfig, sample_many
     from rnnbptt.inference.sampling import sample as sample_one
     from rnnbptt.model.config import ModelConfig
@@ -89,7 +89,7 @@ def sample() -> None:
     torch.set_num_threads(1)
     symbols = tuple(sorted({chr(code) for code in range(32, 96)} | {"\n"}))
     vocabulary = Vocabulary("char", symbols, None)
-    model = CharRNN.create(ModelConfig(len(symbols), "lstm", 512))
+    model = create_network(ModelConfig(len(symbols), "lstm", 512))
 
     def speed(count: int) -> float:
         config = SampleConfig(length=3000 if count == 1 else 1000, count=count)

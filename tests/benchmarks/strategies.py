@@ -91,7 +91,7 @@ def measure(
     sys.path.insert(0, str(ROOT))
     import torch
 
-    from rnnbptt.bptt.network import CharRNN
+    from rnnbptt.bptt.window import create_network
     from rnnbptt.model.config import ModelConfig
     from rnnbptt.text.corpus import Corpus
     from rnnbptt.training.budget import Budget
@@ -101,22 +101,26 @@ def measure(
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     text = Corpus.open(corpus)
-    model = CharRNN.create(ModelConfig(len(text.vocabulary), cell, hidden, dropout=0.0))
+    model = create_network(ModelConfig(len(text.vocabulary), cell, hidden, dropout=0.0))
     # so long a budget that nothing depends on how much of it is used, so few validations that none comes
     config = TrainConfig(trunc=trunc, streams=streams, budget=Budget("chars", 1e9), eval_every=10**9)
     trainer = Trainer(model, text, config)
     list(trainer.run(until(trainer, 1.0)))
-    chars, flops, spent = trainer.axes.chars, trainer.axes.flops, trainer.axes.seconds
+    chars, flops, spent = trainer.standing.axes.chars, trainer.standing.axes.flops, trainer.standing.axes.seconds
     list(trainer.run(until(trainer, seconds)))
-    chars, flops, spent = trainer.axes.chars - chars, trainer.axes.flops - flops, trainer.axes.seconds - spent
+    chars, flops, spent = (
+        trainer.standing.axes.chars - chars,
+        trainer.standing.axes.flops - flops,
+        trainer.standing.axes.seconds - spent,
+    )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
     return 1e6 * spent / chars, flops / chars, peak
 
 
 def until(trainer, seconds: float):
     """Stop after so many seconds, but not before a few updates."""
-    end, updates = time.perf_counter() + seconds, trainer.axes.updates + 3
-    return lambda: time.perf_counter() > end and trainer.axes.updates >= updates
+    end, updates = time.perf_counter() + seconds, trainer.standing.axes.updates + 3
+    return lambda: time.perf_counter() > end and trainer.standing.axes.updates >= updates
 
 
 if __name__ == "__main__":

@@ -93,11 +93,11 @@ def ours(cell: str, streams: int, hidden: int):
     import torch
 
     from rnnbptt.bptt.layers import cross_entropy
-    from rnnbptt.bptt.network import CharRNN
+    from rnnbptt.bptt.window import create_network
     from rnnbptt.model.config import ModelConfig
     from rnnbptt.training.optimizers import Adam
 
-    model = CharRNN.create(ModelConfig(VOCABULARY, cell, hidden, dropout=0.0))
+    model = create_network(ModelConfig(VOCABULARY, cell, hidden, dropout=0.0))
     state, parameters = model.zero_state(streams), model.parameters
     optimizer = Adam(parameters.flat)
 

@@ -18,6 +18,7 @@ from rnnbptt.bptt.influence import INFLUENCES, FullInfluence, Influence, UnitInf
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.model.reference import STEPS, mean_loss
+from rnnbptt.model.shapes import update_flops
 from support.networks import error, independent, make_model, random_state, random_text
 from support.refusals import message_of
 
@@ -422,5 +423,5 @@ def test_operations_and_memory_are_those_of_its_products_and_its_numbers() -> No
     assert unit.flops(chars) == 2 * chars * 2 * B * squares + 2 * 3 * numbers
     assert unit.bytes == 8 * numbers == sum(tensor.nbytes for tensor in unit.state.values())
     units, numbers = 16, 16 * B * (squares + others)
-    assert whole.flops(chars) == units * (model.flops(0, chars * B, chars * B) + 2 * numbers)
+    assert whole.flops(chars) == units * (update_flops(model.parameters.shapes, 0, chars * B, chars * B) + 2 * numbers)
     assert whole.bytes == 2 * 8 * (numbers + units * B * 16 * 5)

@@ -9,8 +9,9 @@ import torch
 from torch.nn import functional
 
 from rnnbptt.bptt.buffers import Scratch
-from rnnbptt.bptt.layers import DenseInput, Head, OneHotInput, WindowInput, cross_entropy, drop
+from rnnbptt.bptt.layers import DenseInput, Head, OneHotInput, cross_entropy, drop
 from rnnbptt.bptt.tape import Views
+from rnnbptt.bptt.window import WindowInput
 from rnnbptt.model.parameters import Parameters
 from rnnbptt.model.precision import choose_precision
 from support.networks import error
@@ -116,14 +117,13 @@ def test_one_hot_input_is_a_product_with_one_hot_vectors(window: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["one-hot", "dense"])
-def test_influence_is_the_gradient_of_each_stream_by_itself(kind: str) -> None:
+def test_what_is_added_is_the_gradient_of_each_stream_by_itself(kind: str) -> None:
     parameters = make_parameters({"w": (G, V)}, transposed="w" if kind == "one-hot" else "")
     d_out = random(T, B, G)
     layer = OneHotInput(parameters, "w") if kind == "one-hot" else DenseInput(parameters, "w", Scratch())
     x = torch.randint(V, (T, B)) if kind == "one-hot" else random(T, B, V)
-    influence = layer.influence(x.flatten() if kind == "one-hot" else x.flatten(0, 1), d_out)
     out = parameters.zeros("w", B).add_(1)
-    influence.add_to(out, Scratch())
+    layer.add_per_stream(out, x.flatten() if kind == "one-hot" else x.flatten(0, 1), d_out)
     for b in range(B):
         layer.gradient(x[:, b].contiguous(), d_out[:, b].contiguous())
         assert error(out[b] - 1, parameters.grads["w"]) < 1e-14

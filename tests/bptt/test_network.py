@@ -8,8 +8,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from rnnbptt.bptt.cells import CELLS
+from rnnbptt.bptt.lags import norms_by_lag
 from rnnbptt.bptt.layers import cross_entropy
-from rnnbptt.bptt.network import CharRNN, Tape
+from rnnbptt.bptt.network import CharRNN
+from rnnbptt.bptt.tape import Tape
+from rnnbptt.bptt.window import create_network
 from rnnbptt.model.config import CELL_NAMES, ModelConfig
 from rnnbptt.model.precision import choose_device
 from rnnbptt.model.reference import logits_of, mean_loss
@@ -31,14 +34,13 @@ def gradient(
     return nats, tape
 
 
-def spoil(model: CharRNN) -> None:
+def spoil(model: CharRNN, tape: Tape) -> None:
     """Fill with NaN whatever an update has to write before it reads it."""
     model.parameters.grad.fill_(torch.nan)
-    for tape in model._tapes.values():
-        for layer in tape.layers:
-            for buffer in (layer.h, layer.c, layer.gates, layer.memo, layer.gradients.h, layer.gradients.inputs):
+    for holder in (tape.gradients, *tape.layers):
+        for buffer in vars(holder).values():
+            if isinstance(buffer, Tensor):
                 buffer.fill_(torch.nan)
-            layer.gradients.d_c.fill_(torch.nan)
 
 
 # --- gradients --------------------------------------------------------------------------------------------------------
@@ -52,8 +54,8 @@ def test_loss_state_and_gradient_equal_autograd(cell: str, layers: int, steps: i
     theirs = independent(model)
     state = random_state(model)
     (x, y), before = random_text(model, steps), state.clone()
-    gradient(model, *random_text(model, 70), random_state(model))  # something longer was in the buffers before
-    spoil(model)
+    _, tape = gradient(model, *random_text(model, 70), random_state(model))  # something longer was in the buffers
+    spoil(model, tape)
 
     loss, after = theirs.loss(x, y, before)
     loss.backward()
@@ -179,7 +181,7 @@ def test_gradient_norms_are_those_of_autograd_lag_by_lag(cell: str, layers: int,
     d_logits = cross_entropy(logits, y)[1] * len(x)  # of the mean over the streams alone
     model.backward(tape, d_logits)
     grad = model.parameters.grad.clone()
-    norms = model.gradient_norms(tape, d_logits[-3:])
+    norms = norms_by_lag(model, tape, d_logits[-3:])
     masks = [layer.views(tape.segment).mask for layer in tape.layers] if dropout else []
     assert norms == pytest.approx(norms_by_autograd(model, x, y, before, masks), rel=1e-10)
     assert torch.equal(model.parameters.grad, grad)
@@ -189,8 +191,8 @@ def test_gradient_norms_are_of_the_segment_alone() -> None:
     """Also where the tape holds more, or only a single character is new."""
     model, state = make_model(layers=2), make_model(layers=2).zero_state(3)
     for steps in (5, 3, 1):
-        logits, tape = model.forward(random_text(model, steps)[0], state, keep=4)
-        norms = model.gradient_norms(tape, cross_entropy(logits, random_text(model, steps)[1])[1][-3:])
+        logits, tape = model.forward(random_text(model, steps)[0], state, history=4)
+        norms = norms_by_lag(model, tape, cross_entropy(logits, random_text(model, steps)[1])[1][-3:])
         assert len(norms) == steps
 
 
@@ -204,7 +206,7 @@ def test_the_gradient_of_a_linear_network_falls_by_its_own_factor(hidden: int, a
     rotation = torch.linalg.qr(torch.randn(hidden, hidden, dtype=torch.float64)).Q
     model.parameters.values["rnn.weight_hh_l0"].copy_(a * rotation)
     logits, tape = model.forward(random_text(model, 40)[0], model.zero_state(3))
-    norms = model.gradient_norms(tape, cross_entropy(logits, random_text(model, 40)[1])[1][-3:])
+    norms = norms_by_lag(model, tape, cross_entropy(logits, random_text(model, 40)[1])[1][-3:])
     assert norms == pytest.approx([norms[0] * a**lag for lag in range(40)], rel=1e-12)
     assert fit_decay(norms) == pytest.approx(a, rel=1e-12)
 
@@ -313,7 +315,7 @@ def test_shapes_are_those_of_torch(cell: str, layers: int) -> None:
 @every_cell
 def test_fresh_weights(cell: str) -> None:
     hidden = 64
-    model = CharRNN.create(ModelConfig(30, cell, hidden, 2), "float32", seed=1)
+    model = create_network(ModelConfig(30, cell, hidden, 2), "float32", seed=1)
     for name, value in model.parameters.values.items():
         if "weight" in name:
             assert value.abs().max() <= hidden**-0.5
@@ -333,7 +335,7 @@ def test_fresh_weights(cell: str) -> None:
 def test_seed_alone_determines_the_weights() -> None:
     def flat(seed: int, precision: str = "float32") -> Tensor:
         torch.rand(1)  # the global generator has no part in it
-        return CharRNN.create(ModelConfig(9, "gru", 5), precision, seed=seed).parameters.flat
+        return create_network(ModelConfig(9, "gru", 5), precision, seed=seed).parameters.flat
 
     assert torch.equal(flat(1), flat(1))
     assert torch.equal(flat(1), flat(1, "bfloat16"))
@@ -342,10 +344,10 @@ def test_seed_alone_determines_the_weights() -> None:
 
 
 def test_at_precision_shares_the_weights() -> None:
-    model = CharRNN.create(ModelConfig(9, "gru", 5, 2), "bfloat16")
+    model = create_network(ModelConfig(9, "gru", 5, 2), "bfloat16")
     (x, _), exact = random_text(model, 9), model.at_precision("float32")
     model.parameters.flat.mul_(2)  # a change after it was made
-    same = CharRNN.create(model.config, "float32")
+    same = create_network(model.config, "float32")
     same.parameters.load(model.parameters.values)
     assert exact.parameters.flat is model.parameters.flat
     assert torch.equal(exact.forward(x, exact.zero_state(3))[0], same.forward(x, same.zero_state(3))[0])
@@ -358,11 +360,12 @@ def test_a_float64_model_at_precision_stays_one_but_has_other_tapes(name: str) -
     assert other is not wide
     assert other.precision == wide.precision
     assert other.parameters.flat is wide.parameters.flat
-    logits, tape = wide.forward(x, wide.zero_state(3), keep=4)
-    kept, logits = {key: value.clone() for key, value in tape.held_tensors(tape.held).items()}, logits.clone()
-    gradient(other, y, x, random_state(other))
-    assert wide._tapes[3] is tape is not other._tapes[3]
-    assert all(torch.equal(value, kept[key]) for key, value in tape.held_tensors(tape.held).items())
+    logits, tape = wide.forward(x, wide.zero_state(3), history=4)
+    held, logits = {key: value.clone() for key, value in wide.history(3, 9).items()}, logits.clone()
+    _, others = gradient(other, y, x, random_state(other))
+    assert others is not tape
+    assert held["x"].equal(x)
+    assert all(torch.equal(value, held[key]) for key, value in wide.history(3, 9).items())
     assert torch.equal(other.forward(x, other.zero_state(3))[0], logits)
 
 
@@ -370,30 +373,8 @@ def test_a_float64_model_at_precision_stays_one_but_has_other_tapes(name: str) -
 def test_a_device_that_is_not_here_is_refused(device: str) -> None:
     message = f"--device {device}: torch has no such device here; give cpu"
     assert message_of(choose_device, device) == message
-    assert message_of(CharRNN.create, ModelConfig(9), "float32", device) == message
+    assert message_of(create_network, ModelConfig(9), "float32", device) == message
     assert choose_device("cpu") == torch.device("cpu")
-
-
-@pytest.mark.parametrize(
-    ("cell", "layers", "recurrent", "between"),
-    # V = 7, H = 5: a square for each gate and layer, one more for the input of each layer above; the head has 35
-    [
-        ("rnn", 1, 25, 0),
-        ("gru", 1, 3 * 25, 0),
-        ("lstm", 2, 4 * 25 * 2, 4 * 25),
-        ("gru", 3, 3 * 25 * 3, 3 * 25 * 2),
-        ("window:9", 3, 0, 25 * 2),
-    ],
-)
-def test_flops_of_an_update(cell: str, layers: int, recurrent: int, between: int) -> None:
-    """2 a weight forward and 4 backward, the head for the new characters, the layers for all that is gone back; but
-    what is not carried back in time lacks one of the two products of W_hh.
-    """
-    model, weights = make_model(cell, layers=layers), recurrent + between
-    assert model.flops(10, 10, 10) == 6 * 10 * (weights + 35)
-    assert model.flops(10, 40, 40) == 2 * 10 * (weights + 35) + 4 * 10 * 35 + 4 * 40 * weights
-    for carried in (0, 1, 39):
-        assert model.flops(10, 40, 40) - model.flops(10, 40, carried) == 2 * (40 - carried) * recurrent
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from rnnbptt.bptt.network import CharRNN
+from rnnbptt.bptt.window import create_network
 from rnnbptt.inference.evaluation import LN2, character_nats, mean_nats
 from rnnbptt.model.config import ModelConfig
 from support.networks import EVERY_CELL, independent, make_model
@@ -94,7 +95,7 @@ def test_length_of_the_pieces_changes_nothing(start: int, stop: int, piece: int)
 def test_of_a_model_only_its_weights_matter() -> None:
     for cell in EVERY_CELL:
         model = make_model(cell, layers=2)
-        fresh = CharRNN.create(model.config, "float64")
+        fresh = create_network(model.config, "float64")
         fresh.parameters.load(model.parameters.values)
         model.forward(torch.randint(7, (70, 3)), model.zero_state(3))  # other streams, another length
         before = model.parameters.flat.clone()
@@ -113,7 +114,7 @@ def test_nothing_is_dropped() -> None:
 
 def test_bfloat16_models_are_scored_in_float32() -> None:
     narrow = remembering("bfloat16")
-    wide = CharRNN.create(ModelConfig(7, "lstm", 5, dropout=0.0), "float32")
+    wide = create_network(ModelConfig(7, "lstm", 5, dropout=0.0), "float32")
     wide.parameters.load(narrow.parameters.values)
     assert mean_nats(narrow, IDS, 300, 2000) == mean_nats(wide, IDS, 300, 2000)
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from rnnbptt.bptt.network import CharRNN
+from rnnbptt.bptt.window import create_network
 from rnnbptt.model.parameters import Parameters
 from rnnbptt.model.precision import Precision, choose_precision
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
 from support.networks import TorchNetwork, make_model, random_state, random_text
 from support.refusals import message_of
+from support.runs import make_document
 
 CPU = torch.device("cpu")
 SHAPES = {"a": (2, 3), "turned": (3, 4), "b": (5,)}
@@ -137,12 +138,13 @@ def test_refused_weights_change_nothing() -> None:
 @pytest.mark.parametrize("cell", TorchNetwork.CELLS)
 def test_checkpoint_weights_load_into_torch(cell: str, tmp_path: Path) -> None:
     model = make_model(cell, layers=2)
-    save_checkpoint(tmp_path / "a", {f"model.{name}": t for name, t in model.parameters.values.items()}, {})
+    tensors = {f"model.{name}": value for name, value in model.parameters.values.items()}
+    save_checkpoint(tmp_path / "a", tensors, make_document(model.config))
     weights = load_checkpoint(tmp_path / "a").group("model")
     prefix, config = "rnn.", model.config
     rnn = TorchNetwork.CELLS[cell](config.vocabulary, config.hidden, config.layers, dtype=torch.float64)
     rnn.load_state_dict({name.removeprefix(prefix): t for name, t in weights.items() if name.startswith(prefix)})
-    back = CharRNN.create(config, "float64")
+    back = create_network(config, "float64")
     back.parameters.load(weights)
     assert torch.equal(back.parameters.flat, model.parameters.flat)
 

@@ -19,6 +19,7 @@ from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.checkpoint import Checkpoint
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.loop import Trainer
+from rnnbptt.training.state import snapshot
 from support.networks import make_model
 from support.refusals import message_of
 from support.texts import make_corpus, prose
@@ -27,7 +28,7 @@ from support.texts import make_corpus, prose
 def make_entry(corpus: Corpus, name: str = "one", **changes: Any) -> Entry:
     """A checkpoint of a model at random, with `changes` to what it knows of its corpus."""
     model = make_model("gru", vocabulary=len(corpus.vocabulary), precision="float32")
-    tensors, document = Trainer(model, corpus, TrainConfig(streams=2)).snapshot()
+    tensors, document = snapshot(Trainer(model, corpus, TrainConfig(streams=2)))
     document = replace(document, corpus=replace(document.corpus, **changes))
     return Entry(name, Checkpoint(Path(name), tensors, document))
 

@@ -9,6 +9,7 @@ import torch
 
 from rnnbptt.bptt.cells import CELLS
 from rnnbptt.bptt.network import CharRNN
+from rnnbptt.bptt.window import create_network
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.reference import logits_of
 
@@ -24,7 +25,7 @@ def make_model(
     precision: str = "float64",
 ) -> CharRNN:
     """A small model whose every parameter, the biases too, is at random."""
-    model = CharRNN.create(ModelConfig(vocabulary, cell, hidden, layers, dropout), precision)
+    model = create_network(ModelConfig(vocabulary, cell, hidden, layers, dropout), precision)
     model.parameters.flat.normal_(0, 0.5)
     model.parameters.refresh_operands()
     return model

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from rnnbptt.bptt.network import CharRNN
+from rnnbptt.bptt.window import create_network
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus, TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
@@ -53,7 +53,7 @@ def train_run(
     """A run folder."""
     config = TrainConfig(budget=Budget("chars", chars), **{"trunc": "4", "streams": 4, **options})
     model_config = ModelConfig(len(corpus.vocabulary), cell, hidden, dropout=0.0)
-    model = CharRNN.create(model_config, precision, seed=config.seed)
+    model = create_network(model_config, precision, seed=config.seed)
     run = RunFolder(folder)
     run.clear()
     list(run.follow(Trainer(model, corpus, config)))

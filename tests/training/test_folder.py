@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import torch
 
-from rnnbptt.bptt.network import CharRNN
+from rnnbptt.bptt.window import create_network
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.budget import Budget
@@ -22,6 +22,7 @@ from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.folder import FILES, RunFolder
 from rnnbptt.training.loop import DivergedError, Trainer
 from rnnbptt.training.records import Record
+from rnnbptt.training.state import restore, snapshot
 from support.refusals import message_of
 from support.runs import assert_same, without_time
 from support.texts import make_corpus, prose
@@ -37,13 +38,13 @@ def folder(tmp_path: Path) -> RunFolder:
 def make_trainer(corpus: Corpus, **config: Any) -> Trainer:
     """20 updates and 4 validations."""
     settings = {"trunc": "4", "streams": 3, "budget": Budget("chars", 240), "eval_every": 60, "lr": 0.05}
-    model = CharRNN.create(ModelConfig(len(corpus.vocabulary), "gru", 6, dropout=0.2), "float32")
+    model = create_network(ModelConfig(len(corpus.vocabulary), "gru", 6, dropout=0.2), "float32")
     return Trainer(model, corpus, TrainConfig(**settings | config))
 
 
 def resume(folder: RunFolder, corpus: Corpus) -> Trainer:
-    trainer = Trainer.resume(load_checkpoint(folder.last), corpus, "float32")
-    folder.rewind(trainer.axes.updates)
+    trainer = restore(load_checkpoint(folder.last), corpus, "float32")
+    folder.rewind(trainer.standing.axes.updates)
     return trainer
 
 
@@ -176,14 +177,14 @@ def test_last_is_the_end_and_best_the_first_of_the_best_validations(
         standing = load_checkpoint(path).document.standing
         assert standing.axes.chars == record["chars"]
         assert standing.validations.nats[-1] == record["nats"]
-    tensors, _ = trainer.snapshot()
+    tensors, _ = snapshot(trainer)
     assert all(torch.equal(t, tensors[name]) for name, t in load_checkpoint(folder.last).tensors.items())
 
 
 def test_a_run_that_is_stopped_saves_where_it_stands(folder: RunFolder, small: Corpus) -> None:
     trainer, asked = make_trainer(small), count()
     list(folder.follow(trainer, stop=lambda: next(asked) == 7))
-    assert load_checkpoint(folder.last).document.standing.axes.updates == trainer.axes.updates == 7
+    assert load_checkpoint(folder.last).document.standing.axes.updates == trainer.standing.axes.updates == 7
 
 
 def test_divergence_leaves_the_last_good_checkpoint(folder: RunFolder, small: Corpus) -> None:

@@ -15,21 +15,26 @@ import torch
 from torch import Tensor
 
 from rnnbptt.bptt.cells import CELLS
+from rnnbptt.bptt.influence import INFLUENCES
+from rnnbptt.bptt.lags import norms_by_lag
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.tape import Tape
+from rnnbptt.bptt.window import create_network
 from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import mean_nats
 from rnnbptt.inference.sampling import SampleConfig, sample
 from rnnbptt.model.config import ModelConfig
+from rnnbptt.model.shapes import update_flops
 from rnnbptt.storage.document import typed
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.document import Document
-from rnnbptt.training.loop import DivergedError, Trainer, Validations
-from rnnbptt.training.records import Record
-from rnnbptt.truncation.plan import Plan, RandomLength
+from rnnbptt.training.loop import DivergedError, Trainer
+from rnnbptt.training.records import Record, Validations
+from rnnbptt.training.state import restore, snapshot
+from rnnbptt.truncation.plan import Plan, Progress, RandomLength
 from support.networks import EVERY_CELL, TorchNetwork, error, independent
 from support.refusals import message_of
 from support.runs import assert_same, without_time
@@ -50,7 +55,7 @@ def make_trainer(
 ) -> Trainer:
     config = TrainConfig(**{"streams": 3, "budget": Budget("epochs", 1), "trunc": "4", **config})
     model_config = ModelConfig(len(corpus.vocabulary), cell, hidden, layers, dropout)
-    return Trainer(CharRNN.create(model_config, precision, seed=config.seed), corpus, config)
+    return Trainer(create_network(model_config, precision, seed=config.seed), corpus, config)
 
 
 def train(*args: Any, **kwargs: Any) -> tuple[Trainer, list[Record]]:
@@ -68,6 +73,23 @@ class Step(NamedTuple):
     norm: float
     lr: float
     beta2: float
+
+
+def carried(trainer: Trainer) -> Tensor:
+    """The state that training carries along."""
+    return trainer.engine.state_dict()["state.carried"]
+
+
+class Plans:
+    """A strategy that notes what it plans."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._strategy, trainer.strategy = trainer.strategy, self
+        self.made: list[Plan] = []
+
+    def next(self, progress: Progress) -> Plan:
+        self.made.append(self._strategy.next(progress))
+        return self.made[-1]
 
 
 class Spy:
@@ -155,7 +177,7 @@ def test_training_equals_a_loop_of_autograd_and_torch_optim(
     for record in of_kind("train", trainer.run()):
         loss, state = next(expected)
         assert record["nats"] == pytest.approx(loss, rel=1e-9)
-        assert error(trainer.state, state) < 1e-9
+        assert error(carried(trainer), state) < 1e-9
         for name, parameter in network.named_parameters():
             assert error(trainer.model.parameters.values[name], parameter.detach()) < 1e-9, name
         clipped.add(record["clip_rate"])
@@ -229,20 +251,20 @@ def test_each_update_carries_out_its_plan(
     monkeypatch.setattr("rnnbptt.training.loop.mean_nats", lambda *_: 3.0)  # asked for after each update here
     settings = {"precision": "float64", "lr": FROZEN, "clip": 0.0, "eval_every": 1, "budget": Budget("epochs", 1.5)}
     trainer = make_trainer(small, cell, layers=2, trunc=trunc, **settings)
-    memory = trainer.tape_bytes()
+    memory = trainer.memory
     network, spy = independent(trainer.model), Spy(trainer)
-    past = PastOf(trainer, network)
+    past, plans = PastOf(trainer, network), Plans(trainer)
     for record in of_kind("train", trainer.run()):
-        loss, grads = past.update(trainer.plan)
+        loss, grads = past.update(plans.made[-1])
         assert record["nats"] == pytest.approx(loss, abs=1e-12)
         ours = trainer.model.parameters.views(spy.grads[-1])
         ordered = torch.cat([ours[name].flatten() for name, _ in network.named_parameters()])
         assert error(ordered, torch.cat([grad.flatten() for grad in grads])) < 1e-12, past.row
-        assert (record["k1"], record["k2"]) == (trainer.plan.advance, trainer.plan.depth)
+        assert (record["k1"], record["k2"]) == (plans.made[-1].advance, plans.made[-1].depth)
     assert past.row == trainer.streams.position == 100 > 67, "the lanes should wrap"
     assert past.deepest >= DEEPEST[trunc]
-    held = max(tape.capacity for tape in trainer.model._tapes.values())
-    assert trainer.model.tape_bytes(held, 3) <= memory
+    _, tape = trainer.model.forward(torch.zeros(1, 3, dtype=torch.int64), trainer.model.zero_state(3))
+    assert trainer.model.tape_bytes(tape.capacity, 3) <= memory
 
 
 def test_loss_falls_well_below_that_of_single_symbols(corpus: Corpus) -> None:
@@ -277,7 +299,7 @@ def test_state_is_carried_whatever_k_and_reset_only_where_a_lane_wraps(small: Co
         since_wrap = read[int((read == 0).nonzero()[-1]) if (read == 0).any() else 0 :]
         with torch.no_grad():
             _, state = theirs(ids[since_wrap][:, None], trainer.model.zero_state(1))
-        assert error(trainer.state[:, :, lane : lane + 1], state) < 1e-12
+        assert error(carried(trainer)[:, :, lane : lane + 1], state) < 1e-12
 
 
 def test_stateless_training_carries_no_state(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,9 +313,9 @@ def test_stateless_training_carries_no_state(small: Corpus, monkeypatch: pytest.
 
     monkeypatch.setattr(trainer.model, "forward", spy)
     list(trainer.run())
-    assert len(met) == trainer.axes.updates == 17
+    assert len(met) == trainer.standing.axes.updates == 17
     assert set(met) == {0}
-    assert trainer.state.abs().max() > 0
+    assert carried(trainer).abs().max() > 0
 
 
 @pytest.mark.parametrize("trunc", ["snap:4", "rtrl:4"])
@@ -303,12 +325,13 @@ def test_influences_go_along_the_lanes_and_end_where_one_wraps(small: Corpus, tr
     for lane, start in enumerate((0, 66, 132)):
         read = (start + torch.arange(100)) % 199
         since_wrap = read[int((read == 0).nonzero()[-1]) if (read == 0).any() else 0 :]
-        alone = type(trainer.influence)(model, 1)
+        alone = INFLUENCES[trainer.strategy.influence](model, 1)
         logits, tape = model.forward(ids[since_wrap][:, None], model.zero_state(1))
         model.backward(tape, logits, boundary=alone.boundary)
         alone.update(tape)
         for name, influence in alone.state.items():
-            torch.testing.assert_close(trainer.influence.state[name][:, lane], influence[:, 0], rtol=1e-9, atol=1e-12)
+            ours = trainer.engine.state_dict()[f"influence.{name}"][:, lane]
+            torch.testing.assert_close(ours, influence[:, 0], rtol=1e-9, atol=1e-12)
 
 
 # --- budgets ----------------------------------------------------------------------------------------------------------
@@ -321,23 +344,23 @@ def test_influences_go_along_the_lanes_and_end_where_one_wraps(small: Corpus, tr
 )
 def test_a_budget_of_characters_is_met_within_a_row(small: Corpus, trunc: str, budget: Budget, chars: int) -> None:
     trainer, records = train(small, trunc=trunc, budget=budget)
-    assert chars <= trainer.axes.chars < chars + 3
-    assert trainer.axes.chars == 3 * trainer.streams.position
-    assert records[-1]["chars"] == trainer.axes.chars
+    assert chars <= trainer.standing.axes.chars < chars + 3
+    assert trainer.standing.axes.chars == 3 * trainer.streams.position
+    assert records[-1]["chars"] == trainer.standing.axes.chars
     assert trainer.spent == 1
 
 
 @pytest.mark.parametrize("trunc", ["1", "7", "full", "1..8"])
 def test_a_budget_of_updates_is_met_exactly(small: Corpus, trunc: str) -> None:
     trainer, records = train(small, trunc=trunc, budget=Budget("updates", 9))
-    assert trainer.axes.updates == records[-1]["updates"] == 9
+    assert trainer.standing.axes.updates == records[-1]["updates"] == 9
 
 
 def test_a_budget_of_minutes_counts_training_alone(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10**6))
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))  # each look takes a second
     trainer, records = train(small, budget=Budget("minutes", 0.2))
-    assert trainer.axes.seconds == trainer.axes.updates == 12
+    assert trainer.standing.axes.seconds == trainer.standing.axes.updates == 12
     assert list(of_kind("train", records))[-1]["chars_per_second"] == 12
 
 
@@ -369,7 +392,7 @@ def test_records_come_by_characters_and_agree_with_what_was_done(small: Corpus) 
         warm = min(1.0, (record["chars"] - 2) / trainer.config.warmup) if trainer.config.warmup else 1.0
         assert record["lr"] == pytest.approx(trainer.config.lr * cosine * warm, rel=1e-12)
     assert records[-1]["nats"] == mean_nats(trainer.model, small.ids, 200, 220)
-    assert trainer.validations.nats == [record["nats"] for record in of_kind("eval", records)]
+    assert trainer.standing.validations.nats == [record["nats"] for record in of_kind("eval", records)]
 
 
 @pytest.mark.parametrize(
@@ -399,49 +422,49 @@ def test_operations_follow_the_depth_really_gone_back(
     head, w_hh, w_ih = 6 * len(corpus.vocabulary), 2 * 3 * 6 * 6, 3 * 6 * 6
     while row < 132:
         list(trainer.run(stop_after(1)))
-        read = trainer.plan.advance
+        read = trainer.standing.k1
         depth, carried = depths(row), depths(row) - 1 - cuts
         again = depth if trunc.endswith("@rerun") else read
         flops += 3 * (6 * head * read + 2 * (w_hh + w_ih) * again)
         flops += 3 * ((2 * w_hh + 4 * w_ih) * depth + 2 * w_hh * carried)
         row += read
-        assert trainer.axes.flops == pytest.approx(flops, rel=1e-12), row
+        assert trainer.standing.axes.flops == pytest.approx(flops, rel=1e-12), row
 
 
 def test_measuring_is_counted_as_operations(small: Corpus) -> None:
     """Once back through the layers, with neither the head nor any gradient of a weight."""
     trainer = make_trainer(small, layers=2, trunc="adaptive:0.5", eval_every=10**6)
     list(trainer.run(stop_after(1)))
-    assert (trainer.plan.advance, trainer.plan.depth) == (64, 16)
-    update = trainer.model.flops(3 * 64, 3 * 64, carried=3 * 4 * 15)  # four pieces of 16
+    assert (trainer.standing.k1, trainer.standing.k2) == (64, 16)
+    update = update_flops(trainer.model.parameters.shapes, 3 * 64, 3 * 64, carried=3 * 4 * 15)  # four pieces of 16
     w_hh, w_ih = 2 * 3 * 6 * 6, 3 * 6 * 6
-    assert trainer.axes.flops == update + 3 * 64 * 2 * (w_hh + w_ih)
+    assert trainer.standing.axes.flops == update + 3 * 64 * 2 * (w_hh + w_ih)
 
 
 def test_an_adaptive_run_measures_what_it_trains_on(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer = make_trainer(small, "lstm", trunc="adaptive:0.3", lr=0.02, budget=Budget("epochs", 30), eval_every=10**6)
-    profiles, gradient_norms = [], trainer.model.gradient_norms
+    profiles = []
 
-    def spy(tape: Tape, d_logits: Tensor) -> list[float]:
+    def spy(network: CharRNN, tape: Tape, d_logits: Tensor) -> list[float]:
         assert d_logits.shape == (3, len(small.vocabulary))
-        profiles.append((trainer.spent, trainer.streams.position, gradient_norms(tape, d_logits)))
+        profiles.append((trainer.spent, trainer.streams.position, norms_by_lag(network, tape, d_logits)))
         return profiles[-1][2]
 
-    monkeypatch.setattr(trainer.model, "gradient_norms", spy)
+    monkeypatch.setattr("rnnbptt.bptt.update.norms_by_lag", spy)
     depths = {record["k2"] for record in of_kind("train", trainer.run())}
-    assert len(trainer.measured) == len(profiles) == 40
+    assert len(trainer.standing.measured) == len(profiles) == 40
     assert profiles[0][0] == 0
-    assert trainer.measured == [trainer.strategy.choose(norms) for _, _, norms in profiles]
+    assert trainer.standing.measured == [trainer.strategy.choose(norms) for _, _, norms in profiles]
     assert depths <= {*range(1, 257)}
-    assert len({*trainer.measured}) > 1
+    assert len({*trainer.standing.measured}) > 1
 
 
 def test_where_there_is_no_gradient_the_shallowest_depth_is_enough(tmp_path: Path) -> None:
     settings = {"budget": Budget("epochs", 3), "eval_every": 10**6}
     trainer, _ = train(make_corpus(tmp_path, "a" * 3000), trunc="adaptive:0.5", **settings)
-    assert len(trainer.measured) == 40
-    assert {*trainer.measured} == {0, 1}, "none where the text wraps too soon"
-    assert trainer.plan.depth == 1
+    assert len(trainer.standing.measured) == 40
+    assert {*trainer.standing.measured} == {0, 1}, "none where the text wraps too soon"
+    assert trainer.standing.k2 == 1
 
 
 def test_reading_once_more_differs_from_remembering_only_where_the_weights_move(small: Corpus) -> None:
@@ -484,7 +507,7 @@ def test_validation_comes_twenty_times_at_equal_shares_of_any_budget(
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))  # each look takes a second
     monkeypatch.setattr("rnnbptt.training.loop.mean_nats", lambda *_: 3.0)
     trainer, records = train(small, trunc="1", budget=budget)
-    assert trainer.axes.updates == updates
+    assert trainer.standing.axes.updates == updates
     evals = [record["updates"] for record in of_kind("eval", records)]
     assert len(evals) == 20
     assert all(abs(seen - updates * share / 20) < 1 for share, seen in enumerate(evals, 1))
@@ -531,17 +554,14 @@ def test_validation_does_not_disturb_what_is_gone_back_to(small: Corpus, precisi
 def test_neither_validation_nor_a_sample_touches_the_tape_of_a_float64_run(small: Corpus) -> None:
     trainer = make_trainer(small, streams=1, layers=2, precision="float64", trunc="2/6", eval_every=10**6)
     list(trainer.run(stop_after(5)))
-    model, tape = trainer.model, trainer.model._tapes[1]
+    model = trainer.model
     other = model.at_precision("float32")
+    before = {name: tensor.clone() for name, tensor in model.history(1, 4).items()}
     other.forward(torch.zeros(1, 1, dtype=torch.int64), other.zero_state(1))
-    assert other._tapes[1] is not tape
-    held, before = tape.held, {name: tensor.clone() for name, tensor in model.remember(1, 4).items()}
     mean_nats(model, small.ids, 200, 220)
     assert len("".join(sample(model, small.vocabulary, SampleConfig(length=20)))) == 20
-    assert model._tapes == {1: tape}
-    assert tape.held == held
-    after = model.remember(1, 4)
-    assert before
+    after = model.history(1, 4)
+    assert len(before["x"]) == 4
     assert before.keys() == after.keys()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())
 
@@ -594,8 +614,8 @@ def test_clipping_limits_the_norm_and_its_rate_is_recorded(small: Corpus) -> Non
 def test_beta2_follows_the_characters_of_an_update_when_asked_to(small: Corpus, trunc: str) -> None:
     trainer = make_trainer(small, trunc=trunc, beta2_chars=500.0)
     spy, seen = Spy(trainer), []
-    list(trainer.run(lambda: seen.append(trainer.axes.chars)))  # None: it never stops
-    sizes = [after - before for before, after in pairwise([*seen, trainer.axes.chars])]
+    list(trainer.run(lambda: seen.append(trainer.standing.axes.chars)))  # None: it never stops
+    sizes = [after - before for before, after in pairwise([*seen, trainer.standing.axes.chars])]
     assert [step.beta2 for step in spy.steps] == [math.exp(-size / 500) for size in sizes]
 
 
@@ -653,8 +673,8 @@ def test_the_rate_is_in_proportion_to_a_random_length(small: Corpus) -> None:
     settings = {"lr": 0.01, "final_lr": 1.0, "eval_every": 10**6}
     trainer = make_trainer(small, trunc="random:8", budget=Budget("epochs", 2), **settings)
     spy, seen = Spy(trainer), []
-    list(trainer.run(lambda: seen.append(trainer.axes.chars)))  # None: it never stops
-    ks = [(after - before) // 3 for before, after in pairwise([*seen, trainer.axes.chars])]
+    list(trainer.run(lambda: seen.append(trainer.standing.axes.chars)))  # None: it never stops
+    ks = [(after - before) // 3 for before, after in pairwise([*seen, trainer.standing.axes.chars])]
     assert [step.lr for step in spy.steps] == pytest.approx([0.01 * k / 8 for k in ks])
     assert len(set(ks)) > 4
 
@@ -667,7 +687,7 @@ def test_random_lengths_weigh_every_character_the_same(small: Corpus) -> None:
     frozen, ks = trainer.model.parameters.flat.clone(), []
     while trainer.spent < 1:
         list(trainer.run(stop_after(1)))
-        ks.append(trainer.plan.advance)
+        ks.append(trainer.standing.k1)
         trainer.model.parameters.flat.copy_(frozen)
         trainer.model.parameters.refresh_operands()
     assert sum(ks) == 199
@@ -689,7 +709,7 @@ def test_random_lengths_without_chance_are_k(tmp_path: Path, monkeypatch: pytest
     (ours, records), (theirs, same) = (train(corpus, trunc=trunc, **settings) for trunc in ("random:8", "8"))
     assert without_time(records) == without_time(same)
     assert torch.equal(ours.model.parameters.flat, theirs.model.parameters.flat)
-    assert ours.axes.updates == 17
+    assert ours.standing.axes.updates == 17
 
 
 # --- divergence -------------------------------------------------------------------------------------------------------
@@ -704,7 +724,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_training_before_the_step(
     trainer = make_trainer(corpus, trunc="5", streams=80, lr=0.25)
     list(trainer.run(stop_after(3)))
     trainer.model.parameters.values[weight].view(-1)[0] = value
-    weights, counts = trainer.model.parameters.flat.clone(), replace(trainer.axes)
+    weights, counts = trainer.model.parameters.flat.clone(), replace(trainer.standing.axes)
     moments = {name: tensor.clone() for name, tensor in trainer.optimizer.state.items()}
     with pytest.raises(DivergedError) as caught:
         list(trainer.run())
@@ -714,7 +734,7 @@ def test_a_loss_or_gradient_that_is_not_finite_stops_training_before_the_step(
     )
     assert isinstance(caught.value, UserError)
     assert torch.equal(trainer.model.parameters.flat, weights)
-    assert trainer.axes == counts
+    assert trainer.standing.axes == counts
     assert all(torch.equal(tensor, moments[name]) for name, tensor in trainer.optimizer.state.items())
 
 
@@ -730,7 +750,7 @@ def test_no_validation_that_is_not_finite_is_recorded(small: Corpus) -> None:
         "the validation loss is not finite at character 12 (update 1); what was saved before is kept;"
         " try a lower --lr (it was 1e+38) or a lower --clip"
     )
-    assert trainer.validations == Validations()
+    assert trainer.standing.validations == Validations()
 
 
 # --- repeating and resuming -------------------------------------------------------------------------------------------
@@ -738,7 +758,7 @@ def test_no_validation_that_is_not_finite_is_recorded(small: Corpus) -> None:
 
 def frozen_copy(trainer: Trainer) -> Checkpoint:
     """A checkpoint in memory, its document once through JSON."""
-    tensors, document = trainer.snapshot()
+    tensors, document = snapshot(trainer)
     return Checkpoint(
         Path("memory"), {n: t.clone() for n, t in tensors.items()}, Document.from_json(document.to_json())
     )
@@ -800,7 +820,7 @@ def test_a_run_resumed_after_any_update_goes_on_as_if_never_interrupted(small: C
     assert held == (run["trunc"] in ("2/6", "3/20", "2/6@rerun", "1/5", "1/1..1/8"))
 
     for (before, seen), (after, seen_after) in pairwise(moments):
-        resumed = Trainer.resume(before, small, run.get("precision", "float32"))
+        resumed = restore(before, small, run.get("precision", "float32"))
         new = list(resumed.run(stop_after(1)))
         assert_same(frozen_copy(resumed), after)
         assert without_time(new) == without_time(records[seen:seen_after])
@@ -811,11 +831,11 @@ def test_a_run_resumed_from_a_file_ends_the_same(small: Corpus, run: dict[str, A
     whole, records = train(small, **SHORTER | run)
     interrupted = make_trainer(small, **SHORTER | run)
     some = list(interrupted.run(stop_after(1 if run["trunc"] == "full" else 7)))
-    save_checkpoint(tmp_path / "a", *interrupted.snapshot())
-    resumed = Trainer.resume(load_checkpoint(tmp_path / "a"), small, run.get("precision", "float32"))
+    save_checkpoint(tmp_path / "a", *snapshot(interrupted))
+    resumed = restore(load_checkpoint(tmp_path / "a"), small, run.get("precision", "float32"))
     assert without_time(some + list(resumed.run())) == without_time(records)
     assert_same(frozen_copy(resumed), frozen_copy(whole))
-    assert resumed.axes.seconds > interrupted.axes.seconds
+    assert resumed.standing.axes.seconds > interrupted.standing.axes.seconds
 
 
 @pytest.mark.parametrize("run", [*RUNS[:4], *CHANCE], ids=lambda run: run["trunc"])
@@ -830,7 +850,7 @@ def test_the_seed_decides_everything(small: Corpus, run: dict[str, Any]) -> None
 def test_a_run_goes_on_in_its_own_precision(small: Corpus, precision: str) -> None:
     """What was trained with --precision float32 would not end the same in the bfloat16 of another machine."""
     trainer = make_trainer(small, precision=precision)
-    resumed = Trainer.resume(frozen_copy(trainer), small, "auto")
+    resumed = restore(frozen_copy(trainer), small, "auto")
     assert resumed.model.precision == trainer.model.precision
 
 
@@ -853,30 +873,30 @@ def test_nothing_depends_on_what_memory_held_before(
     monkeypatch.setattr(torch, "empty", filled)
     ours = train(small, cell, **settings)[0]
     assert torch.equal(ours.model.parameters.flat, expected.model.parameters.flat)
-    holes = {name for name, tensor in ours.snapshot()[0].items() if not tensor.isfinite().all()}
+    holes = {name for name, tensor in snapshot(ours)[0].items() if not tensor.isfinite().all()}
     assert not holes
 
 
 def test_a_finished_run_has_nothing_left_to_do(small: Corpus) -> None:
     trainer, _ = train(small)
-    resumed = Trainer.resume(frozen_copy(trainer), small, "float32")
+    resumed = restore(frozen_copy(trainer), small, "float32")
     assert list(resumed.run()) == []
     assert_same(frozen_copy(resumed), frozen_copy(trainer))
 
 
 def test_a_longer_budget_stretches_the_schedules(small: Corpus) -> None:
     trainer, _ = train(small, trunc="1..8", budget=Budget("chars", 300), eval_every=50)
-    resumed = Trainer.resume(frozen_copy(trainer), small, "float32", budget=Budget("chars", 1200))
+    resumed = restore(frozen_copy(trainer), small, "float32", budget=Budget("chars", 1200))
     assert resumed.spent == 0.25
     records = list(resumed.run())
     assert records[0]["k1"] == 2
-    assert resumed.axes.chars == records[-1]["chars"] == 1200
+    assert resumed.standing.axes.chars == records[-1]["chars"] == 1200
     assert resumed.config == replace(trainer.config, budget=Budget("chars", 1200))
 
 
 def test_another_text_is_refused(small: Corpus, corpus: Corpus, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "a", *make_trainer(small).snapshot())
-    assert message_of(Trainer.resume, load_checkpoint(tmp_path / "a"), corpus, "float32") == (
+    save_checkpoint(tmp_path / "a", *snapshot(make_trainer(small)))
+    assert message_of(restore, load_checkpoint(tmp_path / "a"), corpus, "float32") == (
         f"{corpus.path}: not the text that {tmp_path / 'a'} was trained on; give that one to resume"
     )
 
@@ -885,7 +905,7 @@ def test_the_same_text_split_otherwise_is_refused(small: Corpus, tmp_path: Path)
     """Otherwise the place in the text would be another, and validation text would be trained on."""
     other = make_corpus(tmp_path, prose(220), split="1/0/0")
     assert other.fingerprint == small.fingerprint
-    assert message_of(Trainer.resume, frozen_copy(make_trainer(small)), other, "float32") == (
+    assert message_of(restore, frozen_copy(make_trainer(small)), other, "float32") == (
         f"{other.path}: split otherwise than for memory; prepare it with the same --split"
     )
 
@@ -937,4 +957,4 @@ def test_configuration_survives_json() -> None:
 def test_memory_of_the_longest_update(small: Corpus, trunc: str, steps: int) -> None:
     """Where older characters are kept, twice their number at least, so that they are seldom moved to the front."""
     trainer = make_trainer(small, trunc=trunc)
-    assert trainer.tape_bytes() == trainer.model.tape_bytes(steps, 3)
+    assert trainer.memory == trainer.model.tape_bytes(steps, 3)

@@ -97,7 +97,7 @@ def gradient(model: CharRNN, strategy: Strategy, plan: Plan, x: NDArray, y: NDAr
     """What the trainer hands to the optimizer for this plan."""
     if plan.reset:
         state.zero_()
-    logits, tape = model.forward(torch.from_numpy(x), state, keep=strategy.keep)
+    logits, tape = model.forward(torch.from_numpy(x), state, history=strategy.keep)
     model.backward(tape, cross_entropy(logits, torch.from_numpy(y))[1].mul_(plan.scale), plan.depth, plan.carry)
     return model.parameters.grad.clone()
 
@@ -316,9 +316,9 @@ def test_stateless_is_k_from_zero_states(cell: str) -> None:
 def last_gradient(model: CharRNN, strategy: Strategy, steps: int, state: torch.Tensor) -> dict[str, torch.Tensor]:
     """Of the loss of the last of so many characters alone, by the gradient of the mean of logit 0."""
     symbols = np.zeros((steps, 1), dtype=np.int64)
-    model.forward(torch.from_numpy(symbols[:-1]), state, keep=strategy.keep)
+    model.forward(torch.from_numpy(symbols[:-1]), state, history=strategy.keep)
     plan = strategy.next(Progress(0.0, 1))
-    _, tape = model.forward(torch.from_numpy(symbols[-1:]), state, keep=strategy.keep)
+    _, tape = model.forward(torch.from_numpy(symbols[-1:]), state, history=strategy.keep)
     model.backward(tape, torch.tensor([[1.0, 0.0]], dtype=torch.float64), plan.depth, plan.carry)
     return model.parameters.grads
 

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from rnnbptt.bptt.influence import INFLUENCES
-from rnnbptt.bptt.layers import cross_entropy
+from rnnbptt.bptt.layers import Boundary, cross_entropy
 from rnnbptt.bptt.network import CharRNN
-from rnnbptt.bptt.recurrence import Boundary
 from rnnbptt.bptt.tape import Span, Tape
 from rnnbptt.truncation.plan import Progress, Separate, Strategy
 
@@ -80,7 +79,7 @@ def _segments(
     depth, streams = len(x) // 2, x.shape[1]
     state = model.zero_state(streams)
     model.forget(streams)
-    _, tape = model.forward(x[:depth], state, keep=depth)
+    _, tape = model.forward(x[:depth], state, history=depth)
     model.parameters.grad.zero_()
     told(depth * streams)
     yield tape, 0.0  # in one piece: at resting weights it does not matter how the history is cut
@@ -91,7 +90,7 @@ def _segments(
             state.zero_()
             model.forget(streams)
         here = slice(at, at + plan.advance)
-        logits, tape = model.forward(x[here], state, keep=at, rerun=plan.rerun)
+        logits, tape = model.forward(x[here], state, history=at, rerun=plan.rerun)
         model.backward(tape, cross_entropy(logits, y[here])[1], plan.depth, plan.carry, boundary)
         told(plan.advance * streams)
         yield tape, plan.advance / depth
@@ -154,7 +153,7 @@ class UnitsBackward:
         for span, d_before in reversed(self._followed):
             passed_on = model.zero_state(tape.streams)
             for layer in range(model.config.layers):
-                model.backward_units(tape, layer, span, d_state[layer], passed_on[layer])
+                model.backward_alone(tape, layer, span, d_state[layer], passed_on[layer])
                 model.gradients(tape, layer, span)
             total.add_(grad)
             d_state = passed_on.add_(d_before)

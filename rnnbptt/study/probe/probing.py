@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rnnbptt.bptt.lags import norms_by_lag
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.inference.evaluation import LN2, PIECE
@@ -149,7 +150,7 @@ def fading(model: CharRNN, x: Tensor, y: Tensor, told: Told = lambda chars: None
         model.forward(x[:start], state)
         logits, tape = model.forward(x[start:stop], state)
         _, d_logits = cross_entropy(logits[-streams:], y[stop - 1 : stop])
-        sums += model.gradient_norms(tape, d_logits.mul_(streams))  # of each loss, not of their mean
+        sums += norms_by_lag(model, tape, d_logits.mul_(streams))  # of each loss, not of their mean
         told(x.numel())
     norms = sums / WINDOWS
     visible = list(takewhile(lambda norm: norm > FAINTEST, norms.tolist()))

@@ -13,7 +13,6 @@ import pytest
 import torch
 
 from rnnbptt.bptt.influence import FullInfluence
-from rnnbptt.bptt.network import CharRNN
 from rnnbptt.model.reference import mean_loss
 from rnnbptt.report.tables import show_probe
 from rnnbptt.storage.files import write_json
@@ -68,7 +67,7 @@ def test_a_decay_is_fitted_before_the_first_norm_that_is_too_faint(monkeypatch: 
     model = make_model("gru")
     norms = [0.5**lag for lag in range(11)]
     norms[faint] = 0.0
-    monkeypatch.setattr(CharRNN, "gradient_norms", lambda *_: np.asarray(norms))
+    monkeypatch.setattr("rnnbptt.study.probe.probing.norms_by_lag", lambda *_: np.asarray(norms))
     with torch.no_grad():
         found = fading(model, *random_text(model, 20, B))
     assert found.norms == tuple(norms)

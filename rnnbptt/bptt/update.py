@@ -1,0 +1,117 @@
+"""An engine: from a plan and a segment of text to the loss and the gradient of one update.
+
+The training loop asks an `Engine` and knows nothing of how it computes; `TorchEngine` is the one that is written out in
+this folder. Whatever is carried from update to update (state, tape, influence, dropout's random numbers) is the
+engine's own, and it saves and restores itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from rnnbptt.bptt.influence import INFLUENCES
+from rnnbptt.bptt.lags import norms_by_lag
+from rnnbptt.bptt.layers import cross_entropy
+from rnnbptt.bptt.network import CharRNN
+from rnnbptt.model.shapes import update_flops
+from rnnbptt.text.streams import Segment
+from rnnbptt.truncation.plan import Plan, Strategy
+
+
+class Outcome(NamedTuple):
+    """Of one update: the mean loss in nats per character, the characters predicted over all streams, floating-point
+    operations, and what the plan's `measure` made of the gradient's norms by lag; None where it asked for none.
+    """
+
+    loss: float
+    chars: int
+    flops: float
+    measured: int | None
+
+
+class Engine(Protocol):
+    """Computes the updates of B streams; the gradient lies in the network's `parameters.grad`."""
+
+    name: str
+
+    def update(self, plan: Plan, segment: Segment) -> Outcome:
+        """Read, predict and back-propagate."""
+
+    def memory(self, longest: int) -> int:
+        """Bytes that an update of so many characters of each stream keeps for its backward pass."""
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All that it takes to go on bit for bit elsewhere, by name; the tensors are its own."""
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """Go on from what `state_dict` gave; KeyError where a tensor is missing."""
+
+
+class TorchEngine:
+    """Back-propagation through time written out in torch, for every strategy, cell, device and precision."""
+
+    name = "torch"
+
+    def __init__(self, network: CharRNN, strategy: Strategy, streams: int, seed: int) -> None:
+        self._network, self._streams, self._history = network, streams, strategy.keep
+        self._state = network.zero_state(streams)
+        self._influence = INFLUENCES[strategy.influence](network, streams)
+        self._dropout = torch.Generator(device=network.device).manual_seed(seed)
+
+    def update(self, plan: Plan, segment: Segment) -> Outcome:
+        """Read the segment from the carried state, predict, and go back as the plan says."""
+        network, streams = self._network, self._streams
+        if plan.reset or segment.reset.any():
+            self._reset(torch.from_numpy(segment.reset | plan.reset).to(network.device))
+        x, y = (torch.from_numpy(ids).to(network.device) for ids in (segment.x, segment.y))
+        logits, tape = network.forward(x, self._state, self._dropout, self._history, plan.rerun)
+        nats, d_logits = cross_entropy(logits, y)
+        if plan.scale != 1:
+            d_logits.mul_(plan.scale)
+        network.backward(tape, d_logits, plan.depth, plan.carry, self._influence.boundary)
+        self._influence.update(tape)
+        measured = plan.measure(norms_by_lag(network, tape, d_logits[-streams:])) if plan.measure else None
+        flops = self._flops(plan, tape.last(plan.depth).length)
+        return Outcome(float(nats.mean()), nats.numel(), flops, measured)
+
+    def _reset(self, streams: Tensor) -> None:
+        """Zero the state of the streams in the mask (B,); no gradient goes back beyond here."""
+        self._state[:, :, streams] = 0
+        self._influence.reset(streams)
+        self._network.forget(self._streams)
+
+    def _flops(self, plan: Plan, gone_back: int) -> float:
+        """Of an update that has gone back through so many characters."""
+        carried = gone_back - 1 if plan.carry is None else sum(factor != 0 for factor in plan.carry)
+        again = gone_back - plan.advance if plan.rerun else 0
+        again += plan.advance if plan.measure else 0  # a state's gradient takes the products of a forward pass
+        counts = (count * self._streams for count in (plan.advance, gone_back, carried, again))
+        return update_flops(self._network.parameters.shapes, *counts) + self._influence.flops(plan.advance)
+
+    def memory(self, longest: int) -> int:
+        """Bytes of the tape and the influences."""
+        steps = self._history + max(longest, self._history)
+        return self._network.tape_bytes(steps, self._streams) + self._influence.bytes
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The carried state, the influences, the history, and the state of dropout's generator."""
+        history = self._network.history(self._streams, self._history)
+        return (
+            {"state.carried": self._state, "rng.dropout": self._dropout.get_state()}
+            | {f"influence.{name}": tensor for name, tensor in self._influence.state.items()}
+            | {f"history.{name}": tensor for name, tensor in history.items()}
+        )
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse of `state_dict`."""
+        self._state.copy_(tensors["state.carried"])
+        self._dropout.set_state(tensors["rng.dropout"])
+        for name, tensor in self._influence.state.items():
+            tensor.copy_(tensors[f"influence.{name}"])
+        prefix = "history."
+        if history := {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}:
+            self._network.hold(self._streams, history)

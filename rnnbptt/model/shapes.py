@@ -1,0 +1,108 @@
+"""What the configuration of a model says of sizes: its parameters and its state, before any number is computed.
+
+Axes: H hidden units, G = gates x H, V symbols, L layers, S tensors of a state, B streams, N characters of a window.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from rnnbptt.model.config import ModelConfig
+
+Shapes = Mapping[str, tuple[int, ...]]
+
+
+class CellSizes(NamedTuple):
+    """Of a cell: G / H, and the tensors of its state: h, or h and c, or none."""
+
+    gates: int
+    parts: int
+
+
+CELL_SIZES = {
+    "rnn": CellSizes(1, 1),
+    "gru": CellSizes(3, 1),
+    "lstm": CellSizes(4, 2),
+    "elstm": CellSizes(3, 2),
+    "window": CellSizes(1, 0),
+}
+
+LONGEST_MEMORY = 1024  # characters after which the slowest unit of a fresh elstm layer keeps 1/e of its state
+
+
+def cell_sizes(config: ModelConfig) -> CellSizes:
+    """Of the cell that the configuration names."""
+    return CELL_SIZES[config.cell.partition(":")[0]]
+
+
+def input_columns(config: ModelConfig) -> int:
+    """Columns of the first layer's W_ih: one a symbol. Of a window: one for each symbol that the newest character may
+    be, then, for each older one, a column for "no character, the text begins later" and one for each symbol.
+    """
+    return max(1, config.window) * (config.vocabulary + 1) - 1
+
+
+def recurrent_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """The parameters of a layer that act on its own state, by kind: W_hh and b_hh as torch.nn has them; of an elstm,
+    w_f and w_z one after the other, and W_co; of a window none.
+    """
+    hidden, rows = config.hidden, cell_sizes(config).gates * config.hidden
+    if config.window:
+        return {}
+    if config.cell == "elstm":
+        return {"weight_hh": (2 * hidden,), "weight_co": (hidden, hidden)}
+    return {"weight_hh": (rows, hidden), "bias_hh": (rows,)}
+
+
+def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of each parameter; below "rnn." the names of torch.nn.RNN, GRU, LSTM (where they have one), below "head."
+    those of Linear.
+    """
+    rows = cell_sizes(config).gates * config.hidden
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer in range(config.layers):
+        columns = config.hidden if layer else input_columns(config)
+        kinds = {"weight_ih": (rows, columns), "bias_ih": (rows,), **recurrent_shapes(config)}
+        for kind in sorted(kinds, key=lambda kind: "bias" in kind):  # in torch's order, the biases last
+            shapes[f"rnn.{kind}_l{layer}"] = kinds[kind]
+    shapes["head.weight"] = (config.vocabulary, config.hidden)
+    shapes["head.bias"] = (config.vocabulary,)
+    return shapes
+
+
+def initial_bias(config: ModelConfig) -> Tensor:
+    """b_ih of a fresh layer, (G,): zero, but for what says how long a unit remembers.
+
+    The forget gates of an LSTM start open (Gers et al. 2000). Those of an elstm give its units time constants tau
+    spread evenly on a logarithmic scale from 2 characters on: f = 1 - 1/tau.
+    """
+    hidden = config.hidden
+    bias = torch.zeros(cell_sizes(config).gates * hidden)
+    if config.cell == "lstm":
+        bias[hidden : 2 * hidden] = 1
+    elif config.cell == "elstm":
+        tau = torch.logspace(math.log(2), math.log(LONGEST_MEMORY), hidden, base=math.e)
+        bias[:hidden] = torch.log(tau - 1)
+    return bias
+
+
+def update_flops(shapes: Shapes, chars: int, depth: int, carried: int, again: int = 0) -> float:
+    """Floating-point operations of an update's matrix products, 2 a weight and character in each.
+
+    Forward and head: for the new `chars` of all streams; forward without the head: also for those read `again`.
+    Gradients of the layers: for the `depth` characters gone back through. The product that carries the gradient one
+    step back in time: for those `carried`, so that truncation 1 has none. The first layer's input is a look-up.
+    """
+
+    def weights(*kinds: str) -> int:
+        return sum(math.prod(shape) for name, shape in shapes.items() if any(kind in name for kind in kinds))
+
+    recurrent, head = weights("weight_hh"), weights("head.weight")
+    layers = weights("weight_ih", "weight_co") - weights("weight_ih_l0")
+    forward = chars * (recurrent + layers + head) + again * (recurrent + layers)
+    return 2.0 * (forward + 2 * chars * head + depth * (recurrent + 2 * layers) + carried * recurrent)

@@ -1,0 +1,66 @@
+"""A run as a checkpoint holds it, to go on bit for bit elsewhere: each owner of state saves and restores its own."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from rnnbptt import __version__
+from rnnbptt.errors import UserError
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.streams import Streams
+from rnnbptt.training.budget import Budget
+from rnnbptt.training.checkpoint import Checkpoint
+from rnnbptt.training.document import Document, TrainedOn, Versions
+from rnnbptt.training.loop import Trainer
+
+
+def snapshot(trainer: Trainer) -> tuple[dict[str, Tensor], Document]:
+    """Tensors and document of a checkpoint. The tensors are the run's own: save or copy them before it goes on."""
+    model, corpus = trainer.model, trainer.corpus
+    tensors = {f"model.{name}": value for name, value in model.parameters.values.items()}
+    tensors |= {f"optimizer.{name}": value for name, value in trainer.optimizer.state.items()}
+    tensors |= trainer.engine.state_dict()
+    document = Document(
+        model=model.config,
+        train=trainer.config,
+        vocabulary=corpus.vocabulary,
+        corpus=TrainedOn(str(corpus.path.resolve()), corpus.fingerprint, corpus.splits, corpus.options),
+        standing=replace(deepcopy(trainer.standing), position=trainer.streams.position),
+        device=str(model.device),
+        precision=str(model.precision.operand).removeprefix("torch."),
+        engine=trainer.engine.name,
+        threads=torch.get_num_threads(),
+        versions=Versions(__version__, str(torch.__version__)),
+    )
+    return tensors, document
+
+
+def restore(
+    checkpoint: Checkpoint, corpus: Corpus, precision: str = "auto", device: str = "cpu", budget: Budget | None = None
+) -> Trainer:
+    """The run that left this checkpoint, where it left off.
+
+    With another `budget` its schedules stretch to that; the precision "auto" is the one it was trained in. UserError
+    where the corpus is another one or split otherwise, and where a tensor is missing.
+    """
+    document = checkpoint.document
+    if corpus.fingerprint != document.corpus.fingerprint:
+        raise UserError(f"{corpus.path}: not the text that {checkpoint.path} was trained on; give that one to resume")
+    if corpus.splits != document.corpus.splits:
+        raise UserError(f"{corpus.path}: split otherwise than for {checkpoint.path}; prepare it with the same --split")
+    config = replace(document.train, budget=budget) if budget else document.train
+    precision = document.precision if precision == "auto" else precision
+    trainer = Trainer(checkpoint.build_model(precision, device), corpus, config)
+    trainer.standing = deepcopy(document.standing)
+    trainer.streams = Streams(corpus.split("train"), config.streams, trainer.standing.position)
+    try:
+        for name, tensor in trainer.optimizer.state.items():
+            tensor.copy_(checkpoint.tensors[f"optimizer.{name}"])
+        trainer.engine.load_state_dict(checkpoint.tensors)
+    except (KeyError, RuntimeError) as error:  # RuntimeError: a tensor of another shape
+        raise UserError(f"{checkpoint.path}: damaged: {error}; begin a new run") from None
+    return trainer
