@@ -112,7 +112,7 @@ class Trainer:
         tensors |= {f"optimizer.{name}": value for name, value in self.optimizer.state.items()}
         tensors |= {"state.carried": self.state, "rng.dropout": self.dropout.get_state()}
         tensors |= {f"influence.{name}": tensor for name, tensor in self.influence.state.items()}
-        held = self.model.remember(self.config.streams, self.strategy.keep)
+        held = self.model.remember(self.config.streams, self.strategy.history)
         tensors |= {f"history.{name}": value for name, value in held.items()}
         corpus = self.corpus
         document = Document(
@@ -139,8 +139,8 @@ class Trainer:
 
     def tape_bytes(self) -> int:
         """Memory that the longest update keeps for its backward pass, and the influences."""
-        longest, keep = self.strategy.longest(self._room()), self.strategy.keep
-        return self.model.tape_bytes(keep + max(longest, keep), self.config.streams) + self.influence.bytes
+        longest, history = self.strategy.longest(self._room()), self.strategy.history
+        return self.model.tape_bytes(history + max(longest, history), self.config.streams) + self.influence.bytes
 
     @property
     def spent(self) -> float:
@@ -176,7 +176,7 @@ class Trainer:
         segment = self.streams.take(plan.advance)
         self._reset(plan, segment.reset)
         x, y = (torch.from_numpy(ids).to(self.model.device) for ids in (segment.x, segment.y))
-        logits, tape = self.model.forward(x, self.state, self.dropout, self.strategy.keep, plan.rerun)
+        logits, tape = self.model.forward(x, self.state, self.dropout, self.strategy.history, plan.rerun)
         nats, d_logits = cross_entropy(logits, y)
         if plan.scale != 1:
             d_logits.mul_(plan.scale)

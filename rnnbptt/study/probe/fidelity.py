@@ -21,7 +21,8 @@ from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.recurrence import Boundary
 from rnnbptt.bptt.tape import Span, Tape
-from rnnbptt.truncation.plan import Progress, Separate, Strategy
+from rnnbptt.truncation.fixed import Separate
+from rnnbptt.truncation.plan import Progress, Strategy
 
 RECURRENT, ALL = "all but the head", "all"  # groups of all parameters
 
@@ -62,8 +63,8 @@ def gradient(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, told: Tol
     rate, is left out: that only makes up for the mean over updates of different lengths. A loss in a segment of k
     characters has (k + 1) / 2 of them to go back to in the mean, not k.
     """
-    by_unit = strategy.influence in ("snap", "tail")
-    beyond: Beyond = (UnitsBackward if by_unit else InfluenceForward)(model, x.shape[1], strategy.influence)
+    kind = UnitsBackward if strategy.by_unit else InfluenceForward
+    beyond: Beyond = kind(model, x.shape[1], strategy.influence)
     total = torch.zeros_like(model.parameters.grad)
     for tape, weight in _segments(model, x, y, strategy, beyond.boundary, told):
         beyond.follow(tape, weight)

@@ -25,8 +25,8 @@ from rnnbptt.study.probe.fidelity import Fidelity, Told, fidelities
 from rnnbptt.study.probe.subject import PRECISION, Subject
 from rnnbptt.text.corpus import Ids
 from rnnbptt.text.streams import Streams
+from rnnbptt.truncation.curriculum import ladder
 from rnnbptt.truncation.decay import fit_decay, fitted_lags
-from rnnbptt.truncation.plan import Progress, ladder
 from rnnbptt.truncation.specs import parse_truncation
 
 FAINTEST = 1e-16  # norm that a decay is fitted on: below, its squares leave the range of float32
@@ -165,7 +165,7 @@ def staleness(subject: Subject) -> list[Staleness]:
     start, stop = document.corpus.splits["train"]  # the folder may have been split anew since
     ids, parts = subject.corpus.ids[start:stop], list(subject.model.cell.carried)
     ends, lengths = Streams(ids, config.streams, position).history()
-    resets = parse_truncation(config.trunc).next(Progress(spent=1.0, room=1 << 62)).reset
+    resets = parse_truncation(config.trunc).resets
     if resets:
         lengths = np.minimum(lengths, document.standing.k1)  # its state was zero before the last update
     lengths = np.minimum(lengths, REREAD * subject.depth)

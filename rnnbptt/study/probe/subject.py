@@ -18,19 +18,9 @@ from rnnbptt.study.passages import Entry, find_corpora
 from rnnbptt.study.probe.checking import STEPS, STREAMS, Check, check_gradient
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from rnnbptt.truncation.plan import (
-    Adaptive,
-    Fixed,
-    Full,
-    Progressive,
-    RandomLength,
-    RealTime,
-    Snap,
-    SnapTail,
-    Strategy,
-    Unbiased,
-    ladder,
-)
+from rnnbptt.truncation.curriculum import ladder
+from rnnbptt.truncation.fixed import Fixed, RealTime, Snap, SnapTail
+from rnnbptt.truncation.plan import Strategy
 
 PRECISION = "float32"
 MOST_INFLUENCES = 1 << 25  # numbers of an exact influence that is kept without being asked for
@@ -115,15 +105,12 @@ def _check_depth(strategy: Strategy, depth: int) -> None:
     """UserError where its depth comes of training, or where one of its segments is longer than R or goes back before
     the history: it would be cut there, and what was measured would be another truncation.
     """
-    if isinstance(strategy, Adaptive):
+    if strategy.span is None:
         raise UserError(f"--trunc {strategy.spec}: its depth comes of training; give depths to probe, such as 16")
-    measured = strategy.rungs[-1] if isinstance(strategy, Progressive) else strategy
-    if isinstance(measured, Full):  # R characters are all the text there is
-        return
-    # Lengths drawn at random have no end: their mean must fit.
-    longest = measured.k if isinstance(measured, RandomLength | Unbiased) else measured.longest(1 << 62)
-    if (needed := max(longest, measured.keep)) > depth:
-        raise UserError(f"--trunc {strategy.spec}: does not fit into --depth {depth}; give --depth {needed} or more")
+    if strategy.span > depth:
+        raise UserError(
+            f"--trunc {strategy.spec}: does not fit into --depth {depth}; give --depth {strategy.span} or more"
+        )
 
 
 def _check_memory(strategy: Strategy, model: CharRNN, streams: int) -> None:
