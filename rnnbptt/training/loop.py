@@ -22,7 +22,7 @@ from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import LN2, mean_nats
-from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.corpus import Corpus, stand_in
 from rnnbptt.text.streams import Streams
 from rnnbptt.training.budget import Budget, LearningRate
 from rnnbptt.training.checkpoint import Checkpoint
@@ -299,5 +299,4 @@ class Trainer:
         start, stop = self.corpus.splits["valid"]
         if start < stop:
             return "valid", (start, stop)
-        start, stop = self.corpus.splits["train"]
-        return "train", (stop - math.ceil((stop - start) / 20), stop)
+        return "train", stand_in(self.corpus.splits)

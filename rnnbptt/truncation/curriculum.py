@@ -41,6 +41,11 @@ class Curriculum(Strategy):
         """As every rung does."""
         return self.rungs[0].resets
 
+    @property
+    def drawn(self) -> bool:
+        """As those of every rung are."""
+        return self.rungs[0].drawn
+
     def longest(self, room: int) -> int:
         """The longest of any rung."""
         return max(rung.longest(room) for rung in self.rungs)

@@ -35,7 +35,7 @@ def parse_truncation(spec: str) -> Strategy:
         curriculum = parse_truncation(match[1])
         if not isinstance(curriculum, Progressive) or curriculum.growth == "plateau":
             raise UserError(f"--trunc {spec}: only A..B and A..B@linear can be shuffled; give shuffle(A..B)")
-        if curriculum.rungs[0].drawn:
+        if curriculum.drawn:
             raise UserError(f"--trunc {spec}: its lengths are random already; give {match[1]}, or shuffle(A..B)")
         return Shuffled(curriculum.rungs, curriculum.growth)
     if ".." in spec:

@@ -23,6 +23,7 @@ from rnnbptt.bptt.recurrence import Boundary
 from rnnbptt.bptt.tape import Span, Tape
 from rnnbptt.truncation.fixed import Separate
 from rnnbptt.truncation.plan import Progress, Strategy
+from rnnbptt.truncation.specs import parse_truncation
 
 RECURRENT, ALL = "all but the head", "all"  # groups of all parameters
 
@@ -40,6 +41,11 @@ class Fidelity:
     trunc: str
     cosine: dict[str, float]
     bias: dict[str, float]
+
+    @property
+    def strategy(self) -> Strategy:
+        """The truncation itself, for whoever wants to know more of it than its name."""
+        return parse_truncation(self.trunc)
 
 
 def fidelities(model: CharRNN, x: Tensor, y: Tensor, chosen: Sequence[Strategy], told: Told) -> list[Fidelity]:

@@ -24,7 +24,7 @@ from rnnbptt.study.probe.checking import Check
 from rnnbptt.study.probe.fidelity import Fidelity, Told, fidelities
 from rnnbptt.study.probe.subject import PRECISION, Subject
 from rnnbptt.text.corpus import Ids
-from rnnbptt.text.streams import Streams
+from rnnbptt.text.streams import Streams, gather
 from rnnbptt.truncation.curriculum import ladder
 from rnnbptt.truncation.decay import fit_decay, fitted_lags
 from rnnbptt.truncation.specs import parse_truncation
@@ -208,7 +208,7 @@ def context_bpc(
 
 def _read(model: CharRNN, ids: Ids, starts: NDArray[np.int64], length: int, state: Tensor) -> Tensor:
     """Read so many characters of each lane from `state`, which is moved on; the logits after the last one, (B, V)."""
-    x = torch.from_numpy(ids[starts + np.arange(length)[:, None]].astype(np.int64))
+    x = torch.from_numpy(gather(ids, starts, length))
     for first in range(0, length, PIECE):  # memory does not grow with the length
         logits, _ = model.forward(x[first : first + PIECE], state)
     return logits[-len(starts) :]
