@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rnnbptt.errors import UserError
 from rnnbptt.report.drawing import COLOURS, GREY, MARKERS, STYLES, check_format, label, panels_side_by_side, save
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PANELS = {"chars": "characters seen", "updates": "updates", "seconds": "training time (seconds)"}
 DECADES = 2  # an axis that spans more is logarithmic
+LINE: dict[str, Any] = {"linewidth": 1.6, "markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
 SETTLED = 0.1  # of a run: what it lost before that would squeeze all the rest
 
 
@@ -76,18 +77,8 @@ def _draw_lines(axes: Axes, axis: str, curves: Sequence[Curve]) -> list[Line2D]:
     lines = []
     for curve, (colour, marker, style) in zip(curves, looks, strict=False):
         every = math.ceil(len(curve.bpc) / 20)  # enough to tell the lines apart, not a caterpillar
-        lines += axes.plot(
-            getattr(curve, axis),
-            curve.bpc,
-            color=colour,
-            linestyle=style,
-            linewidth=1.6,
-            marker=marker,
-            markersize=4.5,
-            markeredgecolor="white",
-            markeredgewidth=0.5,
-            markevery=every,
-        )
+        look = {"color": colour, "marker": marker, "linestyle": style, "markevery": every, **LINE}
+        lines += axes.plot(getattr(curve, axis), curve.bpc, **look)
     return lines
 
 
@@ -109,9 +100,9 @@ def _scale(axes: Axes, axis: str, curves: Sequence[Curve]) -> None:
 def _limits(curves: Sequence[Curve]) -> tuple[float, float]:
     """From the best value of all to the worst that any run had once a tenth of it was done, and a margin."""
     low = min(min(curve.bpc) for curve in curves)
+    settled = ((curve, SETTLED * curve.chars[-1]) for curve in curves)
     high = max(
-        max(bpc for chars, bpc in zip(curve.chars, curve.bpc, strict=True) if chars >= SETTLED * curve.chars[-1])
-        for curve in curves
+        bpc for curve, start in settled for chars, bpc in zip(curve.chars, curve.bpc, strict=True) if chars >= start
     )
     margin = 0.05 * (high - low) or 0.05
     return low - margin, high + margin

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,24 +26,9 @@ from rnnbptt.training.checkpoint import Checkpoint
 Nats = NDArray[np.float64]
 
 
-class Passage(Protocol):
-    """A text to evaluate on."""
-
-    @property
-    def name(self) -> str:
-        """By which the results call it."""
-
-    @property
-    def characters(self) -> int:
-        """How many are scored."""
-
-    def nats(self, checkpoint: Checkpoint) -> Nats:
-        """The negative log-likelihood of each character, (characters,), the same characters for every checkpoint."""
-
-
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A split of the corpus that all checkpoints were trained on."""
+    """A split of the corpus that all checkpoints were trained on: ids[start:stop]."""
 
     name: str
     ids: Ids
@@ -52,11 +37,11 @@ class Split:
 
     @property
     def characters(self) -> int:
-        """All of them, but for the very first of a corpus, which has no text before it."""
+        """How many are scored: all but the first of the whole corpus, which has no text before it."""
         return self.stop - max(1, self.start)
 
     def nats(self, checkpoint: Checkpoint) -> Nats:
-        """Each given the text before it in the corpus, other splits too."""
+        """The negative log-likelihood of each of them, (characters,), given all the text before it in the corpus."""
         return character_nats(checkpoint.build_model("float32"), self.ids, self.start, self.stop)
 
 
@@ -75,11 +60,11 @@ class Text:
 
     @property
     def characters(self) -> int:
-        """All but the first, which has no text before it."""
+        """How many are scored: all but the first, which has no text before it."""
         return len(self.content) - 1
 
     def nats(self, checkpoint: Checkpoint) -> Nats:
-        """That of a character is the sum over the bytes that a model of bytes reads it as."""
+        """The negative log-likelihood of each of them, (characters,): the sum over what the model reads it as."""
         vocabulary = checkpoint.vocabulary
         codes, starts = self.units(vocabulary)
         ids = vocabulary.ids_of(codes)
@@ -102,6 +87,9 @@ class Text:
         codes, starts = self.units(vocabulary)
         lacking = np.flatnonzero(vocabulary.ids_of(codes) < 0)
         return np.unique(np.searchsorted(starts, lacking, side="right") - 1)
+
+
+Passage = Split | Text  # something to evaluate on
 
 
 def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
