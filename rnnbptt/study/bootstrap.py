@@ -50,6 +50,7 @@ class Interval:
 
     @property
     def half_width(self) -> float:
+        """How far the mean could be off, to either side."""
         return (self.high - self.low) / 2
 
 

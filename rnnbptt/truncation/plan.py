@@ -74,8 +74,8 @@ def pieces(length: int, piece: int) -> tuple[float, ...]:
 class Strategy(ABC):
     """How back-propagation is cut.
 
-    The hidden state is carried on from update to update, and a constant to the gradient beyond the cut; only a strategy
-    that `resets` sets it to zero.
+    The hidden state is carried on from update to update, and beyond the cut the gradient takes it for a constant; only
+    a strategy that `resets` sets it to zero.
     """
 
     @property
@@ -115,7 +115,9 @@ class Strategy(ABC):
 
     @property
     def segment(self) -> int | None:
-        """k, where all it does is cut the text after every k characters; None where it does anything else."""
+        """k, where it updates after every k characters and goes back through just these, from the state it has carried
+        on, and beyond them by its influence alone; None for any other way.
+        """
         return None
 
     @property

@@ -41,19 +41,15 @@ def parse_truncation(spec: str) -> Strategy:
     if ".." in spec:
         return _curriculum(spec)
     if match := re.fullmatch(r"adaptive:([0-9]{0,9}\.?[0-9]{1,9})", spec):
-        return _adaptive(match[1])
+        if not 0 < (bias := float(match[1])) < 1:
+            raise UserError(f"--trunc {spec}: the bias is a share of the gradient, above 0 and below 1")
+        return Adaptive(bias)
     kind, lengths = _parse_simple(spec.removesuffix("@rerun"), spec)
     if not spec.endswith("@rerun"):
         return _make(kind, lengths)
     if len(lengths) != 2 or lengths[1] <= lengths[0]:
         raise UserError(f"--trunc {spec}: there are older characters to read once more only in K1/K2 with K2 above K1")
     return Separate(*lengths, rerun=True)
-
-
-def _adaptive(digits: str) -> Adaptive:
-    if not 0 < (bias := float(digits)) < 1:
-        raise UserError(f"--trunc adaptive:{digits}: the bias is a share of the gradient, above 0 and below 1")
-    return Adaptive(bias)
 
 
 def _parse_simple(text: str, spec: str) -> tuple[str, tuple[int, ...]]:

@@ -117,6 +117,7 @@ def probe(subject: Subject, tell: Tell = lambda done, total: None) -> Probe:
     done = 0
 
     def count(chars: int) -> None:
+        """Add them to what has been read, and tell."""
         nonlocal done
         done += chars
         tell(done, total)
