@@ -57,7 +57,7 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, network: CharRNN, strategy: Strategy, streams: int, seed: int) -> None:
-        self._network, self._streams, self._history = network, streams, strategy.keep
+        self._network, self._streams, self._history = network, streams, strategy.history
         self._state = network.zero_state(streams)
         self._influence = INFLUENCES[strategy.influence](network, streams)
         self._dropout = torch.Generator(device=network.device).manual_seed(seed)

@@ -445,7 +445,7 @@ def compare(
 
 def _check_results(plot: Path | None, json: Path | None) -> None:
     """UserError where a result could not be written: before the work."""
-    from rnnbptt.report.curves import check_format
+    from rnnbptt.report.drawing import check_format
     from rnnbptt.storage.files import check_place
 
     if plot:
@@ -476,7 +476,7 @@ def probe(
     more = [parse_truncation(spec) for spec in trunc or ()]
 
     from rnnbptt.report import tables as display
-    from rnnbptt.report.curves import plot_probe
+    from rnnbptt.report.probe_picture import plot_probe
     from rnnbptt.storage.files import write_json
     from rnnbptt.study.probe.probing import probe as probe_subject
     from rnnbptt.study.probe.subject import check_subject, open_subject

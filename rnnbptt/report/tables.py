@@ -15,10 +15,10 @@ from tqdm import tqdm
 
 if TYPE_CHECKING:
     from rnnbptt.inference.sampling import SampleConfig
-    from rnnbptt.study.comparing import Comparison
     from rnnbptt.study.probe.checking import Check
     from rnnbptt.study.probe.probing import Probe
     from rnnbptt.study.probe.subject import Subject
+    from rnnbptt.study.results import Comparison
     from rnnbptt.text.corpus import Corpus
     from rnnbptt.training.folder import RunFolder
     from rnnbptt.training.loop import Trainer

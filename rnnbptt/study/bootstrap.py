@@ -26,7 +26,7 @@ SHORTEST_TEXT = FEWEST_BLOCKS * SHORTEST_BLOCK
 RESAMPLES = 10_000
 SEED = 0
 
-_PIECE = 1 << 20  # numbers resampled at a time: bounds memory, not the result
+PIECE = 1 << 20  # numbers resampled at a time: bounds memory, not the result
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Interval:
 
     @property
     def half_width(self) -> float:
+        """How far the mean could be off, to either side."""
         return (self.high - self.low) / 2
 
 
@@ -119,7 +120,7 @@ def studentized_errors(residuals: Floats, sizes: NDArray[np.int64], resamples: i
     A resample's mean is weighted by characters, and its standard error is made from it as that of the text is.
     """
     blocks = len(residuals)
-    rows = max(1, _PIECE // blocks)
+    rows = max(1, PIECE // blocks)
     errors = np.empty(resamples)
     for start in range(0, resamples, rows):
         drawn = rng.integers(blocks, size=(min(rows, resamples - start), blocks))

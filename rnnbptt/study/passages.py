@@ -9,57 +9,26 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import character_nats
-from rnnbptt.text.corpus import Corpus, Ids, TextOptions
+from rnnbptt.study.entries import Entry, find_corpora
+from rnnbptt.text.corpus import Ids, TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.checkpoint import Checkpoint
-from rnnbptt.training.document import TrainedOn
 
 Nats = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A checkpoint that takes part."""
-
-    name: str
-    checkpoint: Checkpoint
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        return self.checkpoint.vocabulary
-
-    @property
-    def corpus(self) -> TrainedOn:
-        """Where its corpus was, the fingerprint, the splits and the options."""
-        return self.checkpoint.document.corpus
-
-
-class Passage(Protocol):
-    """A text to evaluate on: its name, how many characters are scored, and the loss of a checkpoint at each of them."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def characters(self) -> int: ...
-
-    def nats(self, checkpoint: Checkpoint) -> Nats:
-        """The negative log-likelihood of each character, (characters,), the same characters for every checkpoint."""
-
-
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A split of the corpus that all checkpoints were trained on."""
+    """A split of the corpus that all checkpoints were trained on: ids[start:stop]."""
 
     name: str
     ids: Ids
@@ -68,9 +37,11 @@ class Split:
 
     @property
     def characters(self) -> int:
+        """How many are scored: all but the first of the whole corpus, which has no text before it."""
         return self.stop - max(1, self.start)
 
     def nats(self, checkpoint: Checkpoint) -> Nats:
+        """The negative log-likelihood of each of them, (characters,), given all the text before it in the corpus."""
         return character_nats(checkpoint.build_model("float32"), self.ids, self.start, self.stop)
 
 
@@ -89,12 +60,14 @@ class Text:
 
     @property
     def characters(self) -> int:
-        return len(self.content) - 1  # the first has no text before it
+        """How many are scored: all but the first, which has no text before it."""
+        return len(self.content) - 1
 
     def nats(self, checkpoint: Checkpoint) -> Nats:
+        """The negative log-likelihood of each of them, (characters,): the sum over what the model reads it as."""
         vocabulary = checkpoint.vocabulary
         codes, starts = self.units(vocabulary)
-        ids = encode(codes, vocabulary)
+        ids = vocabulary.ids_of(codes)
         if vocabulary.unknown is not None:
             ids[ids < 0] = vocabulary.unknown
         nats = character_nats(checkpoint.build_model("float32"), ids, 0, len(ids))
@@ -112,17 +85,11 @@ class Text:
     def lacking(self, vocabulary: Vocabulary) -> NDArray[np.int64]:
         """The positions of characters that the vocabulary does not have, ascending."""
         codes, starts = self.units(vocabulary)
-        lacking = np.flatnonzero(encode(codes, vocabulary) < 0)
+        lacking = np.flatnonzero(vocabulary.ids_of(codes) < 0)
         return np.unique(np.searchsorted(starts, lacking, side="right") - 1)
 
 
-def encode(codes: NDArray[Any], vocabulary: Vocabulary) -> NDArray[np.int64]:
-    """The ids of codes (n,), -1 where the vocabulary lacks one: what is to become of these is not decided here."""
-    symbols = vocabulary.symbols if vocabulary.unknown is None else vocabulary.symbols[:-1]
-    table = np.full(0x110000, -1, dtype=np.int64)
-    table[[ord(symbol) for symbol in symbols]] = np.arange(len(symbols))
-    ids: NDArray[np.int64] = table[codes]
-    return ids
+Passage = Split | Text  # something to evaluate on
 
 
 def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
@@ -153,21 +120,6 @@ def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
         advice = "quote the test split" if "test" in filled else "quote a text that was not used: --text FILE"
         notes.append(f"The validation split chose the best checkpoint of each run, which flatters it: {advice}.")
     return [Split(name, corpus.ids, start, stop) for name, (start, stop) in filled.items()], notes
-
-
-def find_corpora(entries: Sequence[Entry]) -> list[Corpus | None]:
-    """The corpus each checkpoint was trained on, None where it is gone: where it was, or, for a run folder that has
-    moved, beside the checkpoint.
-    """
-    opened: dict[str, Corpus] = {}
-    for entry in entries:
-        fingerprint = entry.corpus.fingerprint
-        for path in (entry.corpus.path, entry.checkpoint.path.parent / "corpus"):
-            with suppress(UserError):
-                corpus = opened.get(fingerprint) or Corpus.open(path)
-                if corpus.fingerprint == fingerprint:
-                    opened[fingerprint] = corpus
-    return [opened.get(entry.corpus.fingerprint) for entry in entries]
 
 
 def open_text(path: Path, entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:

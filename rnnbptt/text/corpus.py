@@ -12,8 +12,10 @@ import codecs
 import hashlib
 import io
 import json
+import math
 import os
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, pairwise
@@ -114,6 +116,12 @@ def _parse_split(split: str) -> tuple[list[Fraction], bool]:
     if not parts[0]:
         raise UserError(f"--split {split}: leaves nothing to train on; the first part must be above 0")
     return parts, fractions
+
+
+def stand_in(splits: Mapping[str, Sequence[int]]) -> tuple[int, int]:
+    """The last twentieth of the training part, which is measured on where no text was held out for that."""
+    start, stop = splits["train"]
+    return stop - math.ceil((stop - start) / 20), stop
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,11 @@ _READ_AHEAD = 512  # steps gathered at once: one call to numpy then serves hundr
 _READ_AHEAD_BYTES = 1 << 20
 
 
+def gather(ids: NDArray[np.integer[Any]], starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+    """So many symbols from each start (B,) on, side by side: (length, B)."""
+    return np.asarray(ids[starts + np.arange(length)[:, None]], np.int64)
+
+
 class Segment(NamedTuple):
     """What to read and what to predict. The arrays are views of shared buffers: read them, do not write.
 
@@ -72,7 +77,7 @@ class Streams:
         """Gather a block from `position` on: `steps` symbols and more, never past a wrap, and the last targets."""
         steps = max(steps, min(self._ahead, self.until_wrap()))
         first = (self._starts + self.position) % self.epoch_chars
-        self._block = self._ids[first + np.arange(steps + 1)[:, None]].astype(np.int64)
+        self._block = gather(self._ids, first, steps + 1)
         self._origin = self.position
 
     def until_wrap(self) -> int:

@@ -59,11 +59,16 @@ class Vocabulary:
             units = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
         else:
             units = code_points(text)
-        ids = np.searchsorted(self._known, units)
-        lacking = np.flatnonzero(self._known.take(ids, mode="clip") != units)
+        ids = self.ids_of(units)
+        lacking = np.flatnonzero(ids < 0)
         if lacking.size:
             raise UserError(self._lack(text, int(lacking[0])))
-        return ids.astype(np.int64, copy=False)
+        return ids
+
+    def ids_of(self, codes: NDArray[Any]) -> NDArray[np.int64]:
+        """The ids of code points or bytes (n,), -1 where one is lacking: what becomes of these is not decided here."""
+        ids = np.searchsorted(self._known, codes)
+        return np.where(self._known.take(ids, mode="clip") == codes, ids, -1)
 
     def _lack(self, text: str, unit: int) -> str:
         """Say which character the symbol number `unit` of `text` belongs to."""

@@ -17,7 +17,7 @@ from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import Engine, Outcome, TorchEngine
 from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import LN2, mean_nats
-from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.corpus import Corpus, stand_in
 from rnnbptt.text.streams import Streams
 from rnnbptt.training.budget import LearningRate
 from rnnbptt.training.config import TrainConfig
@@ -167,5 +167,4 @@ class Trainer:
         start, stop = self.corpus.splits["valid"]
         if start < stop:
             return "valid", (start, stop)
-        start, stop = self.corpus.splits["train"]
-        return "train", (stop - math.ceil((stop - start) / 20), stop)
+        return "train", stand_in(self.corpus.splits)

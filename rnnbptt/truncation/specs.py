@@ -11,22 +11,11 @@ from __future__ import annotations
 import re
 
 from rnnbptt.errors import UserError
-from rnnbptt.truncation.plan import (
-    GROWTHS,
-    Adaptive,
-    Fixed,
-    Full,
-    Progressive,
-    RandomLength,
-    RealTime,
-    Separate,
-    Shuffled,
-    Snap,
-    SnapTail,
-    Stateless,
-    Strategy,
-    Unbiased,
-)
+from rnnbptt.truncation.adaptive import Adaptive
+from rnnbptt.truncation.curriculum import GROWTHS, Progressive, Shuffled
+from rnnbptt.truncation.drawn import RandomLength, Unbiased
+from rnnbptt.truncation.fixed import Fixed, Full, RealTime, Separate, Snap, SnapTail, Stateless
+from rnnbptt.truncation.plan import Strategy
 
 FORMS = (
     "K, K1/K2, K1/K2@rerun, A..B, A..B@linear, A..B@plateau, full, stateless:K, random:K, artbp:K, adaptive:D, snap,"
@@ -46,25 +35,21 @@ def parse_truncation(spec: str) -> Strategy:
         curriculum = parse_truncation(match[1])
         if not isinstance(curriculum, Progressive) or curriculum.growth == "plateau":
             raise UserError(f"--trunc {spec}: only A..B and A..B@linear can be shuffled; give shuffle(A..B)")
-        if isinstance(curriculum.rungs[0], RandomLength | Unbiased):
+        if curriculum.drawn:
             raise UserError(f"--trunc {spec}: its lengths are random already; give {match[1]}, or shuffle(A..B)")
-        return Shuffled(curriculum)
+        return Shuffled(curriculum.rungs, curriculum.growth)
     if ".." in spec:
         return _curriculum(spec)
     if match := re.fullmatch(r"adaptive:([0-9]{0,9}\.?[0-9]{1,9})", spec):
-        return _adaptive(match[1])
+        if not 0 < (bias := float(match[1])) < 1:
+            raise UserError(f"--trunc {spec}: the bias is a share of the gradient, above 0 and below 1")
+        return Adaptive(bias)
     kind, lengths = _parse_simple(spec.removesuffix("@rerun"), spec)
     if not spec.endswith("@rerun"):
         return _make(kind, lengths)
     if len(lengths) != 2 or lengths[1] <= lengths[0]:
         raise UserError(f"--trunc {spec}: there are older characters to read once more only in K1/K2 with K2 above K1")
     return Separate(*lengths, rerun=True)
-
-
-def _adaptive(digits: str) -> Adaptive:
-    if not 0 < (bias := float(digits)) < 1:
-        raise UserError(f"--trunc adaptive:{digits}: the bias is a share of the gradient, above 0 and below 1")
-    return Adaptive(bias)
 
 
 def _parse_simple(text: str, spec: str) -> tuple[str, tuple[int, ...]]:

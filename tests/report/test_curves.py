@@ -1,20 +1,15 @@
-"""plotting.py: the file it writes, what is on it, and what it refuses."""
+"""curves.py: the file it writes, what is on it, and what it refuses."""
 
 from __future__ import annotations
 
-import math
 import struct
 from dataclasses import replace
 from pathlib import Path
-from xml.etree import ElementTree
 
-import numpy as np
-
-from rnnbptt.report import curves as plotting
-from rnnbptt.report.curves import check_format, plot_curves, plot_probe
-from rnnbptt.study.comparing import Curve, Row
-from rnnbptt.study.probe.fidelity import ALL, RECURRENT, Fidelity
-from rnnbptt.study.probe.probing import ContextLoss, Fading, Probe, Staleness
+from rnnbptt.report.curves import draw_curves, plot_curves
+from rnnbptt.report.drawing import check_format
+from rnnbptt.study.results import Curve, Row
+from support.pictures import words_of
 from support.refusals import message_of
 
 CHARS = tuple(range(5000, 105_000, 5000))
@@ -38,14 +33,6 @@ def row(name: str, trunc: int, curve: bool = True) -> Row:
         scores=(),
         curve=Curve("valid", CHARS, updates, seconds, bpc) if curve else None,
     )
-
-
-def words_of(path: Path) -> set[str]:
-    """The texts of an SVG: matplotlib draws them as outlines, and leaves each as a comment."""
-    parser = ElementTree.XMLParser(target=ElementTree.TreeBuilder(insert_comments=True))
-    root = ElementTree.parse(path, parser).getroot()
-    assert root.tag == "{http://www.w3.org/2000/svg}svg"
-    return {(element.text or "").strip() for element in root.iter() if element.tag is ElementTree.Comment}
 
 
 def test_a_png(tmp_path: Path) -> None:
@@ -78,15 +65,12 @@ def test_names_are_shown_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "curves.svg"
     plot_curves([row("_hidden", 1), row("$x$", 2), row("训练", 4)], path)
     assert {"_hidden  (trunc 1)", "$x$  (trunc 2)", "训练  (trunc 4)"} <= words_of(path)
-    one = row("$x$", 1)
-    assert one.curve is not None
-    (legend,) = plotting._draw([(one, one.curve)]).legends
+    (legend,) = draw_curves([row("$x$", 1)]).legends
     assert [text.get_parse_math() for text in legend.get_texts()] == [False]
 
 
 def test_many_runs_all_look_different() -> None:
-    figure = plotting._draw([(each, each.curve) for each in (row(f"run{i}", 1) for i in range(20)) if each.curve])
-    panels = figure.axes
+    panels = draw_curves([row(f"run{i}", 1) for i in range(20)]).axes
     assert len(panels) == 3
     assert all(len(panel.lines) == 20 for panel in panels)
     assert len({(line.get_color(), line.get_marker()) for line in panels[0].lines}) == 20
@@ -95,10 +79,10 @@ def test_many_runs_all_look_different() -> None:
 def test_updates_are_logarithmic_and_the_others_where_they_span_decades() -> None:
     one = row("one", 1)
     assert one.curve is not None
-    scales = [axes.get_xscale() for axes in plotting._draw([(one, one.curve)]).axes]
+    scales = [axes.get_xscale() for axes in draw_curves([one]).axes]
     assert scales == ["linear", "log", "linear"]
     slow = replace(one.curve, seconds=tuple(1000 * seconds for seconds in one.curve.seconds))
-    scales = [axes.get_xscale() for axes in plotting._draw([(one, one.curve), (one, slow)]).axes]
+    scales = [axes.get_xscale() for axes in draw_curves([one, replace(one, curve=slow)]).axes]
     assert scales == ["linear", "log", "log"]
 
 
@@ -106,10 +90,10 @@ def test_the_start_does_not_squeeze_the_rest() -> None:
     """The first tenth is cut off: from 10,000 characters on, the loss is 3.5 and less."""
     one = row("one", 1)
     assert one.curve is not None
-    low, high = plotting._draw([(one, one.curve)]).axes[0].get_ylim()
+    low, high = draw_curves([one]).axes[0].get_ylim()
     assert low < 2.15 < 3.5 < high < 3.6
     short = replace(one.curve, chars=(10,), updates=(1,), seconds=(0.1,), bpc=(5.0,))
-    low, high = plotting._draw([(one, short)]).axes[0].get_ylim()
+    low, high = draw_curves([replace(one, curve=short)]).axes[0].get_ylim()
     assert low < 5 < high
 
 
@@ -142,64 +126,3 @@ def test_refusals_leave_what_was_there(tmp_path: Path) -> None:
     )
     assert path.read_text() == "before"
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["curves.svg", "folder.png"]
-
-
-def a_probe(beta: float = 0.5) -> Probe:
-    """Of a model with two parameters below the head."""
-    names = ["rnn.weight_ih_l0", "rnn.bias_ih_l0", "head.weight", RECURRENT, ALL]
-    truncs = {"1": 0.2, "2": 0.4, "4": 0.6, "8": 0.9, "snap": 0.3, "snap:1": 0.5, "snap:8": 0.95, "1/8": 1.0}
-    return Probe(
-        path=Path("runs/one/best.safetensors"),
-        trunc="4",
-        cell="lstm",
-        precision="float32",
-        text="held-out text",
-        depth=8,
-        streams=2,
-        tape_bytes=1000,
-        targets=50,
-        gradients=tuple(
-            Fidelity(trunc, dict.fromkeys(names, value), dict.fromkeys(names, 1 - value))
-            for trunc, value in truncs.items()
-        ),
-        fading=Fading(tuple(3 * beta**lag for lag in range(9)), beta, (3, 8), 1.0),
-        staleness=(Staleness(0, 0.1, 0.2, 0.0),),
-        contexts=tuple(ContextLoss(n, 5 - 0.1 * n) for n in (1, 2, 4, 8)),
-    )
-
-
-def test_the_picture_of_a_probe(tmp_path: Path) -> None:
-    path = tmp_path / "probe.svg"
-    plot_probe(a_probe(), path)
-    words = words_of(path)
-    assert words >= {
-        "cut into segments of (characters)",
-        "cosine with the gradient of depth 8",
-        "lag (characters back)",
-        "norm of the gradient (nats per unit of state)",
-        "characters read since a reset",
-        "bits per character, the same targets",
-    }
-    assert words >= {"weight_ih_l0", "bias_ih_l0", "all of these", "all, SnAp-1 past the cut", "x 0.500 a character"}
-    assert "head.weight" not in words
-    left, middle, right = plotting._draw_probe(a_probe()).axes
-    assert [line.get_xdata().tolist() for line in left.lines] == [[1, 2, 4, 8]] * 3 + [[1, 8], [1]]
-    assert [line.get_ydata().tolist() for line in left.lines[-3:]] == [[0.2, 0.4, 0.6, 0.9], [0.5, 0.95], [0.3]]
-    norms, fit = (line.get_ydata() for line in middle.lines)
-    assert np.allclose(fit, norms[3:8], rtol=1e-12, atol=0), "the decay lies on what it was fitted on"
-    assert right.lines[0].get_ydata().tolist() == [4.9, 4.8, 4.6, 4.2]
-
-
-def test_a_probe_without_a_decay_is_drawn_without_it(tmp_path: Path) -> None:
-    probe = replace(a_probe(), fading=Fading((3.0, 1.0, 0.0), 0.0, (1, 2), math.nan))
-    assert len(plotting._draw_probe(probe).axes[1].lines) == 1
-    assert "in .png or .svg" in message_of(plot_probe, probe, tmp_path / "probe.pdf")
-
-
-def test_a_probe_of_a_text_without_any_gradient_is_drawn(tmp_path: Path) -> None:
-    """As of one symbol alone: every norm is 0, and every cosine 0 / 0."""
-    probe = a_probe()
-    nothing = tuple(replace(found, cosine=dict.fromkeys(found.cosine, math.nan)) for found in probe.gradients)
-    fading = Fading((0.0,) * 9, math.nan, (0, 0), math.nan)
-    plot_probe(replace(probe, gradients=nothing, fading=fading), tmp_path / "nothing.png")
-    assert (tmp_path / "nothing.png").read_bytes().startswith(b"\x89PNG")

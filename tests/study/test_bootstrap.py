@@ -1,4 +1,4 @@
-"""statistics.py against what an interval promises, and against resampling spelled out character by character."""
+"""bootstrap.py against what an interval promises, and against resampling spelled out character by character."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnbptt.study import bootstrap as statistics
+from rnnbptt.study import bootstrap
 from rnnbptt.study.bootstrap import (
     block_residuals,
     choose_block_length,
@@ -81,7 +81,7 @@ def test_it_is_the_same_every_time_and_whatever_the_piece(monkeypatch: pytest.Mo
     interval = paired_interval(differences)
     assert interval == paired_interval(differences)
     assert interval != paired_interval(differences, seed=1)
-    monkeypatch.setattr(statistics, "_PIECE", 1000)
+    monkeypatch.setattr(bootstrap, "PIECE", 1000)
     assert interval == paired_interval(differences)
 
 

@@ -15,7 +15,8 @@ import torch
 from rnnbptt.inference.evaluation import character_nats
 from rnnbptt.storage.files import to_json, write_json
 from rnnbptt.study.bootstrap import Interval
-from rnnbptt.study.comparing import Comparison, Pair, compare, verdict
+from rnnbptt.study.comparing import compare, verdict
+from rnnbptt.study.results import Comparison, Pair
 from rnnbptt.text.corpus import Corpus, TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
@@ -69,7 +70,7 @@ def pair_of(result: Comparison, second: str, split: str) -> Pair:
 
 def test_rows_and_pairs_are_what_the_checkpoints_are(runs: Path, text_corpus: Corpus) -> None:
     told: list[tuple[int, int]] = []
-    result = compare([runs / "one", runs / "slow"], progress=lambda done, total: told.append((done, total)))
+    result = compare([runs / "one", runs / "slow"], tell=lambda done, total: told.append((done, total)))
     assert result.splits == ("valid", "test")
     assert [row.name for row in result.rows] == ["one", "slow"]
     one = result.rows[0]
@@ -206,33 +207,6 @@ def test_the_budget_of_a_best_checkpoint_is_that_of_its_whole_run(runs: Path, tm
     assert compare([runs / "one", tmp_path / "four"]).warnings == (
         "one and four differ in more than truncation: characters seen 4,000 / 3,000",
     )
-
-
-# --- names and curves -------------------------------------------------------------------------------------------------
-
-
-def test_names_are_short_and_none_comes_twice(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for place in ("x", "y"):
-        shutil.copytree(runs / "one", tmp_path / place / "v1.5")
-    x, y = tmp_path / "x" / "v1.5", tmp_path / "y" / "v1.5"
-    result = compare([x, y, x, y / "best.safetensors", runs / "four" / "last.safetensors", runs / "four"])
-    assert [row.name for row in result.rows] == ["x/v1.5", "y/v1.5", "x/v1.5 (2)", "best", "last", "four"]
-    monkeypatch.chdir(x)
-    names = [row.name for row in compare([Path(), Path("best.safetensors"), Path("..", "..", "y", "v1.5")]).rows]
-    assert names == ["x/v1.5", "best", "y/v1.5"]
-
-
-def test_a_curve_needs_the_metrics_of_the_very_run(runs: Path, tmp_path: Path) -> None:
-    for name in ("without", "foreign", "damaged", "cut"):
-        shutil.copytree(runs / "one", tmp_path / name)
-    (tmp_path / "without" / "metrics.jsonl").unlink()
-    shutil.copy(runs / "four" / "metrics.jsonl", tmp_path / "foreign")
-    (tmp_path / "damaged" / "metrics.jsonl").write_text("{}\n")
-    with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
-        file.write('{"kind": "eval", "cha')
-    curves = {row.name: row.curve for row in compare([runs / "one", *sorted(tmp_path.iterdir())]).rows}
-    assert curves["cut"] == curves["one"] is not None
-    assert curves["without"] is curves["foreign"] is curves["damaged"] is None
 
 
 # --- texts ------------------------------------------------------------------------------------------------------------

@@ -12,10 +12,10 @@ import pytest
 
 from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import character_nats
-from rnnbptt.study.passages import Entry, Split, Text, encode, open_splits, open_text
+from rnnbptt.study.entries import Entry
+from rnnbptt.study.passages import Split, Text, open_splits, open_text
 from rnnbptt.text.corpus import Corpus, TextOptions
 from rnnbptt.text.preparing import prepare
-from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.checkpoint import Checkpoint
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.loop import Trainer
@@ -230,12 +230,6 @@ def test_rare_characters_are_the_unknown_symbol_where_it_is_the_same_to_all(entr
     np.testing.assert_array_equal(text.nats(rare.checkpoint), expected)
     assert len(open_text(write(tmp_path / "known.txt", known), [rare, rare])[1]) == 1
     assert "rare cannot read 'é' (U+00E9), character 3" in message_of(open_text, path, [rare, entry])
-
-
-def test_encode_leaves_out_what_is_lacking() -> None:
-    codes = np.array([ord(char) for char in "xbya\ufffd"])
-    assert encode(codes, Vocabulary("char", ("a", "b", "\ufffd"), unknown=2)).tolist() == [-1, 1, -1, 0, -1]
-    assert encode(codes, Vocabulary("char", ("a", "b", "\ufffd"))).tolist() == [-1, 1, -1, 0, 2]
 
 
 def test_no_text_and_too_short_a_one_are_refused(entry: Entry, tmp_path: Path) -> None:

@@ -116,3 +116,9 @@ def test_a_prompt_with_what_the_vocabulary_lacks(vocabulary: Vocabulary, prompt:
 )
 def test_damaged_vocabulary(data: Any) -> None:
     assert message_of(Vocabulary.from_json, data).startswith("the vocabulary is damaged: ")
+
+
+def test_ids_of_leaves_open_what_is_lacking() -> None:
+    codes = np.array([ord(char) for char in "xbya\ufffd\U0010ffff"])
+    assert Vocabulary("char", ("a", "b", "\ufffd"), unknown=2).ids_of(codes).tolist() == [-1, 1, -1, 0, -1, -1]
+    assert Vocabulary("char", ("a", "b", "\ufffd")).ids_of(codes).tolist() == [-1, 1, -1, 0, 2, -1]

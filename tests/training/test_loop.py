@@ -34,7 +34,8 @@ from rnnbptt.training.document import Document
 from rnnbptt.training.loop import DivergedError, Trainer
 from rnnbptt.training.records import Record, Validations
 from rnnbptt.training.state import restore, snapshot
-from rnnbptt.truncation.plan import Plan, Progress, RandomLength
+from rnnbptt.truncation.drawn import RandomLength
+from rnnbptt.truncation.plan import Plan, Progress
 from support.networks import EVERY_CELL, TorchNetwork, error, independent
 from support.refusals import message_of
 from support.runs import assert_same, without_time
@@ -192,7 +193,7 @@ class PastOf:
         ids, streams = torch.from_numpy(trainer.corpus.split("train").astype("int64")), trainer.config.streams
         self._pairs, self._network, self._ids = len(ids) - 1, network, ids
         self._lanes = torch.tensor([lane * self._pairs // streams for lane in range(streams)])
-        self._keep, self._stateless = trainer.strategy.keep, trainer.config.trunc.startswith("stateless")
+        self._keep, self._stateless = trainer.strategy.history, trainer.config.trunc.startswith("stateless")
         self._states, self._since = [trainer.model.zero_state(streams)], 0  # the row of the last reset
         self.row, self.deepest = 0, 0
 

@@ -7,21 +7,11 @@ from dataclasses import FrozenInstanceError
 import pytest
 from hypothesis import given
 
-from rnnbptt.truncation.plan import (
-    Adaptive,
-    Fixed,
-    Full,
-    Progressive,
-    RandomLength,
-    RealTime,
-    Separate,
-    Shuffled,
-    Snap,
-    SnapTail,
-    Stateless,
-    Strategy,
-    Unbiased,
-)
+from rnnbptt.truncation.adaptive import Adaptive
+from rnnbptt.truncation.curriculum import Progressive, Shuffled
+from rnnbptt.truncation.drawn import RandomLength, Unbiased
+from rnnbptt.truncation.fixed import Fixed, Full, RealTime, Separate, Snap, SnapTail, Stateless
+from rnnbptt.truncation.plan import Strategy
 from rnnbptt.truncation.specs import parse_truncation
 from support.refusals import message_of
 from support.specs import specs
@@ -65,9 +55,9 @@ def fixed(*ks: int) -> tuple[Fixed, ...]:
         ("artbp:1..artbp:3", Progressive((Unbiased(1), Unbiased(2), Unbiased(3)))),
         ("snap:1..snap:4", Progressive((SnapTail(1), SnapTail(2), SnapTail(4)))),
         ("rtrl:3..rtrl:1@linear", Progressive((RealTime(3), RealTime(2), RealTime(1)), "linear")),
-        ("shuffle(snap:1..snap:2)", Shuffled(Progressive((SnapTail(1), SnapTail(2))))),
-        ("shuffle(1..4)", Shuffled(Progressive(fixed(1, 2, 4)))),
-        ("shuffle(1/4..1/2@linear)", Shuffled(Progressive((Separate(1, 4), Separate(1, 3), Separate(1, 2)), "linear"))),
+        ("shuffle(snap:1..snap:2)", Shuffled((SnapTail(1), SnapTail(2)))),
+        ("shuffle(1..4)", Shuffled(fixed(1, 2, 4))),
+        ("shuffle(1/4..1/2@linear)", Shuffled((Separate(1, 4), Separate(1, 3), Separate(1, 2)), "linear")),
     ],
 )
 def test_every_form_is_understood_and_written_the_same_way(spec: str, strategy: Strategy) -> None:

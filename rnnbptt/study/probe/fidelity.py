@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,11 +19,13 @@ from rnnbptt.bptt.influence import INFLUENCES
 from rnnbptt.bptt.layers import Boundary, cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.tape import Span, Tape
-from rnnbptt.truncation.plan import Progress, Separate, Strategy
+from rnnbptt.truncation.fixed import Separate
+from rnnbptt.truncation.plan import Progress, Strategy
+from rnnbptt.truncation.specs import parse_truncation
 
 RECURRENT, ALL = "all but the head", "all"  # groups of all parameters
 
-Told = Callable[[int], None]  # told how many characters more have been read
+Count = Callable[[int], None]  # told how many more characters have been read
 
 
 @dataclass(frozen=True)
@@ -39,21 +40,26 @@ class Fidelity:
     cosine: dict[str, float]
     bias: dict[str, float]
 
+    @property
+    def strategy(self) -> Strategy:
+        """The truncation itself, for whoever wants to know more of it than its name."""
+        return parse_truncation(self.trunc)
 
-def fidelities(model: CharRNN, x: Tensor, y: Tensor, chosen: Sequence[Strategy], told: Told) -> list[Fidelity]:
+
+def fidelities(model: CharRNN, x: Tensor, y: Tensor, chosen: Sequence[Strategy], count: Count) -> list[Fidelity]:
     """How near each truncation's gradient on the lanes x, y (2R, B) comes to the one of depth 2 R."""
     depth = len(x) // 2
-    exact = groups(model, gradient(model, x, y, Separate(depth, 2 * depth), told))
+    exact = groups(model, gradient(model, x, y, Separate(depth, 2 * depth), count))
     found = []
     for strategy in chosen:
-        ours = groups(model, gradient(model, x, y, strategy, told))
+        ours = groups(model, gradient(model, x, y, strategy, count))
         cosine = {name: float(g @ exact[name] / (g.norm() * exact[name].norm())) for name, g in ours.items()}
         bias = {name: float((g - exact[name]).norm() / exact[name].norm()) for name, g in ours.items()}
         found.append(Fidelity(strategy.spec, cosine, bias))
     return found
 
 
-def gradient(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, told: Told = lambda chars: None) -> Tensor:
+def gradient(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, count: Count = lambda chars: None) -> Tensor:
     """The gradient of the mean loss of the last R characters of x, y (2R, B), as updates of `strategy` would make it
     if the weights rested, laid out as `parameters.flat`.
 
@@ -61,17 +67,43 @@ def gradient(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, told: Tol
     rate, is left out: that only makes up for the mean over updates of different lengths. A loss in a segment of k
     characters has (k + 1) / 2 of them to go back to in the mean, not k.
     """
-    by_unit = strategy.influence in ("snap", "tail")
-    beyond: Beyond = (UnitsBackward if by_unit else InfluenceForward)(model, x.shape[1], strategy.influence)
+    if strategy.by_unit:
+        return _by_unit(model, x, y, strategy, count)
+    influence = INFLUENCES[strategy.influence](model, x.shape[1])
     total = torch.zeros_like(model.parameters.grad)
-    for tape, weight in _segments(model, x, y, strategy, beyond.boundary, told):
-        beyond.follow(tape, weight)
+    for tape, weight in _segments(model, x, y, strategy, influence.boundary, count):
+        influence.update(tape)
         total.add_(model.parameters.grad, alpha=weight)
-    return total.add_(beyond.rest())
+    return total
+
+
+def _by_unit(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, count: Count) -> Tensor:
+    """The same for SnAp-1, "snap" or "tail", without its influences.
+
+    These go forward in time with one number for each parameter and stream, which takes minutes where the network is
+    large. While the weights rest, the same sum is had on the way back: beyond its segment, a gradient goes on from each
+    unit to itself alone.
+    """
+    boundary = Boundary(model.zero_state(x.shape[1]), alone=strategy.influence == "snap")
+    grad, total = model.parameters.grad, torch.zeros_like(model.parameters.grad)
+    followed: list[tuple[Span, Tensor]] = []  # each segment, and the gradient of the state before it
+    for tape, weight in _segments(model, x, y, strategy, boundary, count):
+        total.add_(grad, alpha=weight)
+        followed.append((tape.segment, weight * boundary.d_before))
+    beyond, d_state = torch.zeros_like(grad), model.zero_state(x.shape[1])
+    grad.zero_()
+    for span, d_before in reversed(followed):
+        passed_on = model.zero_state(x.shape[1])
+        for layer in range(model.config.layers):
+            model.backward_alone(tape, layer, span, d_state[layer], passed_on[layer])
+            model.gradients(tape, layer, span)
+        beyond.add_(grad)
+        d_state = passed_on.add_(d_before)
+    return total.add_(beyond)
 
 
 def _segments(
-    model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, boundary: Boundary | None, told: Told
+    model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, boundary: Boundary | None, count: Count
 ) -> Iterator[tuple[Tape, float]]:
     """The history, then each segment as the strategy cuts them: the tape that holds it, and its share of the R
     characters that count; its gradient is in `parameters.grad`.
@@ -81,7 +113,7 @@ def _segments(
     model.forget(streams)
     _, tape = model.forward(x[:depth], state, history=depth)
     model.parameters.grad.zero_()
-    told(depth * streams)
+    count(depth * streams)
     yield tape, 0.0  # in one piece: at resting weights it does not matter how the history is cut
     at, updates = depth, 0
     while at < len(x):
@@ -92,72 +124,9 @@ def _segments(
         here = slice(at, at + plan.advance)
         logits, tape = model.forward(x[here], state, history=at, rerun=plan.rerun)
         model.backward(tape, cross_entropy(logits, y[here])[1], plan.depth, plan.carry, boundary)
-        told(plan.advance * streams)
+        count(plan.advance * streams)
         yield tape, plan.advance / depth
         at, updates = here.stop, updates + 1
-
-
-class Beyond(Protocol):
-    """What a strategy's influence adds to the gradients of the segments."""
-
-    @property
-    def boundary(self) -> Boundary | None:
-        """Where the gradient of the state before a segment is wanted; None: it is not."""
-
-    def follow(self, tape: Tape, weight: float) -> None:
-        """After the backward pass of a segment: its part may be added to `parameters.grad`."""
-
-    def rest(self) -> Tensor | float:
-        """After the last: what is to be added to the weighted sum."""
-
-
-class InfluenceForward:
-    """The influence that goes along in training, or none."""
-
-    def __init__(self, model: CharRNN, streams: int, name: str) -> None:
-        self._influence = INFLUENCES[name](model, streams)
-        self.boundary = self._influence.boundary
-
-    def follow(self, tape: Tape, weight: float) -> None:
-        """Add the part of this segment."""
-        self._influence.update(tape)
-
-    def rest(self) -> float:
-        """Nothing: each segment has had its part."""
-        return 0.0
-
-
-class UnitsBackward:
-    """SnAp-1, "snap" or "tail", without its influences.
-
-    These go forward in time with one number for each parameter and stream, which takes minutes where the network is
-    large. While the weights rest, the same sum is had on the way back: beyond its segment, a gradient goes on from each
-    unit to itself alone.
-    """
-
-    def __init__(self, model: CharRNN, streams: int, name: str) -> None:
-        self.boundary = Boundary(model.zero_state(streams), alone=name == "snap")
-        self._model = model
-        self._followed: list[tuple[Span, Tensor]] = []  # each segment, and the gradient of the state before it
-
-    def follow(self, tape: Tape, weight: float) -> None:
-        """Keep what goes back beyond this segment."""
-        self._tape = tape
-        self._followed.append((tape.segment, weight * self.boundary.d_before))
-
-    def rest(self) -> Tensor:
-        """All that has gone back beyond its segment."""
-        model, tape = self._model, self._tape
-        grad, d_state = model.parameters.grad.zero_(), model.zero_state(tape.streams)
-        total = torch.zeros_like(grad)
-        for span, d_before in reversed(self._followed):
-            passed_on = model.zero_state(tape.streams)
-            for layer in range(model.config.layers):
-                model.backward_alone(tape, layer, span, d_state[layer], passed_on[layer])
-                model.gradients(tape, layer, span)
-            total.add_(grad)
-            d_state = passed_on.add_(d_before)
-        return total
 
 
 def groups(model: CharRNN, flat: Tensor) -> dict[str, Tensor]:

@@ -7,7 +7,6 @@ Axes: T characters, B streams or lanes, V symbols, L layers, S tensors of a stat
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -22,12 +21,13 @@ from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.inference.evaluation import LN2, PIECE
 from rnnbptt.study.probe.checking import Check
-from rnnbptt.study.probe.fidelity import Fidelity, Told, fidelities
+from rnnbptt.study.probe.fidelity import Count, Fidelity, fidelities
 from rnnbptt.study.probe.subject import PRECISION, Subject
+from rnnbptt.study.results import Tell
 from rnnbptt.text.corpus import Ids
-from rnnbptt.text.streams import Streams
+from rnnbptt.text.streams import Streams, gather
+from rnnbptt.truncation.curriculum import ladder
 from rnnbptt.truncation.decay import fit_decay, fitted_lags
-from rnnbptt.truncation.plan import Progress, ladder
 from rnnbptt.truncation.specs import parse_truncation
 
 FAINTEST = 1e-16  # norm that a decay is fitted on: below, its squares leave the range of float32
@@ -108,8 +108,8 @@ class Probe:
 
 
 @torch.no_grad()
-def probe(subject: Subject, progress: Callable[[int, int], None] = lambda done, total: None) -> Probe:
-    """Measure everything. `progress` is told the characters read so far and how many there will be."""
+def probe(subject: Subject, tell: Tell = lambda done, total: None) -> Probe:
+    """Measure everything. `tell` is told the characters read so far and how many there will be."""
     document, model, depth = subject.checkpoint.document, subject.model, subject.depth
     x, y = subject.lanes()
     targets = np.linspace(subject.start + depth, subject.stop, TARGETS, endpoint=False).astype(np.int64)
@@ -117,10 +117,11 @@ def probe(subject: Subject, progress: Callable[[int, int], None] = lambda done, 
     total = (len(subject.strategies) + 1 + WINDOWS) * x.numel() + len(targets) * sum(contexts)
     done = 0
 
-    def told(chars: int) -> None:
+    def count(chars: int) -> None:
+        """Add them to what has been read, and tell."""
         nonlocal done
         done += chars
-        progress(done, total)
+        tell(done, total)
 
     return Probe(
         path=subject.checkpoint.path,
@@ -132,14 +133,14 @@ def probe(subject: Subject, progress: Callable[[int, int], None] = lambda done, 
         streams=subject.streams,
         tape_bytes=subject.tape_bytes,
         targets=len(targets),
-        gradients=tuple(fidelities(model, x, y, subject.strategies, told)),
-        fading=fading(model, x, y, told),
+        gradients=tuple(fidelities(model, x, y, subject.strategies, count)),
+        fading=fading(model, x, y, count),
         staleness=tuple(staleness(subject)),
-        contexts=tuple(ContextLoss(n, context_bpc(model, subject.corpus.ids, targets, n, told)) for n in contexts),
+        contexts=tuple(ContextLoss(n, context_bpc(model, subject.corpus.ids, targets, n, count)) for n in contexts),
     )
 
 
-def fading(model: CharRNN, x: Tensor, y: Tensor, told: Told = lambda chars: None) -> Fading:
+def fading(model: CharRNN, x: Tensor, y: Tensor, count: Count = lambda chars: None) -> Fading:
     """The norms at lags 0 to R, means over lanes x, y (2R, B) and several windows in each."""
     depth, streams = len(x) // 2, x.shape[1]
     sums = np.zeros(depth + 1)
@@ -151,7 +152,7 @@ def fading(model: CharRNN, x: Tensor, y: Tensor, told: Told = lambda chars: None
         logits, tape = model.forward(x[start:stop], state)
         _, d_logits = cross_entropy(logits[-streams:], y[stop - 1 : stop])
         sums += norms_by_lag(model, tape, d_logits.mul_(streams))  # of each loss, not of their mean
-        told(x.numel())
+        count(x.numel())
     norms = sums / WINDOWS
     visible = list(takewhile(lambda norm: norm > FAINTEST, norms.tolist()))
     beta = fit_decay(visible)
@@ -166,7 +167,7 @@ def staleness(subject: Subject) -> list[Staleness]:
     start, stop = document.corpus.splits["train"]  # the folder may have been split anew since
     ids, parts = subject.corpus.ids[start:stop], list(subject.model.cell.carried)
     ends, lengths = Streams(ids, config.streams, position).history()
-    resets = parse_truncation(config.trunc).next(Progress(spent=1.0, room=1 << 62)).reset
+    resets = parse_truncation(config.trunc).resets
     if resets:
         lengths = np.minimum(lengths, document.standing.k1)  # its state was zero before the last update
     lengths = np.minimum(lengths, REREAD * subject.depth)
@@ -194,7 +195,7 @@ def fresh_state(model: CharRNN, ids: Ids, ends: NDArray[np.int64], lengths: NDAr
 
 
 def context_bpc(
-    model: CharRNN, ids: Ids, targets: NDArray[np.int64], characters: int, told: Told = lambda chars: None
+    model: CharRNN, ids: Ids, targets: NDArray[np.int64], characters: int, count: Count = lambda chars: None
 ) -> float:
     """Mean bits per character of ids[targets], each given so many characters before it, from the zero state."""
     nats = 0.0
@@ -203,13 +204,13 @@ def context_bpc(
         logits = _read(model, ids, batch - characters, characters, model.zero_state(len(batch)))
         y = torch.from_numpy(ids[batch].astype(np.int64))
         nats += float(cross_entropy(logits, y[None])[0].double().sum())
-        told(characters * len(batch))
+        count(characters * len(batch))
     return nats / len(targets) / LN2
 
 
 def _read(model: CharRNN, ids: Ids, starts: NDArray[np.int64], length: int, state: Tensor) -> Tensor:
     """Read so many characters of each lane from `state`, which is moved on; the logits after the last one, (B, V)."""
-    x = torch.from_numpy(ids[starts + np.arange(length)[:, None]].astype(np.int64))
+    x = torch.from_numpy(gather(ids, starts, length))
     for first in range(0, length, PIECE):  # memory does not grow with the length
         logits, _ = model.forward(x[first : first + PIECE], state)
     return logits[-len(starts) :]

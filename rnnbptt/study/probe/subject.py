@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,23 +13,14 @@ from torch import Tensor
 from rnnbptt.bptt.influence import MOST_BYTES, exact_bytes
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError
-from rnnbptt.study.passages import Entry, find_corpora
+from rnnbptt.study.entries import Entry, find_corpora
 from rnnbptt.study.probe.checking import STEPS, STREAMS, Check, check_gradient
-from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.corpus import Corpus, stand_in
+from rnnbptt.text.streams import gather
 from rnnbptt.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
-from rnnbptt.truncation.plan import (
-    Adaptive,
-    Fixed,
-    Full,
-    Progressive,
-    RandomLength,
-    RealTime,
-    Snap,
-    SnapTail,
-    Strategy,
-    Unbiased,
-    ladder,
-)
+from rnnbptt.truncation.curriculum import ladder
+from rnnbptt.truncation.fixed import Fixed, RealTime, Snap, SnapTail
+from rnnbptt.truncation.plan import Strategy
 
 PRECISION = "float32"
 MOST_INFLUENCES = 1 << 25  # numbers of an exact influence that is kept without being asked for
@@ -76,7 +66,7 @@ class Subject:
         """x and y (2R, B), evenly spaced over the held-out text."""
         length = 2 * self.depth
         starts = np.linspace(self.start, self.stop - length - 1, self.streams).astype(np.int64)
-        ids = torch.from_numpy(self.corpus.ids[starts + np.arange(length + 1)[:, None]].astype(np.int64))
+        ids = torch.from_numpy(gather(self.corpus.ids, starts, length + 1))
         return ids[:-1], ids[1:]
 
 
@@ -106,7 +96,7 @@ def open_subject(path: Path, depth: int, streams: int, more: Sequence[Strategy] 
             f" has {stop - start:,}; give a smaller --depth or fewer --streams"
         )
     for strategy in more:
-        _check_memory(strategy, model, streams)
+        check_memory(strategy, model, streams)
     chosen = {strategy.spec: strategy for strategy in (*usual(model, depth, streams), *more)}
     return Subject(checkpoint, model, corpus, start, stop, depth, streams, tuple(chosen.values()))
 
@@ -115,18 +105,15 @@ def _check_depth(strategy: Strategy, depth: int) -> None:
     """UserError where its depth comes of training, or where one of its segments is longer than R or goes back before
     the history: it would be cut there, and what was measured would be another truncation.
     """
-    if isinstance(strategy, Adaptive):
+    if strategy.span is None:
         raise UserError(f"--trunc {strategy.spec}: its depth comes of training; give depths to probe, such as 16")
-    measured = strategy.rungs[-1] if isinstance(strategy, Progressive) else strategy
-    if isinstance(measured, Full):  # R characters are all the text there is
-        return
-    # Lengths drawn at random have no end: their mean must fit.
-    longest = measured.k if isinstance(measured, RandomLength | Unbiased) else measured.longest(1 << 62)
-    if (needed := max(longest, measured.keep)) > depth:
-        raise UserError(f"--trunc {strategy.spec}: does not fit into --depth {depth}; give --depth {needed} or more")
+    if strategy.span > depth:
+        raise UserError(
+            f"--trunc {strategy.spec}: does not fit into --depth {depth}; give --depth {strategy.span} or more"
+        )
 
 
-def _check_memory(strategy: Strategy, model: CharRNN, streams: int) -> None:
+def check_memory(strategy: Strategy, model: CharRNN, streams: int) -> None:
     """UserError where its influences take more memory than training would let them."""
     if strategy.influence == "rtrl" and (size := exact_bytes(model, streams)) > MOST_BYTES:
         raise UserError(
@@ -136,11 +123,9 @@ def _check_memory(strategy: Strategy, model: CharRNN, streams: int) -> None:
 
 
 def held_out(splits: Mapping[str, Sequence[int]]) -> tuple[int, int]:
-    """The validation and the test part, which are neighbours; without them the last twentieth of the training part, as
-    for validations.
-    """
+    """The validation and the test part, which are neighbours; without them what stands in for validations too."""
     start, stop = splits["valid"][0], splits["test"][1]
-    return (start, stop) if start < stop else (stop - math.ceil((stop - splits["train"][0]) / 20), stop)
+    return (start, stop) if start < stop else stand_in(splits)
 
 
 def usual(model: CharRNN, depth: int, streams: int) -> list[Strategy]:

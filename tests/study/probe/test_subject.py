@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from rnnbptt.study.probe.subject import _check_memory, held_out, open_subject
+from rnnbptt.study.probe.subject import check_memory, held_out, open_subject
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
 from rnnbptt.truncation.specs import parse_truncation
@@ -54,7 +54,7 @@ def test_refusals(run: Path, tmp_path: Path) -> None:
     for spec in ("4", "4/8", "4/8@rerun", "16..4", "full", "random:4", "artbp:4", "shuffle(1..4)", "rtrl:4"):
         assert spec in {strategy.spec for strategy in open_subject(run, 4, 2, [parse_truncation(spec)]).strategies}
     model = make_model("lstm", hidden=256, precision="float32")
-    assert message_of(_check_memory, parse_truncation("rtrl:4"), model, 32) == (
+    assert message_of(check_memory, parse_truncation("rtrl:4"), model, 32) == (
         "--trunc rtrl:4: would keep 65.1 GiB of influences, of which 2 are allowed; give snap, or fewer --streams"
     )
     checkpoint = load_checkpoint(run / "last.safetensors")

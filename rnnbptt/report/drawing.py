@@ -1,0 +1,73 @@
+"""What all pictures share: how they look, and how they become a file."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rnnbptt.errors import UserError
+from rnnbptt.storage.files import whole_file
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = (".png", ".svg")
+
+# Okabe & Ito's colours, which the colour-blind tell apart, without the yellow that white paper swallows. The cycles
+# have different lengths, so that a line whose colour comes again has another marker.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
+BLUE, RED, BLACK = COLOURS[0], COLOURS[1], COLOURS[4]
+MARKERS = ("o", "s", "^", "D", "v", "<", "d", ">")
+STYLES = ("-", "--", "-.", ":")
+GREY, SPINE, LIGHT = "#444444", "#999999", "#e4e4e4"
+
+
+def check_format(path: Path) -> None:
+    """UserError unless the suffix of `path` says PNG or SVG: to be asked before the work, not after it."""
+    if path.suffix.lower() not in FORMATS:
+        raise UserError(f"--plot {path}: cannot tell the format from {path.suffix!r}; give a name in .png or .svg")
+
+
+def panels_side_by_side(width: float, height: float, space: float, share_y: bool) -> tuple[Figure, Sequence[Axes]]:
+    """A figure of so many inches, and three empty panels in it; `space` between them, as a share of their width."""
+    # The object interface: pyplot would look for a display, and keep every figure it made.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=space))
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(1, 3, sharey=share_y)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write it to `path`, as its suffix says; the same figure always makes the same file. UserError where it cannot be
+    written.
+    """
+    from matplotlib import rc_context
+
+    suffix = path.suffix.lower()
+    # Without the date, and with a fixed salt for the ids in an SVG.
+    metadata = {"Date": None} if suffix == ".svg" else None
+    with (
+        whole_file(path, "; give a file that can be written") as partial,
+        rc_context({"svg.hashsalt": "rnnbptt"}),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in a script the font lacks: boxes will do
+        figure.savefig(partial, format=suffix[1:], dpi=150, metadata=metadata)
+
+
+def label(axes: Axes, x: str, y: str = "") -> None:
+    """Label the axes, and give them a light grid and no more ink than that."""
+    axes.set_xlabel(x, color=GREY)
+    if y:
+        axes.set_ylabel(y, color=GREY)
+    axes.grid(color=LIGHT, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(which="both", colors=GREY, length=0)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.spines[["left", "bottom"]].set_color(SPINE)

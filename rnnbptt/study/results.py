@@ -1,0 +1,86 @@
+"""What `compare` finds: plain values, to be shown, drawn or written as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rnnbptt.study.bootstrap import Interval
+
+Tell = Callable[[int, int], None]  # told how many characters have been read, and how many there will be
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The validations of a run, from its metrics.jsonl; `split` is "train" where the validation split is empty.
+
+    chars, updates and seconds (of training) are where each validation was made, bpc its bits per character.
+    """
+
+    split: str
+    chars: tuple[int, ...]
+    updates: tuple[int, ...]
+    seconds: tuple[float, ...]
+    bpc: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """The loss on one text: `characters` were scored; bits per character, and perplexity per character (2^bpc)."""
+
+    split: str
+    characters: int
+    bpc: float
+    perplexity: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One checkpoint.
+
+    name                   short, and no other row has it
+    chars, updates         of training, up to this checkpoint
+    seconds                of training alone, on whatever machine that was
+    characters_per_second  None where nothing was trained
+    scores                 one for each text, in the order of `Comparison.splits`
+    curve                  None without a metrics.jsonl of the checkpoint's own run beside it
+    """
+
+    name: str
+    path: Path
+    trunc: str
+    cell: str
+    parameters: int
+    chars: int
+    updates: int
+    seconds: float
+    characters_per_second: float | None
+    scores: tuple[Score, ...]
+    curve: Curve | None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A checkpoint against the first one on one text: `difference` is second minus first, bits per character.
+
+    `interval` is that of the difference, None for a text too short for one; `verdict` says it in plain words.
+    """
+
+    split: str
+    first: str
+    second: str
+    difference: float
+    interval: Interval | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What `compare` found. Pairs are in the order of splits, then of rows."""
+
+    splits: tuple[str, ...]
+    rows: tuple[Row, ...]
+    pairs: tuple[Pair, ...]
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]

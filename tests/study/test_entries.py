@@ -1,0 +1,45 @@
+"""entries.py on runs of a second: what checkpoints are called, and whose curve is whose."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from rnnbptt.study.entries import load_entries
+from rnnbptt.text.corpus import Corpus
+from support.runs import train_run
+
+
+@pytest.fixture(scope="module")
+def runs(text_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folders `one` (trunc 1) and `four` (trunc 4), of four validations each."""
+    folder = tmp_path_factory.mktemp("runs")
+    for name, trunc in (("one", "1"), ("four", "4")):
+        train_run(folder / name, text_corpus, trunc=trunc, eval_every=100)
+    return folder
+
+
+def test_names_are_short_and_none_comes_twice(runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for place in ("x", "y"):
+        shutil.copytree(runs / "one", tmp_path / place / "v1.5")
+    x, y = tmp_path / "x" / "v1.5", tmp_path / "y" / "v1.5"
+    entries = load_entries([x, y, x, y / "best.safetensors", runs / "four" / "last.safetensors", runs / "four"])
+    assert [entry.name for entry in entries] == ["x/v1.5", "y/v1.5", "x/v1.5 (2)", "best", "last", "four"]
+    monkeypatch.chdir(x)
+    entries = load_entries([Path(), Path("best.safetensors"), Path("..", "..", "y", "v1.5")])
+    assert [entry.name for entry in entries] == ["x/v1.5", "best", "y/v1.5"]
+
+
+def test_a_curve_needs_the_metrics_of_the_very_run(runs: Path, tmp_path: Path) -> None:
+    for name in ("without", "foreign", "damaged", "cut"):
+        shutil.copytree(runs / "one", tmp_path / name)
+    (tmp_path / "without" / "metrics.jsonl").unlink()
+    shutil.copy(runs / "four" / "metrics.jsonl", tmp_path / "foreign")
+    (tmp_path / "damaged" / "metrics.jsonl").write_text("{}\n")
+    with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "eval", "cha')
+    curves = {entry.name: entry.curve for entry in load_entries([runs / "one", *sorted(tmp_path.iterdir())])}
+    assert curves["cut"] == curves["one"] is not None
+    assert curves["without"] is curves["foreign"] is curves["damaged"] is None
