@@ -101,7 +101,8 @@ class UnitInfluence(Influence):
         the gradients that B is made of.
         """
         self._seed.zero_()[part] = 1
-        self._network.backward_alone(tape, layer, tape.segment, self._seed, self._passed_on)
+        own = self._network.layers[layer]
+        own.backward_alone(tape.layers[layer], tape.segment, self._seed, self._passed_on)
         inputs, hidden = tape.gradients.adjoint(tape.segment)
         if part != self._parts[-1]:  # the next part's pass writes where these are
             separate = hidden is not inputs

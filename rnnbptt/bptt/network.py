@@ -15,7 +15,7 @@ from rnnbptt.bptt.buffers import Scratch
 from rnnbptt.bptt.cells import CELLS
 from rnnbptt.bptt.layers import Boundary, Carry, Head, Layer, drop
 from rnnbptt.bptt.recurrence import Cell, RecurrentLayer
-from rnnbptt.bptt.tape import Adjoint, Span, Tape, TapeShape
+from rnnbptt.bptt.tape import Adjoint, Span, Tape, Tapes, TapeShape
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.parameters import Parameters
 from rnnbptt.model.precision import Precision, choose_precision
@@ -30,7 +30,9 @@ class CharRNN:
     One update is `forward`, `cross_entropy` and `backward`; the gradient is then in `parameters.grad`. Run it under
     `torch.no_grad()`: autograd has no part in it.
 
-    cell  what its layers are made of; of a window nothing
+    cell    what its layers are made of; of a window nothing
+    layers  from the first to the last
+    tapes   what it remembers of the characters it has read
     """
 
     def __init__(
@@ -42,9 +44,9 @@ class CharRNN:
         self.parameters.refresh_operands()
         self._scratch = Scratch()
         self.cell = CELLS.get(config.cell, Cell())
-        self._layers = self._make_layers()
+        self.layers = self._make_layers()
         self._head = Head(self.parameters, self._scratch)
-        self._tapes: dict[int, Tape] = {}
+        self.tapes = Tapes(self._tape_shape, config.layers)
 
     def _make_layers(self) -> list[Layer]:
         layers = range(self.config.layers)
@@ -64,8 +66,6 @@ class CharRNN:
         shape = (self.config.layers, cell_sizes(self.config).parts, streams, self.config.hidden)
         return torch.zeros(shape, dtype=self.precision.float, device=self.device)
 
-    # --- an update ----------------------------------------------------------------------------------------------------
-
     def forward(
         self, x: Tensor, state: Tensor, dropout: torch.Generator | None = None, history: int = 0, rerun: int = 0
     ) -> tuple[Tensor, Tape]:
@@ -76,16 +76,16 @@ class CharRNN:
         weights of now and from the state that was met there. Returns the logits of x (T*B, V) and the tape; both live
         in buffers that the next call overwrites.
         """
-        tape = self._tape(len(x), x.shape[1], history)
+        tape = self.tapes.get(x.shape[1], len(x), history)
         new = tape.append(x, history, dropping=dropout is not None and self.config.dropout > 0)
         span = tape.last(len(x) + rerun)
-        for index, (layer, layer_tape) in enumerate(zip(self._layers, tape.layers, strict=True)):
+        for index, (layer, layer_tape) in enumerate(zip(self.layers, tape.layers, strict=True)):
             if span != new:
                 layer_tape.leave(span.start, state[index])
             layer.forward(tape.input(index, span), state[index], layer_tape, span)
             if tape.dropping and dropout:
                 drop(layer_tape.views(span), self.config.dropout, dropout)
-        return self._head.forward(tape.input(len(self._layers), new)), tape
+        return self._head.forward(tape.input(len(self.layers), new)), tape
 
     def backward(
         self,
@@ -106,7 +106,7 @@ class CharRNN:
         d_h = tape.layers[-1].views(span).d_h
         older = (new.start - span.start) * tape.streams
         d_h[:older].zero_()  # the losses of older characters had their update
-        self._head.gradient(tape.input(len(self._layers), new), d_logits)
+        self._head.gradient(tape.input(len(self.layers), new), d_logits)
         self._head.down(d_logits, d_h[older:])
         self._back_through_layers(tape, span, carry, None, boundary, lambda index: self.gradients(tape, index, span))
 
@@ -114,7 +114,7 @@ class CharRNN:
         """Where a backward pass has come to layer `index`: write the gradient of its parameters as they were used in
         `span` into `parameters.grad`.
         """
-        self._layers[index].gradients(tape.input(index, span), tape.layers[index], span)
+        self.layers[index].gradients(tape.input(index, span), tape.layers[index], span)
 
     def _back_through_layers(
         self,
@@ -128,16 +128,14 @@ class CharRNN:
         """From the gradient of the last layer's output, in the buffer `d_h` that the layers hand down in turn, to the
         first layer. `visit` is told of each layer when its gradients are there.
         """
-        for index in range(len(self._layers) - 1, -1, -1):
-            layer, layer_tape = self._layers[index], tape.layers[index]
+        for index in range(len(self.layers) - 1, -1, -1):
+            layer, layer_tape = self.layers[index], tape.layers[index]
             if tape.dropping:
                 layer_tape.views(span).d_h.mul_(layer_tape.views(span).mask.flatten(0, 1))
             here = boundary and boundary._replace(d_before=boundary.d_before[index])
             layer.backward(layer_tape, span, carry, None if d_after is None else d_after[index], here)
             visit(index)
             layer.down(layer_tape, span)
-
-    # --- beyond the segment: what influences and probes ask -----------------------------------------------------------
 
     def backward_state(
         self,
@@ -160,53 +158,15 @@ class CharRNN:
             self._head.down(d_logits, d_h)
         self._back_through_layers(tape, span, (1.0,) * (span.length - 1), d_after, Boundary(d_before), visit)
 
-    def backward_alone(self, tape: Tape, index: int, span: Span, d_after: Tensor, d_before: Tensor) -> None:
-        """As `backward_state`, but in layer `index` alone, d_after and d_before (S, B, H), and from each unit to itself
-        alone, through its own recurrence.
-        """
-        self._layers[index].backward_alone(tape.layers[index], span, d_after, d_before)
-
     def add_per_stream(self, out: Mapping[str, Tensor], tape: Tape, index: int, span: Span, d: Adjoint) -> None:
         """Where a backward pass has come to layer `index` and left the gradients `d`: add those of its parameters as
         they were used in `span`, for each stream by itself, to `out`, (B, ...) by name; only to those that are there.
         """
-        self._layers[index].add_per_stream(out, tape.input(index, span), tape.layers[index], span, d)
-
-    # --- what is held of older characters -----------------------------------------------------------------------------
-
-    def forget(self, streams: int) -> None:
-        """Hold no character before the next one: no gradient goes back beyond it."""
-        if streams in self._tapes:
-            self._tapes[streams].forget()
-
-    def history(self, streams: int, count: int) -> dict[str, Tensor]:
-        """What is held of the last `count` characters, by name; empty where that is none."""
-        return self._tapes[streams].history(count) if count and streams in self._tapes else {}
-
-    def hold(self, streams: int, history: Mapping[str, Tensor]) -> None:
-        """Hold what `history` gave, in the same place of a tape as long: matrix products of operands that lie
-        otherwise in memory may round otherwise.
-        """
-        start, capacity = (int(number) for number in history["place"])
-        self._tapes[streams] = self._new_tape(streams, capacity)
-        self._tapes[streams].hold(history, start)
+        self.layers[index].add_per_stream(out, tape.input(index, span), tape.layers[index], span, d)
 
     def tape_bytes(self, steps: int, streams: int) -> int:
         """Memory of the tape and the gradients of `steps` characters of `streams` streams; it is linear in both."""
         return steps * self._tape_shape(streams).bytes_per_step(self.config.layers, self.config.vocabulary)
-
-    def _tape(self, steps: int, streams: int, history: int) -> Tape:
-        """The tape for this number of streams, with room for `steps` characters beside the history."""
-        tape = self._tapes.get(streams)
-        if tape is None or tape.capacity < steps + history:
-            longer = self._new_tape(streams, history + max(steps, history))
-            if tape is not None:
-                longer.hold(tape.history(history))
-            tape = self._tapes[streams] = longer
-        return tape
-
-    def _new_tape(self, streams: int, capacity: int) -> Tape:
-        return Tape(self._tape_shape(streams), capacity, self.config.layers)
 
     def _tape_shape(self, streams: int) -> TapeShape:
         config, cell, precision = self.config, self.cell, self.precision

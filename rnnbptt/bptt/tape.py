@@ -10,7 +10,7 @@ operations. So each tape keeps its views: by character (`steps`) and by segment 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -54,7 +54,7 @@ class TapeShape:
         return self.operand != self.float
 
     def bytes_per_step(self, layers: int, vocabulary: int) -> int:
-        """Memory of the tape, the gradients and the logits that one character takes."""
+        """Memory of the tape, the gradients and the logits that one character of each stream takes."""
         wide, narrow = self.float.itemsize, self.operand.itemsize
         gates = self.gates * self.hidden
         converted = narrow if self.narrow else 0  # copies for matrix products
@@ -293,3 +293,39 @@ class Tape:
             return self.x[span.here].flatten(0, 1)
         views = self.layers[layer - 1].views(span)
         return views.dropped if self.dropping else views.out
+
+
+class Tapes:
+    """The tapes of a network, one for each number of streams, made when they are needed."""
+
+    def __init__(self, shape_for: Callable[[int], TapeShape], layers: int) -> None:
+        """`shape_for` tells the shape for a number of streams."""
+        self._shape_for, self._layers = shape_for, layers
+        self._tapes: dict[int, Tape] = {}
+
+    def get(self, streams: int, steps: int, history: int) -> Tape:
+        """One with room for `steps` characters beside the history; it holds what a shorter one held."""
+        tape = self._tapes.get(streams)
+        if tape is None or tape.capacity < steps + history:
+            longer = Tape(self._shape_for(streams), history + max(steps, history), self._layers)
+            if tape is not None:
+                longer.hold(tape.history(history))
+            tape = self._tapes[streams] = longer
+        return tape
+
+    def forget(self, streams: int) -> None:
+        """Hold no character before the next one: no gradient goes back beyond it."""
+        if streams in self._tapes:
+            self._tapes[streams].forget()
+
+    def history(self, streams: int, count: int) -> dict[str, Tensor]:
+        """What is held of the last `count` characters, by name; empty where that is none."""
+        return self._tapes[streams].history(count) if count and streams in self._tapes else {}
+
+    def hold(self, streams: int, history: Mapping[str, Tensor]) -> None:
+        """Hold what `history` gave, in the same place of a tape as long: matrix products of operands that lie
+        otherwise in memory may round otherwise.
+        """
+        start, capacity = (int(number) for number in history["place"])
+        tape = self._tapes[streams] = Tape(self._shape_for(streams), capacity, self._layers)
+        tape.hold(history, start)

@@ -57,7 +57,8 @@ class TorchEngine:
     name = "torch"
 
     def __init__(self, network: CharRNN, strategy: Strategy, streams: int, seed: int) -> None:
-        self._network, self._streams, self._history = network, streams, strategy.history
+        self._network, self._streams = network, streams
+        self._history = strategy.history if network.cell.carried else 0  # there is no going back without a state
         self._state = network.zero_state(streams)
         self._influence = INFLUENCES[strategy.influence](network, streams)
         self._dropout = torch.Generator(device=network.device).manual_seed(seed)
@@ -82,7 +83,7 @@ class TorchEngine:
         """Zero the state of the streams in the mask (B,); no gradient goes back beyond here."""
         self._state[:, :, streams] = 0
         self._influence.reset(streams)
-        self._network.forget(self._streams)
+        self._network.tapes.forget(self._streams)
 
     def _flops(self, plan: Plan, gone_back: int) -> float:
         """Of an update that has gone back through so many characters."""
@@ -99,7 +100,7 @@ class TorchEngine:
 
     def state_dict(self) -> dict[str, Tensor]:
         """The carried state, the influences, the history, and the state of dropout's generator."""
-        history = self._network.history(self._streams, self._history)
+        history = self._network.tapes.history(self._streams, self._history)
         return (
             {"state.carried": self._state, "rng.dropout": self._dropout.get_state()}
             | {f"influence.{name}": tensor for name, tensor in self._influence.state.items()}
@@ -114,4 +115,4 @@ class TorchEngine:
             tensor.copy_(tensors[f"influence.{name}"])
         prefix = "history."
         if history := {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}:
-            self._network.hold(self._streams, history)
+            self._network.tapes.hold(self._streams, history)

@@ -97,10 +97,6 @@ class WindowNetwork(CharRNN):
         first = torch.arange(window, device=x.device) * symbols - 1  # column of each place for symbol + 1 = 0
         return characters.unfold(0, window, 1).flip(2) + first
 
-    def history(self, streams: int, count: int) -> dict[str, Tensor]:
-        """Nothing."""
-        return {}
-
 
 def create_network(config: ModelConfig, precision: str = "auto", device: str = "cpu", seed: int = 0) -> CharRNN:
     """A network of that configuration with fresh weights."""

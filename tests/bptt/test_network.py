@@ -361,11 +361,11 @@ def test_a_float64_model_at_precision_stays_one_but_has_other_tapes(name: str) -
     assert other.precision == wide.precision
     assert other.parameters.flat is wide.parameters.flat
     logits, tape = wide.forward(x, wide.zero_state(3), history=4)
-    held, logits = {key: value.clone() for key, value in wide.history(3, 9).items()}, logits.clone()
+    held, logits = {key: value.clone() for key, value in wide.tapes.history(3, 9).items()}, logits.clone()
     _, others = gradient(other, y, x, random_state(other))
     assert others is not tape
     assert held["x"].equal(x)
-    assert all(torch.equal(value, held[key]) for key, value in wide.history(3, 9).items())
+    assert all(torch.equal(value, held[key]) for key, value in wide.tapes.history(3, 9).items())
     assert torch.equal(other.forward(x, other.zero_state(3))[0], logits)
 
 

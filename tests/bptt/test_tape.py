@@ -28,7 +28,7 @@ def ours(
     model: CharRNN, state: torch.Tensor, x: torch.Tensor, y: torch.Tensor, k1: int, k2: int, again: bool = False
 ) -> list[dict[str, torch.Tensor]]:
     """The gradient of each update of k1 characters with depth k2, at weights that stay, with nothing read before."""
-    model.forget(STREAMS)
+    model.tapes.forget(STREAMS)
     gradients, keep = [], max(0, k2 - k1)
     for start in range(0, len(x) - k1 + 1, k1):
         logits, tape = model.forward(x[start : start + k1], state, history=keep, rerun=keep if again else 0)

@@ -31,7 +31,7 @@ def package_updates(
 ) -> Iterator[tuple[Plan, torch.Tensor]]:
     """The updates of one epoch at frozen weights: plan and gradient."""
     streams, updates = Streams(ids, B), 0
-    model.forget(B)
+    model.tapes.forget(B)
     while (read := streams.position) < T:
         plan = strategy.next(Progress(read / T, streams.until_wrap(), updates))
         x, y, _ = streams.take(plan.advance)

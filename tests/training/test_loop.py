@@ -557,11 +557,11 @@ def test_neither_validation_nor_a_sample_touches_the_tape_of_a_float64_run(small
     list(trainer.run(stop_after(5)))
     model = trainer.model
     other = model.at_precision("float32")
-    before = {name: tensor.clone() for name, tensor in model.history(1, 4).items()}
+    before = {name: tensor.clone() for name, tensor in model.tapes.history(1, 4).items()}
     other.forward(torch.zeros(1, 1, dtype=torch.int64), other.zero_state(1))
     mean_nats(model, small.ids, 200, 220)
     assert len("".join(sample(model, small.vocabulary, SampleConfig(length=20)))) == 20
-    after = model.history(1, 4)
+    after = model.tapes.history(1, 4)
     assert len(before["x"]) == 4
     assert before.keys() == after.keys()
     assert all(torch.equal(tensor, after[name]) for name, tensor in before.items())

@@ -43,7 +43,7 @@ def check_gradient(model: CharRNN, x: Tensor, y: Tensor) -> list[Check]:
         state = model.zero_state(x.shape[1])
         if warm:
             model.forward(x[:warm], state)
-        model.forget(x.shape[1])
+        model.tapes.forget(x.shape[1])
         logits, tape = model.forward(x[warm:], state.clone())
         model.backward(tape, cross_entropy(logits, y[warm:])[1])
     exact, rng = autograd(model, x[warm:], y[warm:], state), torch.Generator().manual_seed(0)

@@ -95,7 +95,7 @@ def _by_unit(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, count: Co
     for span, d_before in reversed(followed):
         passed_on = model.zero_state(x.shape[1])
         for layer in range(model.config.layers):
-            model.backward_alone(tape, layer, span, d_state[layer], passed_on[layer])
+            model.layers[layer].backward_alone(tape.layers[layer], span, d_state[layer], passed_on[layer])
             model.gradients(tape, layer, span)
         beyond.add_(grad)
         d_state = passed_on.add_(d_before)
@@ -110,7 +110,7 @@ def _segments(
     """
     depth, streams = len(x) // 2, x.shape[1]
     state = model.zero_state(streams)
-    model.forget(streams)
+    model.tapes.forget(streams)
     _, tape = model.forward(x[:depth], state, history=depth)
     model.parameters.grad.zero_()
     count(depth * streams)
@@ -120,7 +120,7 @@ def _segments(
         plan = strategy.next(Progress(spent=1.0, room=len(x) - at, updates=updates))
         if plan.reset:
             state.zero_()
-            model.forget(streams)
+            model.tapes.forget(streams)
         here = slice(at, at + plan.advance)
         logits, tape = model.forward(x[here], state, history=at, rerun=plan.rerun)
         model.backward(tape, cross_entropy(logits, y[here])[1], plan.depth, plan.carry, boundary)
