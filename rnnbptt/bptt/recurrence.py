@@ -119,7 +119,9 @@ class Cell:
     def add_per_stream(
         self, out: Mapping[str, Tensor], tape: LayerTape, span: Span, d: Adjoint, scratch: Scratch
     ) -> None:
-        """Add the same gradients for each stream by itself to `out`, (B, ...) by kind, for the kinds that it has."""
+        """Add the same gradients, `d` of the pre-activations given, for each stream by itself to `out`, (B, ...) by
+        kind.
+        """
         d_bias = d.inputs.sum(0)
         add_outer(out["weight_hh"], d.hidden, tape.h_op[span.here], scratch)
         out["bias_ih"].add_(d_bias)
@@ -143,9 +145,9 @@ class RecurrentLayer(Layer):
         if not tape.steps:
             tape.steps = [cell.step(tape, t, weights) for t in range(len(tape.gates))]
         w_hh = weights.operands["weight_hh"].t()
-        for at in tape.steps[span.here]:
+        for at in tape.steps[span.here]:  # forward through time
             if dense:
-                product(at.share, at.h_op, w_hh, tape.share_narrow)
+                product(at.share, at.h_op, w_hh, tape.share_narrow)  # W_hh h
             cell.forward(at)
             if dense and tape.narrow:
                 at.h_op_new.copy_(at.h_new)
@@ -176,12 +178,12 @@ class RecurrentLayer(Layer):
         cell.d_outputs(weights, tape, span)
         back = cell.back(weights, tape, alone)
         copies = tape.narrow and cell.dense and not cell.separate_hidden
-        later: Any = None  # the character after this one
-        for factor, at in zip((None, *reversed(carry)), reversed(tape.steps[span.here]), strict=True):
+        later: Any = None  # the character after this one; what it passes back is multiplied by the factor
+        for factor, at in zip((None, *reversed(carry)), reversed(tape.steps[span.here]), strict=True):  # back in time
             if factor is not None and factor != 1:
                 direct.mul_(factor)
             if factor:
-                (at.d_h if cell.dense else direct).add_(back(later.d_hidden), alpha=factor)
+                (at.d_h if cell.dense else direct).add_(back(later.d_hidden), alpha=factor)  # d W_hh
             cell.backward(at, direct)
             if copies:
                 at.d_hidden.copy_(at.d_inputs)
