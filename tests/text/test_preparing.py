@@ -35,7 +35,7 @@ def test_prepare_and_open_round_trip(text: str, encoding: str, size: int) -> Non
         for one in (corpus, opened):
             assert text_of(one) == text
             assert one.vocabulary == Vocabulary("char", tuple(sorted(set(text))))
-            assert dict(zip(one.vocabulary.symbols, one.axes.tolist(), strict=True)) == Counter(text)
+            assert dict(zip(one.vocabulary.symbols, one.counts.tolist(), strict=True)) == Counter(text)
             assert (one.vocabulary.encode(text) == one.ids).all()
             assert one.options == TextOptions(encoding=encoding, split=ALL_IN_TRAIN)
             assert one.sources[0].sha256 == hashlib.sha256(data).hexdigest()
