@@ -117,14 +117,12 @@ def prepare(
 ) -> None:
     """Turn texts, joined in order, into a corpus: vocabulary, symbols and splits, ready for any number of runs."""
     from rnnbptt.report import tables as display
-    from rnnbptt.text.corpus import TextOptions
+    from rnnbptt.text.options import TextOptions
     from rnnbptt.text.preparing import prepare as prepare_corpus
 
     options = TextOptions(unit=unit, encoding=encoding, nfc=nfc, min_count=min_count, split=split)
     with display.reading_bar() as progress:
-        corpus = prepare_corpus(
-            files, out or Path(f"{_stem(files[0])}.corpus"), options, force=force, progress=progress
-        )
+        corpus = prepare_corpus(files, out or Path(f"{_stem(files[0])}.corpus"), options, force=force, tell=progress)
     display.show_corpus(corpus)
 
 
@@ -312,7 +310,8 @@ def _begin(values: Mapping[str, Any], folder: RunFolder, config: TrainConfig, mo
 
 def _open_corpus(values: Mapping[str, Any], folder: RunFolder) -> Corpus:
     from rnnbptt.report import tables as display
-    from rnnbptt.text.corpus import Corpus, TextOptions
+    from rnnbptt.text.corpus import Corpus
+    from rnnbptt.text.options import TextOptions
     from rnnbptt.text.preparing import prepare as prepare_corpus
 
     source: Path = values["corpus"]
@@ -320,7 +319,7 @@ def _open_corpus(values: Mapping[str, Any], folder: RunFolder) -> Corpus:
         return Corpus.open(source)
     options = TextOptions(**{field.name: values[field.name] for field in fields(TextOptions)})
     with display.reading_bar(values["quiet"]) as progress:
-        return prepare_corpus([source], folder.incoming, options, force=True, progress=progress)
+        return prepare_corpus([source], folder.incoming, options, force=True, tell=progress)
 
 
 def _resume(source: Path, folder: RunFolder, budget: Budget | None, device: str | None) -> Trainer:
@@ -350,7 +349,7 @@ def _check_text(source: Path, corpus: Corpus, folder: RunFolder) -> None:
     """UserError unless the text is still the one that the run's own corpus was made from."""
     from rnnbptt.text.reading import Reader
 
-    reader = Reader([str(source)], progress=None)
+    reader = Reader([str(source)])
     for _ in reader.pieces(str(source)):
         pass  # only its hash is wanted
     if [text.sha256 for text in reader.finished] != [text.sha256 for text in corpus.sources]:

@@ -8,15 +8,10 @@ n is the number of symbols of the text, V the size of the vocabulary.
 
 from __future__ import annotations
 
-import codecs
 import hashlib
-import io
 import json
 import os
-import re
-from dataclasses import dataclass
-from fractions import Fraction
-from itertools import accumulate, pairwise
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,105 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError
+from rnnbptt.text.document import JSON_NAME, Document, Source, read_known, read_own
+from rnnbptt.text.options import TextOptions, split_offsets
 from rnnbptt.text.vocabulary import Vocabulary
 
-FORMAT = 1
-KIND = "rnnbptt corpus"  # what tells our corpus.json from anybody else's
-JSON_NAME, IDS_NAME = "corpus.json", "ids.npy"
-PARTS = ("train", "valid", "test")
+IDS_NAME = "ids.npy"
 PIECE = 1 << 18  # bytes read at a time: large enough for numpy, small enough for the cache of a processor
 
 Ids = NDArray[np.unsignedinteger[Any]]
-Counts = NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class TextOptions:
-    """How a text becomes symbols.
-
-    unit       "char" (Unicode code points) or "byte" (the bytes as they are, a byte-order mark included)
-    encoding   of the text, any that Python knows; a byte-order mark at the start of a source is dropped
-    nfc        compose characters first (Unicode normalization form C), so that é is always one symbol
-    min_count  characters that occur less often in the whole text become the one unknown symbol
-    split      train/valid/test as fractions or as sizes, see `split_offsets`
-    """
-
-    unit: str = "char"
-    encoding: str = "utf-8"
-    nfc: bool = False
-    min_count: int = 1
-    split: str = "0.9/0.05/0.05"
-
-    def __post_init__(self) -> None:
-        if self.unit not in ("char", "byte"):
-            raise UserError(f"--unit {self.unit}: unknown; give char or byte")
-        try:
-            codec = codecs.lookup(self.encoding).name
-            # The one public test that also refuses codecs which are no text encodings, such as zlib.
-            io.TextIOWrapper(io.BytesIO(), encoding=self.encoding)
-        except (LookupError, ValueError):
-            raise UserError(
-                f"--encoding {self.encoding!r}: unknown; give one that Python knows, such as utf-8, utf-16 or latin-1"
-            ) from None
-        if self.unit == "byte" and (self.nfc or codec != "utf-8"):
-            raise UserError("--unit byte takes bytes as they are: leave out --nfc and --encoding, or give --unit char")
-        if self.min_count < 1:
-            raise UserError(f"--min-count {self.min_count}: must be at least 1")
-        _parse_split(self.split)
-
-
-def split_offsets(split: str, n: int) -> dict[str, tuple[int, int]]:
-    """Where train, valid and test begin and end in a text of n symbols: contiguous, in this order.
-
-    Three parts of at most 1 and without suffix are fractions ("0.9/0.05/0.05", "1/0/0") and share out the whole text.
-    Anything else is sizes in symbols ("1000/200/100", "90M/5M/5M"; k or K, M, G for 10^3, 10^6, 10^9) and may leave a
-    remainder unused. Train may not be 0; a part that is not 0 gets at least 2 symbols. UserError otherwise.
-    """
-    parts, fractions = _parse_split(split)
-    ends = list(accumulate(parts))
-    if fractions:
-        # Exact arithmetic, and the true sum in place of 1: a part of 0 then never receives a rounded symbol.
-        ends = [n * end / ends[-1] for end in ends]
-    elif ends[-1] > n:
-        raise UserError(f"--split {split}: asks for {ends[-1]} symbols, but the text has {n}; give smaller sizes")
-    offsets = dict(zip(PARTS, pairwise([0, *map(int, ends)]), strict=True))
-    for part, (name, (start, stop)) in zip(parts, offsets.items(), strict=True):
-        if part and stop - start < 2:
-            raise UserError(
-                f"--split {split}: gives {name} {stop - start} of the {n} symbols of the text, and each part needs 2; "
-                "give more text or another split, such as 1/0/0"
-            )
-    return offsets
-
-
-def _parse_split(split: str) -> tuple[list[Fraction], bool]:
-    """The three parts of `split`, and whether they are fractions (otherwise sizes)."""
-    match = re.fullmatch("/".join([r"([0-9]{0,18}\.?[0-9]{1,18})([kKMG]?)"] * 3), split)
-    if not match:
-        raise UserError(
-            f"--split {split!r}: give train/valid/test as three fractions (0.9/0.05/0.05) or three sizes (90M/5M/5M)"
-        )
-    numbers, suffixes = match.groups()[::2], match.groups()[1::2]
-    scale = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
-    parts = [Fraction(number) * scale[suffix] for number, suffix in zip(numbers, suffixes, strict=True)]
-    fractions = not any(suffixes) and max(parts) <= 1
-    total = sum(parts, Fraction())
-    if fractions and abs(total - 1) > Fraction(1, 10**9):
-        raise UserError(f"--split {split}: fractions must sum to 1, and these sum to {float(total):.12g}")
-    if not fractions and any(part.denominator != 1 for part in parts):
-        raise UserError(f"--split {split}: sizes must be whole numbers of symbols")
-    if not parts[0]:
-        raise UserError(f"--split {split}: leaves nothing to train on; the first part must be above 0")
-    return parts, fractions
-
-
-@dataclass(frozen=True)
-class Source:
-    """One text that went in: its name as given, and the SHA-256 and length in bytes of its decompressed content."""
-
-    name: str
-    sha256: str
-    bytes: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +42,7 @@ class Corpus:
     path: Path
     vocabulary: Vocabulary
     ids: Ids
-    counts: Counts
+    counts: NDArray[np.int64]
     splits: dict[str, tuple[int, int]]
     fingerprint: str
     sources: tuple[Source, ...]
@@ -151,31 +55,22 @@ class Corpus:
         UserError for a folder that is not a prepared corpus, a newer format, or damage.
         """
         path = Path(path)
-        data = read_document(path)
-        if data is None:
-            raise UserError(f"{str(path)!r} is not a prepared corpus; make one with: rnnbptt prepare TEXT")
-        version = data.get("format")
-        if isinstance(version, int) and version > FORMAT:
-            raise UserError(
-                f"{str(path)!r} has format {version}, and this rnnbptt reads up to {FORMAT}; "
-                "update rnnbptt, or prepare the text again"
-            )
+        data = read_known(path)
         try:
-            if version != FORMAT:
-                raise ValueError("format")
+            document = Document.from_data(data)
             corpus = cls(
                 path=path,
-                vocabulary=Vocabulary.from_json(data["vocabulary"]),
+                vocabulary=document.vocabulary,
                 # A plain array on the map: each slice of a memmap costs several times as much.
                 ids=np.lib.format.open_memmap(path / IDS_NAME, mode="r").view(np.ndarray),
-                counts=np.array(data["counts"], dtype=np.int64),
-                splits={name: (start, stop) for name, (start, stop) in data["splits"].items()},
-                fingerprint=data["fingerprint"],
-                sources=tuple(Source(**source) for source in data["sources"]),
-                options=TextOptions(**data["options"]),
+                counts=np.array(document.counts, dtype=np.int64),
+                splits=document.splits,
+                fingerprint=document.fingerprint,
+                sources=document.sources,
+                options=document.options,
             )
             corpus._verify()
-        except (UserError, OSError, EOFError, KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        except (UserError, OSError, EOFError, ValueError, OverflowError, RecursionError) as error:
             # The many ways in which files can be wrong have one remedy.
             raise UserError(f"{str(path)!r} is damaged or incomplete; prepare the text again") from error
         return corpus
@@ -224,21 +119,10 @@ class Corpus:
         return [(self.vocabulary.symbols[i], int(self.counts[i])) for i in order]
 
 
-def read_document(folder: Path) -> dict[str, Any] | None:
-    """The corpus.json of a prepared corpus, None when `folder` is not one."""
-    try:
-        data = json.loads((folder / JSON_NAME).read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return None
-    except OSError as error:
-        raise UserError(f"cannot read {str(folder / JSON_NAME)!r}: {error.strerror}") from error
-    return data if isinstance(data, dict) and data.get("kind") == KIND else None
-
-
 def may_be_replaced(folder: Path) -> bool:
     """Whether the folder holds a prepared corpus and nothing else, or nothing at all."""
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {""}
-    return not names or (names <= {JSON_NAME, IDS_NAME} and read_document(folder) is not None)
+    return not names or (names <= {JSON_NAME, IDS_NAME} and read_own(folder) is not None)
 
 
 def id_dtype(size: int) -> np.dtype[Any]:
@@ -247,4 +131,5 @@ def id_dtype(size: int) -> np.dtype[Any]:
 
 
 def start_digest(vocabulary: Vocabulary) -> Any:
-    return hashlib.sha256(json.dumps(vocabulary.to_json()).encode("ascii"))
+    """The SHA-256 of a fingerprint, begun: of the vocabulary; the bytes of the ids are to follow."""
+    return hashlib.sha256(json.dumps(asdict(vocabulary)).encode("ascii"))

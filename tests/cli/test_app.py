@@ -21,7 +21,7 @@ from typer.testing import CliRunner, Result
 
 from rnnbptt import __version__
 from rnnbptt.cli.app import app
-from rnnbptt.text.corpus import TextOptions
+from rnnbptt.text.options import TextOptions
 from support.texts import prose
 
 SMALL = ["--hidden", "12", "--streams", "4", "--quiet", "--threads", "1"]

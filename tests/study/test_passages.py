@@ -13,7 +13,8 @@ import pytest
 from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import character_nats
 from rnnbptt.study.passages import Entry, Split, Text, encode, open_splits, open_text
-from rnnbptt.text.corpus import Corpus, TextOptions
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.checkpoint import Checkpoint

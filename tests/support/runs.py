@@ -10,7 +10,8 @@ import torch
 
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.model.config import ModelConfig
-from rnnbptt.text.corpus import Corpus, TextOptions
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.options import TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint

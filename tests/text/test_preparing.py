@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnbptt.text.corpus import Corpus, TextOptions
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.text.vocabulary import Vocabulary
 from support.refusals import message_of
@@ -174,7 +175,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "elsewhere")) == ["corpus.json", "ids.npy"]
 
 
-@pytest.mark.parametrize("interrupted", ["progress", "writing", "first rename", "second rename"])
+@pytest.mark.parametrize("interrupted", ["reading", "writing", "first rename", "second rename"])
 @pytest.mark.parametrize("existing", [False, True])
 def test_an_interrupt_leaves_everything_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str, existing: bool
@@ -199,7 +200,7 @@ def test_an_interrupt_leaves_everything_as_it_was(
 
     if interrupted == "writing":
         monkeypatch.setattr(np.lib.format, "write_array_header_1_0", interrupt)
-    elif interrupted != "progress":
+    elif interrupted != "reading":
         monkeypatch.setattr(Path, "rename", interrupted_rename)
     with pytest.raises(KeyboardInterrupt):
         prepare(
@@ -207,7 +208,7 @@ def test_an_interrupt_leaves_everything_as_it_was(
             out,
             TextOptions(),
             force=True,
-            progress=interrupt if interrupted == "progress" else None,
+            tell=interrupt if interrupted == "reading" else None,
         )
     assert tree(tmp_path) == before
 
@@ -222,7 +223,7 @@ def test_a_file_that_arrives_meanwhile_is_not_deleted(tmp_path: Path) -> None:
         out,
         TextOptions(),
         force=True,
-        progress=lambda *_: (out / "notes").write_text("mine"),
+        tell=lambda *_: (out / "notes").write_text("mine"),
     )
     assert sorted(os.listdir(out)) == ["corpus.json", "ids.npy", "notes"]
     assert sorted(os.listdir(tmp_path)) == ["out", "t"]
