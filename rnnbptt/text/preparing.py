@@ -24,6 +24,19 @@ from rnnbptt.text.reading import Reader, Tell, code_blocks
 from rnnbptt.text.vocabulary import UNKNOWN, Vocabulary
 
 
+def name_of(source: str) -> str:
+    """The name of a text or corpus without folder and suffixes: data/shakespeare.txt.gz -> shakespeare."""
+    path = Path(source).resolve()
+    if path.suffix in (".gz", ".bz2", ".xz"):
+        path = path.with_suffix("")
+    return "stdin" if source == "-" else path.stem.lstrip(".") or "text"
+
+
+def default_corpus(source: str) -> Path:
+    """Where a text is prepared unless told otherwise."""
+    return Path(f"{name_of(source)}.corpus")
+
+
 def prepare(
     sources: Sequence[str | Path],
     out: str | Path,

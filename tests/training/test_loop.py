@@ -18,8 +18,9 @@ from rnnbptt.bptt.cells import CELLS
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.tape import Tape
 from rnnbptt.errors import UserError
+from rnnbptt.inference.config import SampleConfig
 from rnnbptt.inference.evaluation import mean_nats
-from rnnbptt.inference.sampling import SampleConfig, sample
+from rnnbptt.inference.sampling import sample
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.storage.document import typed
 from rnnbptt.text.corpus import Corpus
