@@ -29,29 +29,29 @@ class _Boundary(TyperGroup):
         """Run the command that was given."""
         try:
             return super().invoke(ctx)
-        except UserError as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(1) from None
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
-        except (RuntimeError, MemoryError) as error:
-            told = ("allocate memory", "out of memory", "Storage size calculation overflowed")
-            if isinstance(error, RuntimeError) and not any(words in str(error) for words in told):
-                raise  # torch has no exception of its own for that on every device
-            typer.echo(
-                "error: out of memory; give a shorter --trunc or --depth, fewer --streams or less --hidden", err=True
-            )
-            raise typer.Exit(1) from None
-        except UnicodeEncodeError as error:
-            typer.echo(
-                f"error: the output is in {error.encoding}, which has no {error.object[error.start]!a};"
-                " set PYTHONIOENCODING=utf-8",
-                err=True,
-            )
-            raise typer.Exit(1) from None
         except BrokenPipeError:  # the reader has seen enough; let nothing be flushed into the closed pipe at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
+        except (UserError, UnicodeEncodeError, MemoryError, RuntimeError) as error:
+            if not (message := _message(error)):
+                raise
+            typer.echo(f"error: {message}", err=True)
+            raise typer.Exit(1) from None
+
+
+def _message(error: Exception) -> str:
+    """What a user is told of an error; empty where it is a fault of the program."""
+    if isinstance(error, UserError):
+        return str(error)
+    if isinstance(error, UnicodeEncodeError):
+        lacking = f"{error.encoding}, which has no {error.object[error.start]!a}"
+        return f"the output is in {lacking}; set PYTHONIOENCODING=utf-8"
+    told = ("allocate memory", "out of memory", "Storage size calculation overflowed")  # by torch, in a RuntimeError
+    if isinstance(error, MemoryError) or any(words in str(error) for words in told):
+        return "out of memory; give a shorter --trunc or --depth, fewer --streams or less --hidden"
+    return ""
 
 
 app = typer.Typer(

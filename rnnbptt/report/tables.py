@@ -41,7 +41,7 @@ def _table(*columns: str) -> Table:
 def show_corpus(corpus: Corpus) -> None:
     """The closing table of `prepare`."""
     console = _console()
-    total = int(corpus.counts.sum())
+    total = len(corpus.ids)
     table = _table("", str(corpus.path))
     table.add_row("characters" if corpus.vocabulary.unit == "char" else "bytes", f"{total:,}")
     table.add_row("symbols", f"{len(corpus.vocabulary):,}")

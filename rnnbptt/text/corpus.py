@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError
-from rnnbptt.text.document import JSON_NAME, Document, Source, read_known, read_own
-from rnnbptt.text.options import TextOptions, split_offsets
+from rnnbptt.text.document import JSON_NAME, Description, from_data, read_known, read_own
+from rnnbptt.text.options import split_offsets
 from rnnbptt.text.vocabulary import Vocabulary
 
 IDS_NAME = "ids.npy"
@@ -30,23 +30,11 @@ Ids = NDArray[np.unsignedinteger[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Corpus:
-    """A prepared text.
-
-    ids          (n,) unsigned, read-only, memory-mapped
-    counts       (V,) how often each symbol occurs
-    splits       name -> (start, stop) into ids
-    fingerprint  SHA-256 over the vocabulary and the ids: the same text in the same symbols, however it is split
-    """
+class Corpus(Description):
+    """A prepared text: what corpus.json says of it, and `ids` (n,), unsigned, read-only, memory-mapped."""
 
     path: Path
-    vocabulary: Vocabulary
     ids: Ids
-    counts: NDArray[np.int64]
-    splits: dict[str, tuple[int, int]]
-    fingerprint: str
-    sources: tuple[Source, ...]
-    options: TextOptions
 
     @classmethod
     def open(cls, path: str | Path) -> Corpus:
@@ -57,20 +45,11 @@ class Corpus:
         path = Path(path)
         data = read_known(path)
         try:
-            document = Document.from_data(data)
-            corpus = cls(
-                path=path,
-                vocabulary=document.vocabulary,
-                # A plain array on the map: each slice of a memmap costs several times as much.
-                ids=np.lib.format.open_memmap(path / IDS_NAME, mode="r").view(np.ndarray),
-                counts=np.array(document.counts, dtype=np.int64),
-                splits=document.splits,
-                fingerprint=document.fingerprint,
-                sources=document.sources,
-                options=document.options,
-            )
+            # A plain array on the map: each slice of a memmap costs several times as much.
+            ids = np.lib.format.open_memmap(path / IDS_NAME, mode="r").view(np.ndarray)
+            corpus = cls(**vars(from_data(data)), path=path, ids=ids)
             corpus._verify()
-        except (UserError, OSError, EOFError, ValueError, OverflowError, RecursionError) as error:
+        except (UserError, OSError, EOFError, ValueError, RecursionError) as error:
             # The many ways in which files can be wrong have one remedy.
             raise UserError(f"{str(path)!r} is damaged or incomplete; prepare the text again") from error
         return corpus
@@ -80,7 +59,7 @@ class Corpus:
         v = len(self.vocabulary)
         if self.ids.dtype != id_dtype(v) or self.ids.ndim != 1 or self.options.unit != self.vocabulary.unit:
             raise ValueError("vocabulary, ids and options")
-        if self.counts.shape != (v,) or self.counts.min() < 1 or self.counts.sum() != len(self.ids):
+        if len(self.counts) != v or min(self.counts) < 1 or sum(self.counts) != len(self.ids):
             raise ValueError("counts")
         if self.splits != split_offsets(self.options.split, len(self.ids)):
             raise ValueError("splits")
@@ -96,7 +75,7 @@ class Corpus:
     @property
     def unknown_count(self) -> int:
         """How many symbols of the text are the unknown one."""
-        return 0 if self.vocabulary.unknown is None else int(self.counts[self.vocabulary.unknown])
+        return 0 if self.vocabulary.unknown is None else self.counts[self.vocabulary.unknown]
 
     @property
     def unused(self) -> int:
@@ -110,13 +89,12 @@ class Corpus:
 
     def entropy(self) -> float:
         """Bits per symbol of a model that knows only how often each symbol occurs in the whole text (order 0)."""
-        p = self.counts / self.counts.sum()
+        p = np.array(self.counts) / len(self.ids)
         return float(abs(np.sum(p * np.log2(p))))  # abs: one symbol alone has 0 bits, not -0
 
     def most_common(self, n: int) -> list[tuple[str, int]]:
         """The n most frequent symbols with their counts; equally frequent ones in order of code point."""
-        order = np.argsort(-self.counts, kind="stable")[:n]
-        return [(self.vocabulary.symbols[i], int(self.counts[i])) for i in order]
+        return sorted(zip(self.vocabulary.symbols, self.counts, strict=True), key=lambda pair: -pair[1])[:n]
 
 
 def may_be_replaced(folder: Path) -> bool:

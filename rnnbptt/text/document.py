@@ -26,9 +26,14 @@ class Source:
     bytes: int
 
 
-@dataclass(frozen=True)
-class Document:
-    """What corpus.json says: see `Corpus`, which has the same fields."""
+@dataclass(frozen=True, eq=False)
+class Description:
+    """What corpus.json says of a text.
+
+    fingerprint  SHA-256 over the vocabulary and the ids: the same text in the same symbols, however it is split
+    splits       name -> (start, stop) into the ids
+    counts       how often each symbol occurs, V numbers
+    """
 
     fingerprint: str
     splits: dict[str, tuple[int, int]]
@@ -37,17 +42,18 @@ class Document:
     vocabulary: Vocabulary
     counts: list[int]
 
-    def to_json(self) -> str:
-        """Only ASCII: a lone surrogate, which some encodings produce, has no UTF-8."""
-        return json.dumps({"kind": KIND, "format": FORMAT, **asdict(self)}, indent=1) + "\n"
 
-    @classmethod
-    def from_data(cls, data: dict[str, Any]) -> Document:
-        """The document of what `read_own` found; ValueError or UserError unless it is just what `to_json` writes."""
-        document = typed(data, cls)
-        if json.loads(document.to_json()) != data:
-            raise ValueError("another format, or names that this version does not know")
-        return document
+def to_json(description: Description) -> str:
+    """The content of corpus.json. Only ASCII: a lone surrogate, which some encodings produce, has no UTF-8."""
+    return json.dumps({"kind": KIND, "format": FORMAT, **asdict(description)}, indent=1) + "\n"
+
+
+def from_data(data: dict[str, Any]) -> Description:
+    """The inverse, of what `read_known` found; ValueError or UserError for anything but what `to_json` writes."""
+    description = typed(data, Description)
+    if json.loads(to_json(description)) != data:
+        raise ValueError("another format, or names that this version does not know")
+    return description
 
 
 def read_own(folder: Path) -> dict[str, Any] | None:

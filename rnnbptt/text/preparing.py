@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError
 from rnnbptt.text.corpus import IDS_NAME, PIECE, Corpus, Ids, id_dtype, may_be_replaced, start_digest
-from rnnbptt.text.document import JSON_NAME, Document
+from rnnbptt.text.document import JSON_NAME, Description, to_json
 from rnnbptt.text.options import TextOptions, split_offsets
 from rnnbptt.text.reading import Reader, Tell, code_blocks
 from rnnbptt.text.vocabulary import UNKNOWN, Vocabulary
@@ -119,7 +119,7 @@ def _build(folder: Path, reader: Reader, options: TextOptions) -> None:
                 ids = table.take(codes)
                 digest.update(ids.data)
                 file.write(ids.data)
-    document = Document(
+    description = Description(
         fingerprint=digest.hexdigest(),
         splits=splits,
         sources=tuple(reader.finished),
@@ -127,7 +127,7 @@ def _build(folder: Path, reader: Reader, options: TextOptions) -> None:
         vocabulary=vocabulary,
         counts=symbol_counts.tolist(),
     )
-    (folder / JSON_NAME).write_text(document.to_json(), encoding="ascii")
+    (folder / JSON_NAME).write_text(to_json(description), encoding="ascii")
 
 
 def _spill(

@@ -36,7 +36,7 @@ def test_prepare_and_open_round_trip(text: str, encoding: str, size: int) -> Non
         for one in (corpus, opened):
             assert text_of(one) == text
             assert one.vocabulary == Vocabulary("char", tuple(sorted(set(text))))
-            assert dict(zip(one.vocabulary.symbols, one.counts.tolist(), strict=True)) == Counter(text)
+            assert dict(zip(one.vocabulary.symbols, one.counts, strict=True)) == Counter(text)
             assert (one.vocabulary.encode(text) == one.ids).all()
             assert one.options == TextOptions(encoding=encoding, split=ALL_IN_TRAIN)
             assert one.sources[0].sha256 == hashlib.sha256(data).hexdigest()
@@ -54,7 +54,7 @@ def test_min_count_makes_rare_characters_one_unknown_symbol(unit: str) -> None:
         assert vocabulary.symbols == (*known, "\ufffd")
         assert vocabulary.unknown == len(known)
         assert corpus.unknown_count == corpus.counts[-1] == 4
-        assert corpus.counts.tolist() == [3] * len(known) + [4]
+        assert corpus.counts == [3] * len(known) + [4]
         assert text_of(corpus) == "aaa\ufffd\ufffd\ufffdbbb\ufffd\ufffd\ufffd\ufffd"
         assert corpus.ids.tolist()[-4:] == [vocabulary.unknown] * 4
         assert text_of(Corpus.open(corpus.path)) == text_of(corpus)
