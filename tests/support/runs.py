@@ -19,6 +19,7 @@ from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.document import Document, Standing, TrainedOn
 from rnnbptt.training.folder import RunFolder
 from rnnbptt.training.loop import Trainer
+from rnnbptt.training.starting import RunConfig, begin
 
 
 def without_time(data: Any) -> Any:
@@ -59,3 +60,10 @@ def train_run(
     run.clear()
     list(run.follow(Trainer(model, corpus, config)))
     return folder
+
+
+def follow(config: RunConfig) -> None:
+    """A new run to its end; at this place a process of its own can find it."""
+    trainer = begin(config)
+    for _ in RunFolder(config.folder).follow(trainer):
+        pass
