@@ -19,14 +19,47 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError
-from rnnbptt.text.document import JSON_NAME, Description, from_data, read_known, read_own
-from rnnbptt.text.options import split_offsets
+from rnnbptt.storage.document import typed
+from rnnbptt.text.options import TextOptions, split_offsets
 from rnnbptt.text.vocabulary import Vocabulary
 
-IDS_NAME = "ids.npy"
+FORMAT = 1
+KIND = "rnnbptt corpus"  # what tells our corpus.json from anybody else's
+JSON_NAME, IDS_NAME = "corpus.json", "ids.npy"
 PIECE = 1 << 18  # bytes read at a time: large enough for numpy, small enough for the cache of a processor
 
 Ids = NDArray[np.unsignedinteger[Any]]
+
+
+@dataclass(frozen=True)
+class Source:
+    """One text that went in: its name as given, and the SHA-256 and length in bytes of its decompressed content."""
+
+    name: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True, eq=False)
+class Description:
+    """What corpus.json says of a text.
+
+    fingerprint  SHA-256 over the vocabulary and the ids: the same text in the same symbols, however it is split
+    splits       name -> (start, stop) into the ids
+    counts       how often each symbol occurs, V numbers
+    """
+
+    fingerprint: str
+    splits: dict[str, tuple[int, int]]
+    sources: tuple[Source, ...]
+    options: TextOptions
+    vocabulary: Vocabulary
+    counts: list[int]
+
+
+def to_json(description: Description) -> str:
+    """The content of corpus.json. Only ASCII: a lone surrogate, which some encodings produce, has no UTF-8."""
+    return json.dumps({"kind": KIND, "format": FORMAT, **asdict(description)}, indent=1) + "\n"
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,13 +76,16 @@ class Corpus(Description):
         UserError for a folder that is not a prepared corpus, a newer format, or damage.
         """
         path = Path(path)
-        data = read_known(path)
+        data = _read_known(path)
         try:
             # A plain array on the map: each slice of a memmap costs several times as much.
             ids = np.lib.format.open_memmap(path / IDS_NAME, mode="r").view(np.ndarray)
-            corpus = cls(**vars(from_data(data)), path=path, ids=ids)
+            description = typed(data, Description)
+            if json.loads(to_json(description)) != data:
+                raise ValueError("another format, or names that this version does not know")
+            corpus = cls(**vars(description), path=path, ids=ids)
             corpus._verify()
-        except (UserError, OSError, EOFError, ValueError, RecursionError) as error:
+        except (UserError, OSError, EOFError, ValueError) as error:
             # The many ways in which files can be wrong have one remedy.
             raise UserError(f"{str(path)!r} is damaged or incomplete; prepare the text again") from error
         return corpus
@@ -100,7 +136,7 @@ class Corpus(Description):
 def may_be_replaced(folder: Path) -> bool:
     """Whether the folder holds a prepared corpus and nothing else, or nothing at all."""
     names = {entry.name for entry in folder.iterdir()} if folder.is_dir() else {""}
-    return not names or (names <= {JSON_NAME, IDS_NAME} and read_own(folder) is not None)
+    return not names or (names <= {JSON_NAME, IDS_NAME} and _read_own(folder) is not None)
 
 
 def id_dtype(size: int) -> np.dtype[Any]:
@@ -111,3 +147,28 @@ def id_dtype(size: int) -> np.dtype[Any]:
 def start_digest(vocabulary: Vocabulary) -> Any:
     """The SHA-256 of a fingerprint, begun: of the vocabulary; the bytes of the ids are to follow."""
     return hashlib.sha256(json.dumps(asdict(vocabulary)).encode("ascii"))
+
+
+def _read_own(folder: Path) -> dict[str, Any] | None:
+    """The content of a folder's corpus.json, None unless it is one of ours, of whatever format."""
+    try:
+        data = json.loads((folder / JSON_NAME).read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None
+    except OSError as error:
+        raise UserError(f"cannot read {str(folder / JSON_NAME)!r}: {error.strerror}") from error
+    return data if isinstance(data, dict) and data.get("kind") == KIND else None
+
+
+def _read_known(folder: Path) -> dict[str, Any]:
+    """The same, of a format that can be read; UserError for a folder that is no prepared corpus, and a newer format."""
+    data = _read_own(folder)
+    if data is None:
+        raise UserError(f"{str(folder)!r} is not a prepared corpus; make one with: rnnbptt prepare TEXT")
+    version = data.get("format")
+    if isinstance(version, int) and version > FORMAT:
+        raise UserError(
+            f"{str(folder)!r} has format {version}, and this rnnbptt reads up to {FORMAT}; "
+            "update rnnbptt, or prepare the text again"
+        )
+    return data

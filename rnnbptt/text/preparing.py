@@ -17,8 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError
-from rnnbptt.text.corpus import IDS_NAME, PIECE, Corpus, Ids, id_dtype, may_be_replaced, start_digest
-from rnnbptt.text.document import JSON_NAME, Description, to_json
+from rnnbptt.text.corpus import (
+    IDS_NAME,
+    JSON_NAME,
+    PIECE,
+    Corpus,
+    Description,
+    Ids,
+    id_dtype,
+    may_be_replaced,
+    start_digest,
+    to_json,
+)
 from rnnbptt.text.options import TextOptions, split_offsets
 from rnnbptt.text.reading import Reader, Tell, code_blocks
 from rnnbptt.text.vocabulary import UNKNOWN, Vocabulary

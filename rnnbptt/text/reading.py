@@ -26,8 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError
-from rnnbptt.text.corpus import PIECE
-from rnnbptt.text.document import Source
+from rnnbptt.text.corpus import PIECE, Source
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.vocabulary import code_points
 

@@ -76,7 +76,10 @@ def begin(config: RunConfig, tell: Tell | None = None) -> Trainer:
     folder.check(config.force)
     folder.discard_incoming()  # of a start that was killed
     try:
-        corpus = _open_corpus(config, folder, tell)
+        if config.source.is_dir():
+            corpus = Corpus.open(config.source)
+        else:
+            corpus = prepare([config.source], folder.incoming, config.text, force=True, tell=tell)
         shape = replace(config.model, vocabulary=len(corpus.vocabulary))
         model = CharRNN.create(shape, config.precision, config.device, config.train.seed)
         trainer = Trainer(model, corpus, config.train)
@@ -87,13 +90,6 @@ def begin(config: RunConfig, tell: Tell | None = None) -> Trainer:
     if corpus.path == folder.incoming:
         trainer.corpus = Corpus.open(folder.corpus)
     return trainer
-
-
-def _open_corpus(config: RunConfig, folder: RunFolder, tell: Tell | None) -> Corpus:
-    """The prepared corpus, or the one that is made of the text file."""
-    if config.source.is_dir():
-        return Corpus.open(config.source)
-    return prepare([config.source], folder.incoming, config.text, force=True, tell=tell)
 
 
 def resume(

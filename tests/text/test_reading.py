@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from rnnbptt.errors import UserError
 from rnnbptt.text import reading
-from rnnbptt.text.document import Source
+from rnnbptt.text.corpus import Source
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.text.reading import composed, decoded
