@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,19 +73,16 @@ def show_run(folder: Path, trainer: Trainer) -> None:
 
 
 def stream(prompt: str, pieces: Iterable[str]) -> None:
-    """Write a sample to standard output as it is made."""
-    sys.stdout.write(prompt)
+    """Write a sample as it is made."""
+    print(prompt, end="")
     for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
-    sys.stdout.flush()
+        print(piece, end="", flush=True)
+    print(flush=True)
 
 
 def show_samples(prompt: str, texts: list[str]) -> None:
     """Write several samples, a blank line between them."""
-    sys.stdout.write("\n\n".join(prompt + text for text in texts) + "\n")
-    sys.stdout.flush()
+    print("\n\n".join(prompt + text for text in texts), flush=True)
 
 
 def show_comparison(comparison: Comparison) -> None:

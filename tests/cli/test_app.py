@@ -68,6 +68,25 @@ def test_the_options_are_these() -> None:
     }
 
 
+def test_an_option_is_shown_where_it_belongs() -> None:
+    for command, option in (("train", "--trunc"), ("sample", "--prompt")):
+        names = (parameter.opts[0] for parameter in commands()[command].params)
+        assert next(name for name in names if name.startswith("--")) == option
+    panels = {parameter.opts[0]: parameter.rich_help_panel for parameter in commands()["train"].params}
+    for option, panel in (
+        ("--nfc", "Text"),
+        ("--hidden", "Model"),
+        ("--chars", "Budget: one of"),
+        ("--lr", "Optimization"),
+        ("--eval-every", "Run"),
+        ("--threads", "Run"),
+        ("--trunc", None),
+        ("--force", None),
+    ):
+        assert panels[option] == panel, option
+    assert {p.opts[0]: p.show_default for p in commands()["train"].params}["--epochs"] == "3.5"
+
+
 def test_running_out_of_memory_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object) -> None:
         raise RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory: you tried ...")
