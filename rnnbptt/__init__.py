@@ -1,3 +1,19 @@
 """Character-level recurrent networks with a chosen truncation of back-propagation through time."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rnnbptt.notebook import compare, load, prepare, sample, train
+
 __version__ = "0.1.0"
+__all__ = ["compare", "load", "prepare", "sample", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    """The functions of notebook.py, loaded when the first is asked for: without them the package needs no torch."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module("rnnbptt.notebook"), name)

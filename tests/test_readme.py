@@ -10,10 +10,11 @@ import shlex
 from pathlib import Path
 
 import pytest
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from rnnbptt.cli.app import app
+from support.tables import commands as cli_commands
+from support.tables import option_table
 from support.texts import prose
 
 ROOT = Path(__file__).parents[1]
@@ -65,12 +66,18 @@ def test_both_first_commands_are_on_the_first_screen() -> None:
     assert len(first) == 2
 
 
-def test_every_option_is_named() -> None:
-    for name, command in get_command(app).commands.items():
-        for parameter in command.params:
-            for option in parameter.opts:
-                if option.startswith("--"):
-                    assert re.search(rf"[` ]{option}(?![\w-])", README), f"{name} {option}"
+@pytest.mark.parametrize("command", ["prepare", "train"])
+def test_the_option_tables_are_what_the_commands_say(command: str) -> None:
+    table = option_table(command)
+    assert f"\n\n{table}\n\n" in README, f"under {command}, the README has to have:\n\n{table}\n"
+
+
+@pytest.mark.parametrize("command", ["sample", "compare", "probe"])
+def test_every_option_is_named(command: str) -> None:
+    for parameter in cli_commands()[command].params:
+        for option in parameter.opts:
+            if option.startswith("--"):
+                assert re.search(rf"[` ]{option}(?![\w-])", README), option
 
 
 def test_every_folder_has_its_duty() -> None:

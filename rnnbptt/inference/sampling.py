@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import islice
 
 import torch
@@ -18,6 +17,7 @@ from torch import Tensor
 
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError
+from rnnbptt.inference.config import SampleConfig
 from rnnbptt.text.vocabulary import Vocabulary
 
 PIECE = 256  # symbols of the prompt read at a time: bounds memory, changes nothing else
@@ -25,46 +25,6 @@ BLOCK = 1 << 12  # random numbers drawn at a time: a call for each character wou
 LOCKSTEP = 16  # characters that the streams of a batch make between two looks at whether all have ended
 COLDEST, HOTTEST = 1e-6, 1e6  # beyond these a temperature does nothing more, and float32 overflows in the end
 BATCH = 16  # streams from which products in bfloat16 are faster than in float32, whatever the cell
-
-
-@dataclass(frozen=True)
-class SampleConfig:
-    """What to generate.
-
-    prompt       text the model reads first; without one, it reads a newline (or, where the vocabulary has none, its
-                 first symbol), from the zero state either way
-    length       characters to make, also where the unit is the byte; 0: without end
-    temperature  divides the logits: below 1 the probable becomes more probable; 0: always the most probable symbol
-    top_k        draw from this many most probable symbols; 0: from all
-    top_p        draw from the fewest most probable symbols that together have this probability, among those that
-                 top_k leaves
-    stop         the text ends right before the first place where this string would stand in it, the prompt not
-                 counted; it may end sooner, by `length`
-    count        texts that `sample_many` makes
-    seed         the same seed gives the same text (on the same processor, as for all floating-point numbers)
-    """
-
-    prompt: str = ""
-    length: int = 500
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
-    stop: str = ""
-    count: int = 1
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("length", "temperature", "top_k"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be 0 or more")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"--top-p {self.top_p:g}: must be above 0 and at most 1")
-        if self.count < 1:
-            raise UserError(f"--count {self.count}: must be at least 1")
-        if not 0 <= self.seed < 2**64:
-            raise UserError(f"--seed {self.seed}: must be from 0 to {2**64 - 1}")
-        if self.length == 0 and self.count > 1 and not self.stop:
-            raise UserError(f"--length 0 --count {self.count}: would never end; give a --length, a --stop or --count 1")
 
 
 def sample(model: CharRNN, vocabulary: Vocabulary, config: SampleConfig) -> Iterator[str]:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_doc import Doc
 
 from rnnbptt.errors import UserError
 
@@ -19,19 +22,15 @@ LARGEST = 2_000_000  # of units, layers and symbols: there are 1,114,112 Unicode
 class ModelConfig:
     """What fixes the shapes of a model.
 
-    vocabulary  number of symbols, V
-    cell        "rnn" (tanh), "gru", "lstm", "elstm" (element-wise), or "window:N": no recurrence, a feed-forward
-                network on the last N characters
-    hidden      units of each layer, H
-    layers      stacked layers, L
-    dropout     probability of dropping each unit between layers and before the output, in training only
+    The documented fields are the options of `train`. The `vocabulary`, V, is the number of symbols; "window:N" is a
+    feed-forward network on the last N characters; dropout is applied in training only.
     """
 
     vocabulary: int
-    cell: str = "lstm"
-    hidden: int = 512
-    layers: int = 1
-    dropout: float = 0.3
+    cell: Annotated[str, Doc("rnn (tanh), gru, lstm, elstm, or window:N (no recurrence).")] = "lstm"
+    hidden: Annotated[int, Doc("Units of each layer.")] = 512
+    layers: Annotated[int, Doc("Stacked layers.")] = 1
+    dropout: Annotated[float, Doc("Dropout between layers and before the output.")] = 0.3
 
     def __post_init__(self) -> None:
         if self.cell not in CELL_NAMES and not re.fullmatch("window:(0|[1-9][0-9]{0,8})", self.cell):

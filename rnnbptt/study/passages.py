@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import character_nats
 from rnnbptt.study.entries import Entry, find_corpora
-from rnnbptt.text.corpus import Ids, TextOptions
+from rnnbptt.text.corpus import Ids
+from rnnbptt.text.options import TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.checkpoint import Checkpoint
 

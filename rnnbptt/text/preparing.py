@@ -6,12 +6,10 @@ file; only then is the vocabulary known, and the second turns code points into i
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
@@ -20,22 +18,33 @@ from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError
 from rnnbptt.text.corpus import (
-    FORMAT,
     IDS_NAME,
     JSON_NAME,
-    KIND,
     PIECE,
     Corpus,
-    Counts,
+    Description,
     Ids,
-    TextOptions,
     id_dtype,
     may_be_replaced,
-    split_offsets,
     start_digest,
+    to_json,
 )
-from rnnbptt.text.reading import Progress, Reader, code_blocks
+from rnnbptt.text.options import TextOptions, split_offsets
+from rnnbptt.text.reading import Reader, Tell, code_blocks
 from rnnbptt.text.vocabulary import UNKNOWN, Vocabulary
+
+
+def name_of(source: str) -> str:
+    """The name of a text or corpus without folder and suffixes: data/shakespeare.txt.gz -> shakespeare."""
+    path = Path(source).resolve()
+    if path.suffix in (".gz", ".bz2", ".xz"):
+        path = path.with_suffix("")
+    return "stdin" if source == "-" else path.stem.lstrip(".") or "text"
+
+
+def default_corpus(source: str) -> Path:
+    """Where a text is prepared unless told otherwise."""
+    return Path(f"{name_of(source)}.corpus")
 
 
 def prepare(
@@ -44,17 +53,17 @@ def prepare(
     options: TextOptions,
     *,
     force: bool = False,
-    progress: Progress | None = None,
+    tell: Tell | None = None,
 ) -> Corpus:
     """Turn one or more texts, joined in order, into the corpus folder `out`. Memory does not grow with the text.
 
-    A source is a path (decompressed when it ends in .gz, .bz2 or .xz) or "-" for standard input. `progress` is told the
+    A source is a path (decompressed when it ends in .gz, .bz2 or .xz) or "-" for standard input. `tell` is given the
     bytes read, as they lie on disk, and their total (None when unknown). On any failure, an interrupt included, nothing
     is left behind; an existing `out` is replaced only with `force`, and only when it is empty or a prepared corpus.
 
     UserError: an unreadable, damaged, undecodable or empty source; a text too short for the split; `out` in the way.
     """
-    reader = Reader([str(source) for source in sources], progress)
+    reader = Reader([str(source) for source in sources], tell)
     try:
         with _taking_place_of(Path(out), force) as folder:
             _build(folder, reader, options)
@@ -93,6 +102,7 @@ def _taking_place_of(out: Path, force: bool) -> Iterator[Path]:
 
 
 def _refuse_to_overwrite(out: Path, target: Path, force: bool) -> None:
+    """UserError where `out`, which is `target` or a link to it, may not be replaced."""
     if not target.exists():
         return
     if not force:
@@ -119,21 +129,20 @@ def _build(folder: Path, reader: Reader, options: TextOptions) -> None:
                 ids = table.take(codes)
                 digest.update(ids.data)
                 file.write(ids.data)
-    document = {
-        "kind": KIND,
-        "format": FORMAT,
-        "fingerprint": digest.hexdigest(),
-        "splits": splits,
-        "sources": [asdict(source) for source in reader.finished],
-        "options": asdict(options),
-        "vocabulary": vocabulary.to_json(),
-        "counts": symbol_counts.tolist(),
-    }
-    # Only ASCII in the file: a lone surrogate, which some encodings produce, has no UTF-8.
-    (folder / JSON_NAME).write_text(json.dumps(document, indent=1) + "\n", encoding="ascii")
+    description = Description(
+        fingerprint=digest.hexdigest(),
+        splits=splits,
+        sources=tuple(reader.finished),
+        options=options,
+        vocabulary=vocabulary,
+        counts=symbol_counts.tolist(),
+    )
+    (folder / JSON_NAME).write_text(to_json(description), encoding="ascii")
 
 
-def _spill(blocks: Iterable[NDArray[Any]], scratch: IO[bytes]) -> tuple[Counts, list[tuple[np.dtype[Any], int]]]:
+def _spill(
+    blocks: Iterable[NDArray[Any]], scratch: IO[bytes]
+) -> tuple[NDArray[np.int64], list[tuple[np.dtype[Any], int]]]:
     """Write the code points of the text to `scratch`, each block in its own width.
 
     Returns how often each code point occurs, (0x110000,), and the runs of equal width: (dtype, number of code points).
@@ -158,7 +167,7 @@ def _read_back(scratch: IO[bytes], runs: Iterable[tuple[np.dtype[Any], int]]) ->
             yield np.frombuffer(scratch.read(min(PIECE, length - start) * dtype.itemsize), dtype)
 
 
-def _choose_symbols(counts: Counts, options: TextOptions) -> tuple[Vocabulary, Counts, Ids]:
+def _choose_symbols(counts: NDArray[np.int64], options: TextOptions) -> tuple[Vocabulary, NDArray[np.int64], Ids]:
     """The vocabulary, the counts of its symbols (V,), and the table from code point to id."""
     kept = np.flatnonzero(counts >= options.min_count)
     rare = int(counts[counts < options.min_count].sum())

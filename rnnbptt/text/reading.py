@@ -26,21 +26,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError
-from rnnbptt.text.corpus import PIECE, Source, TextOptions
+from rnnbptt.text.corpus import PIECE, Source
+from rnnbptt.text.options import TextOptions
 from rnnbptt.text.vocabulary import code_points
 
 _DECOMPRESS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
-Progress = Callable[[int, int | None], None]
+Tell = Callable[[int, int | None], None]  # told how much is done and, where it is known, how much there is in all
 
 
 class Reader:
     """Reads the sources piece by piece, and keeps a record of each one that was read to its end."""
 
-    def __init__(self, names: Sequence[str], progress: Progress | None) -> None:
+    def __init__(self, names: Sequence[str], tell: Tell | None = None) -> None:
         self.names = names
         self.finished: list[Source] = []
-        self._progress = progress
+        self._tell = tell
         self._done = 0  # bytes of the finished sources, as they lie on disk
         self._total: int | None = 0
         if not names:
@@ -71,8 +72,8 @@ class Reader:
             digest.update(piece)
             size += len(piece)
             read = raw.tell() if raw.seekable() else size
-            if self._progress:
-                self._progress(self._done + read, self._total)
+            if self._tell:
+                self._tell(self._done + read, self._total)
             yield piece
         self._done += read
         self.finished.append(Source(name, digest.hexdigest(), size))

@@ -92,17 +92,6 @@ class Vocabulary:
         """A decoder for ids that come a few at a time."""
         return Decoder(self)
 
-    def to_json(self) -> dict[str, Any]:
-        return {"unit": self.unit, "symbols": list(self.symbols), "unknown": self.unknown}
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> Vocabulary:
-        """The inverse of `to_json`; UserError when `data` is anything else."""
-        try:
-            return cls(data["unit"], tuple(data["symbols"]), data["unknown"])
-        except (KeyError, TypeError):
-            raise UserError("the vocabulary is damaged: it has no unit, symbols and unknown") from None
-
 
 class Decoder:
     """Turns ids into text piece by piece; a UTF-8 character whose bytes are still coming is held back until whole."""

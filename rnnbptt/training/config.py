@@ -7,46 +7,44 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Annotated
+
+from annotated_doc import Doc
 
 from rnnbptt.errors import UserError
 from rnnbptt.training.budget import Budget
-from rnnbptt.truncation.specs import parse_truncation
+from rnnbptt.truncation.specs import FORMS, parse_truncation
 
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Everything about a training run but the model and the corpus.
+    """Everything about a training run but the model and the corpus: the `budget`, and the options of `train`.
 
-    trunc         truncation, see specs.py
-    budget        how long
-    streams       lanes of the training text read side by side, B
-    optimizer     "adam" (AdamW), "rmsprop" or "sgd" (momentum 0.9)
-    lr            learning rate after the warm-up
-    warmup        characters over which it rises from 0
-    final_lr      share of lr that the cosine decay ends at; 1: no decay
-    weight_decay  share of the weights, times the learning rate, that is taken off every 1,000 characters; 0: none
-    beta2         decay of the optimizer's mean of squared gradients, per update
-    beta2_chars   if above 0, the horizon of that mean in characters instead: beta2 = exp(-characters / beta2_chars)
-    clip          largest norm of the gradient of the mean loss; 0: no clipping
-    seed          of the initial weights, of the dropout masks, and of truncations that are random
-    eval_every    characters between validations; 0: 20 validations, at equal shares of the budget
+    sgd has momentum 0.9. A horizon of `beta2_chars` means beta2 = exp(-characters / beta2_chars) for an update of so
+    many characters. Clipped is the gradient of the mean loss. The 20 validations are at equal shares of the budget.
     """
 
-    trunc: str = "16..64"
+    trunc: Annotated[
+        str,
+        Doc(
+            "How back-propagation is cut. K: update after every K characters, through these K. A..B: K grows from"
+            f" A to B by doubling. K1/K2: update every K1, through K2. All forms: {FORMS}."
+        ),
+    ] = "16..64"
     budget: Budget = field(default_factory=Budget)
-    streams: int = 16
-    optimizer: str = "adam"
-    lr: float = 6e-3
-    warmup: int = 0
-    final_lr: float = 0.01
-    weight_decay: float = 0.1
-    beta2: float = 0.999
-    beta2_chars: float = 0.0
-    clip: float = 1.0
-    seed: int = 0
-    eval_every: int = 0
+    streams: Annotated[int, Doc("Places of the text read side by side; 1 is pure online learning.")] = 16
+    optimizer: Annotated[str, Doc("adam (AdamW), rmsprop or sgd.")] = "adam"
+    lr: Annotated[float, Doc("Learning rate after the warm-up.")] = 6e-3
+    warmup: Annotated[int, Doc("Characters over which it rises from 0.")] = 0
+    final_lr: Annotated[float, Doc("Share of --lr where the cosine decay ends; 1: no decay.")] = 0.01
+    weight_decay: Annotated[float, Doc("Share of the weights, times --lr, taken off every 1,000 characters.")] = 0.1
+    beta2: Annotated[float, Doc("Decay of the mean of squared gradients, per update.")] = 0.999
+    beta2_chars: Annotated[float, Doc("Horizon of that mean in characters instead; 0: --beta2 holds.")] = 0.0
+    clip: Annotated[float, Doc("Largest norm of the gradient; 0: no clipping.")] = 1.0
+    seed: Annotated[int, Doc("Seed of weights, dropout and random truncations.")] = 0
+    eval_every: Annotated[int, Doc("Characters between validations; 0: 20 in all.")] = 0
 
     def __post_init__(self) -> None:
         parse_truncation(self.trunc)

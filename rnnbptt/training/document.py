@@ -12,7 +12,7 @@ from typing import Any
 
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.storage.document import typed
-from rnnbptt.text.corpus import TextOptions
+from rnnbptt.text.options import TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.records import Standing

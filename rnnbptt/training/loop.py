@@ -17,7 +17,8 @@ from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import Engine, Outcome, TorchEngine
 from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import LN2, mean_nats
-from rnnbptt.text.corpus import Corpus, stand_in
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.options import stand_in
 from rnnbptt.text.streams import Streams
 from rnnbptt.training.budget import LearningRate
 from rnnbptt.training.config import TrainConfig

@@ -81,8 +81,9 @@ def sample() -> None:
     import torch
 
     from rnnbptt.bptt.window import create_network
-    from rnnbptt.inference.sampling import SampleConfig, sample_many
+    from rnnbptt.inference.config import SampleConfig
     from rnnbptt.inference.sampling import sample as sample_one
+    from rnnbptt.inference.sampling import sample_many
     from rnnbptt.model.config import ModelConfig
     from rnnbptt.text.vocabulary import Vocabulary
 

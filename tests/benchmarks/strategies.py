@@ -47,7 +47,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         sys.path.insert(0, str(ROOT))
-        from rnnbptt.text.corpus import TextOptions
+        from rnnbptt.text.options import TextOptions
         from rnnbptt.text.preparing import prepare
 
         prepare([ROOT / "data/shakespeare.txt"], Path(scratch, "corpus"), TextOptions())

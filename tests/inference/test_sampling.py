@@ -10,7 +10,8 @@ import torch
 
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.inference import sampling
-from rnnbptt.inference.sampling import BATCH, SampleConfig, sample, sample_many
+from rnnbptt.inference.config import SampleConfig
+from rnnbptt.inference.sampling import BATCH, sample, sample_many
 from rnnbptt.text.vocabulary import UNKNOWN, Vocabulary
 from support.networks import independent, make_model
 from support.refusals import message_of

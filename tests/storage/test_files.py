@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,29 @@ def test_a_file_is_there_only_when_it_is_whole(tmp_path: Path) -> None:
         interrupted()
     assert path.read_text() == "second"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_file_is_synced_with_its_bytes_before_it_takes_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power failure could leave the new name with none of them."""
+    path, done = tmp_path / "file", []
+    fsync, replace = os.fsync, os.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        done.append(("synced", os.fstat(descriptor).st_ino, os.fstat(descriptor).st_size))
+        fsync(descriptor)
+
+    def recorded_replace(source: Path, target: Path) -> None:
+        done.append(("named", os.stat(source).st_ino, Path(target)))
+        replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
+    with whole_file(path) as partial:
+        partial.write_text("whole")
+    inode = path.stat().st_ino
+    assert done == [("synced", inode, len("whole")), ("named", inode, path)]
 
 
 def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

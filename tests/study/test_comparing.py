@@ -17,7 +17,8 @@ from rnnbptt.storage.files import to_json, write_json
 from rnnbptt.study.bootstrap import Interval
 from rnnbptt.study.comparing import compare, verdict
 from rnnbptt.study.results import Comparison, Pair
-from rnnbptt.text.corpus import Corpus, TextOptions
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
 from rnnbptt.training.records import Validations

@@ -14,7 +14,8 @@ from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import character_nats
 from rnnbptt.study.entries import Entry
 from rnnbptt.study.passages import Split, Text, open_splits, open_text
-from rnnbptt.text.corpus import Corpus, TextOptions
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.training.checkpoint import Checkpoint
 from rnnbptt.training.config import TrainConfig

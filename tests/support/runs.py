@@ -10,7 +10,8 @@ import torch
 
 from rnnbptt.bptt.window import create_network
 from rnnbptt.model.config import ModelConfig
-from rnnbptt.text.corpus import Corpus, TextOptions
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.options import TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint
@@ -18,6 +19,7 @@ from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.document import Document, Standing, TrainedOn
 from rnnbptt.training.folder import RunFolder
 from rnnbptt.training.loop import Trainer
+from rnnbptt.training.starting import RunConfig, begin
 
 
 def without_time(data: Any) -> Any:
@@ -58,3 +60,10 @@ def train_run(
     run.clear()
     list(run.follow(Trainer(model, corpus, config)))
     return folder
+
+
+def follow(config: RunConfig) -> None:
+    """A new run to its end; at this place a process of its own can find it."""
+    trainer = begin(config)
+    for _ in RunFolder(config.folder).follow(trainer):
+        pass

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from rnnbptt.text import corpus as corpus_module
 from rnnbptt.text import preparing, reading
-from rnnbptt.text.corpus import Corpus, TextOptions
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 
 NASTY = [

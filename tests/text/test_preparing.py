@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnbptt.text.corpus import Corpus, TextOptions
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.text.vocabulary import Vocabulary
 from support.refusals import message_of
@@ -35,7 +36,7 @@ def test_prepare_and_open_round_trip(text: str, encoding: str, size: int) -> Non
         for one in (corpus, opened):
             assert text_of(one) == text
             assert one.vocabulary == Vocabulary("char", tuple(sorted(set(text))))
-            assert dict(zip(one.vocabulary.symbols, one.standing.axes.tolist(), strict=True)) == Counter(text)
+            assert dict(zip(one.vocabulary.symbols, one.counts, strict=True)) == Counter(text)
             assert (one.vocabulary.encode(text) == one.ids).all()
             assert one.options == TextOptions(encoding=encoding, split=ALL_IN_TRAIN)
             assert one.sources[0].sha256 == hashlib.sha256(data).hexdigest()
@@ -53,7 +54,7 @@ def test_min_count_makes_rare_characters_one_unknown_symbol(unit: str) -> None:
         assert vocabulary.symbols == (*known, "\ufffd")
         assert vocabulary.unknown == len(known)
         assert corpus.unknown_count == corpus.counts[-1] == 4
-        assert corpus.counts.tolist() == [3] * len(known) + [4]
+        assert corpus.counts == [3] * len(known) + [4]
         assert text_of(corpus) == "aaa\ufffd\ufffd\ufffdbbb\ufffd\ufffd\ufffd\ufffd"
         assert corpus.ids.tolist()[-4:] == [vocabulary.unknown] * 4
         assert text_of(Corpus.open(corpus.path)) == text_of(corpus)
@@ -174,7 +175,7 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path / "elsewhere")) == ["corpus.json", "ids.npy"]
 
 
-@pytest.mark.parametrize("interrupted", ["progress", "writing", "first rename", "second rename"])
+@pytest.mark.parametrize("interrupted", ["reading", "writing", "first rename", "second rename"])
 @pytest.mark.parametrize("existing", [False, True])
 def test_an_interrupt_leaves_everything_as_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: str, existing: bool
@@ -199,7 +200,7 @@ def test_an_interrupt_leaves_everything_as_it_was(
 
     if interrupted == "writing":
         monkeypatch.setattr(np.lib.format, "write_array_header_1_0", interrupt)
-    elif interrupted != "progress":
+    elif interrupted != "reading":
         monkeypatch.setattr(Path, "rename", interrupted_rename)
     with pytest.raises(KeyboardInterrupt):
         prepare(
@@ -207,7 +208,7 @@ def test_an_interrupt_leaves_everything_as_it_was(
             out,
             TextOptions(),
             force=True,
-            progress=interrupt if interrupted == "progress" else None,
+            tell=interrupt if interrupted == "reading" else None,
         )
     assert tree(tmp_path) == before
 
@@ -222,7 +223,7 @@ def test_a_file_that_arrives_meanwhile_is_not_deleted(tmp_path: Path) -> None:
         out,
         TextOptions(),
         force=True,
-        progress=lambda *_: (out / "notes").write_text("mine"),
+        tell=lambda *_: (out / "notes").write_text("mine"),
     )
     assert sorted(os.listdir(out)) == ["corpus.json", "ids.npy", "notes"]
     assert sorted(os.listdir(tmp_path)) == ["out", "t"]

@@ -21,7 +21,8 @@ from hypothesis import strategies as st
 
 from rnnbptt.errors import UserError
 from rnnbptt.text import reading
-from rnnbptt.text.corpus import Source, TextOptions
+from rnnbptt.text.corpus import Source
+from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.text.reading import composed, decoded
 from support.refusals import message_of
@@ -113,7 +114,7 @@ def test_standard_input_between_files(tmp_path: Path, monkeypatch: pytest.Monkey
         [tmp_path / "a", "-", str(tmp_path / "b")],
         tmp_path / "out",
         TextOptions(split=ALL_IN_TRAIN),
-        progress=lambda done, total: told.append((done, total)),
+        tell=lambda done, total: told.append((done, total)),
     )
     assert text_of(corpus) == "aa sté bb "
     assert [source.name for source in corpus.sources] == [str(tmp_path / "a"), "-", str(tmp_path / "b")]
@@ -130,20 +131,20 @@ def test_a_pipe_is_read_like_a_file(tmp_path: Path) -> None:
         [f"/dev/fd/{source}"],
         tmp_path / "out",
         TextOptions(split="4/2/2"),
-        progress=lambda _, total: told.append(total),
+        tell=lambda _, total: told.append(total),
     )
     os.close(source)
     assert text_of(corpus) == "through a pipe"
     assert told == [None]
 
 
-def test_progress_counts_bytes_on_disk(tmp_path: Path) -> None:
+def test_what_is_told_counts_bytes_on_disk(tmp_path: Path) -> None:
     plain, packed = tmp_path / "a.txt", tmp_path / "b.gz"
     plain.write_bytes(b"x" * 95)
     packed.write_bytes(gzip.compress(os.urandom(5000).hex().encode()))
     told: list[tuple[int, int | None]] = []
     with pieces_of(10):
-        prepare([plain, packed], tmp_path / "out", TextOptions(), progress=lambda *at: told.append(at))
+        prepare([plain, packed], tmp_path / "out", TextOptions(), tell=lambda *at: told.append(at))
     total = 95 + packed.stat().st_size
     assert told[:10] == [(done, total) for done in (*range(10, 91, 10), 95)]
     assert [done for done, _ in told] == sorted(done for done, _ in told)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from rnnbptt.storage.document import typed
 from rnnbptt.text.vocabulary import Vocabulary
 from support.refusals import message_of
 from support.texts import NASTY
@@ -23,11 +25,16 @@ def vocabulary_of(text: str, unit: str = "char", unknown: bool = False) -> Vocab
     return Vocabulary(unit, tuple(symbols), len(symbols) - 1 if unknown else None)
 
 
+def reread(vocabulary: Vocabulary) -> Vocabulary:
+    """The same, by way of the JSON of a document."""
+    return typed(json.loads(json.dumps(asdict(vocabulary))), Vocabulary)
+
+
 @given(st.one_of(with_surrogates, st.sampled_from(NASTY)), st.booleans())
 @example("\ud800\udc00", False)  # two symbols; one if anything joins them
 @example("\ufffd", True)
 def test_characters_round_trip(text: str, unknown: bool) -> None:
-    vocabulary = Vocabulary.from_json(json.loads(json.dumps(vocabulary_of(text, unknown=unknown).to_json())))
+    vocabulary = reread(vocabulary_of(text, unknown=unknown))
     assert vocabulary == vocabulary_of(text, unknown=unknown)
     assert len(vocabulary) == len(set(text)) + unknown
     ids = vocabulary.encode(text)
@@ -39,7 +46,7 @@ def test_characters_round_trip(text: str, unknown: bool) -> None:
 
 @given(st.one_of(st.text(min_size=1), st.sampled_from(NASTY)), st.integers(1, 5))
 def test_bytes_round_trip_and_decode_in_pieces(text: str, step: int) -> None:
-    vocabulary = Vocabulary.from_json(json.loads(json.dumps(vocabulary_of(text, "byte").to_json())))
+    vocabulary = reread(vocabulary_of(text, "byte"))
     ids = vocabulary.encode(text)
     assert bytes(ord(vocabulary.symbols[i]) for i in ids) == text.encode()
     assert vocabulary.decode(ids) == text
@@ -108,14 +115,24 @@ def test_a_prompt_with_what_the_vocabulary_lacks(vocabulary: Vocabulary, prompt:
         {"unit": "char", "symbols": ["a", "b", "\ufffd"], "unknown": 1},
         {"unit": "byte", "symbols": ["Ā"], "unknown": None},
         {"unit": "word", "symbols": ["a"], "unknown": None},
-        {"unit": "char", "symbols": ["ab"], "unknown": None},
-        {"unit": "char", "symbols": [1], "unknown": None},
-        {"unit": "char", "symbols": ["a"]},
-        ["a"],
     ],
 )
 def test_damaged_vocabulary(data: Any) -> None:
-    assert message_of(Vocabulary.from_json, data).startswith("the vocabulary is damaged: ")
+    assert message_of(typed, data, Vocabulary).startswith("the vocabulary is damaged: ")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"unit": "char", "symbols": ["ab"], "unknown": None},
+        {"unit": "char", "symbols": [1], "unknown": None},
+        {"unit": "char"},
+        ["a"],
+    ],
+)
+def test_what_is_no_vocabulary(data: Any) -> None:
+    with pytest.raises(ValueError, match=r"Expected `|missing required|expected a character"):
+        typed(data, Vocabulary)
 
 
 def test_ids_of_leaves_open_what_is_lacking() -> None:

@@ -21,8 +21,9 @@ from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.tape import Tape
 from rnnbptt.bptt.window import create_network
 from rnnbptt.errors import UserError
+from rnnbptt.inference.config import SampleConfig
 from rnnbptt.inference.evaluation import mean_nats
-from rnnbptt.inference.sampling import SampleConfig, sample
+from rnnbptt.inference.sampling import sample
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.shapes import update_flops
 from rnnbptt.storage.document import typed

@@ -15,7 +15,8 @@ from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError
 from rnnbptt.study.entries import Entry, find_corpora
 from rnnbptt.study.probe.checking import STEPS, STREAMS, Check, check_gradient
-from rnnbptt.text.corpus import Corpus, stand_in
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.options import stand_in
 from rnnbptt.text.streams import gather
 from rnnbptt.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from rnnbptt.truncation.curriculum import ladder

@@ -1,0 +1,94 @@
+"""What commands share: options of their own, and options that are made of the fields of dataclasses."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+from annotated_doc import Doc
+
+from rnnbptt.model.config import ModelConfig
+from rnnbptt.text.options import TextOptions
+from rnnbptt.training.budget import Budget
+
+RUN = "Run"  # the panel of what is no matter of the model or its training
+
+Text = Annotated[TextOptions, "Text"]
+Threads = Annotated[int, typer.Option(help="Threads of torch; 0: one a core.", rich_help_panel=RUN, min=0, max=4096)]
+Device = Annotated[str, typer.Option(help="Any torch device.", rich_help_panel=RUN)]
+CheckpointPath = Annotated[Path, typer.Argument(help="A run folder (its best checkpoint) or a .safetensors file.")]
+JsonFile = Annotated[Path | None, typer.Option(metavar="FILE", help="All figures, as JSON.")]
+
+# How some fields are shown otherwise than the rest of their dataclass.
+SHOWN: dict[str, dict[str, Any]] = {
+    "trunc": {"metavar": "SPEC", "rich_help_panel": None},
+    "eval_every": {"rich_help_panel": RUN},
+    "epochs": {"show_default": f"{Budget.amount:g}"},
+}
+
+# What is no option and has no default: symbols are counted when the text is read.
+KNOWN_LATER: dict[Any, dict[str, Any]] = {ModelConfig: {"vocabulary": 1}}
+
+
+def with_fields(
+    command: Callable[..., None],
+    first: str = "",
+    check: Callable[[Mapping[str, Any]], None] = lambda values: None,
+) -> Callable[..., None]:
+    """The command as Typer takes it, with an option for each documented field of the dataclasses among its parameters.
+
+    A parameter `text: Annotated[TextOptions, "Text"]` stands for all options of TextOptions, in the panel "Text"; the
+    command is called with the instance. `first` is the option that comes before all others, and `check` is given all
+    values by name before an instance checks its own.
+    """
+    signature = inspect.signature(command, eval_str=True)
+    parameters: list[inspect.Parameter] = []
+    made: dict[str, tuple[Any, list[str]]] = {}
+    for parameter in signature.parameters.values():
+        kind, *panel = get_args(parameter.annotation) or (parameter.annotation,)
+        if is_dataclass(kind):
+            options = list(_options(kind, *panel))
+            made[parameter.name] = kind, [option.name for option in options]
+            parameters += options
+        else:
+            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+    parameters.sort(key=lambda parameter: parameter.name != first)
+
+    @wraps(command)
+    def call(**values: Any) -> None:
+        check(values)
+        for name, (kind, names) in made.items():
+            values[name] = kind(**KNOWN_LATER.get(kind, {}), **{field: values.pop(field) for field in names})
+        command(**values)
+
+    vars(call)["__signature__"] = signature.replace(parameters=parameters)
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call
+
+
+def _options(kind: Any, panel: str | None = None) -> Iterator[inspect.Parameter]:
+    """An option for each documented field of a dataclass."""
+    hints = get_type_hints(kind, include_extras=True)
+    for field in fields(kind):
+        plain, *notes = get_args(hints[field.name]) or (None,)
+        for text in (note.documentation for note in notes if isinstance(note, Doc)):
+            names = [f"--{field.name}"] if plain is bool else []  # a flag has no opposite
+            shown = {"help": text, "rich_help_panel": panel, **SHOWN.get(field.name, {})}
+            option = typer.Option(field.default, *names, **shown)
+            yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=plain)
+
+
+def check_results(plot: Path | None, json: Path | None) -> None:
+    """UserError where a result could not be written: before the work."""
+    from rnnbptt.report.drawing import check_format
+    from rnnbptt.storage.files import check_place
+
+    if plot:
+        check_format(plot)
+    for path in filter(None, (plot, json)):
+        check_place(path)

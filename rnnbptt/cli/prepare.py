@@ -1,0 +1,30 @@
+"""`rnnbptt prepare`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnnbptt.cli.options import Text
+
+
+def prepare(
+    *,
+    files: Annotated[
+        list[str], typer.Argument(metavar="FILE...", help="Texts: plain, .gz, .bz2, .xz, or - for standard input.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="the text's name + .corpus")] = None,
+    text: Text,
+    force: Annotated[bool, typer.Option("--force", help="Replace the folder if it is a prepared corpus.")] = False,
+) -> None:
+    """Turn texts, joined in order, into a corpus: vocabulary, symbols and splits, ready for any number of runs."""
+    from rnnbptt.report.progress import counting_bar
+    from rnnbptt.report.tables import show_corpus
+    from rnnbptt.text.preparing import default_corpus
+    from rnnbptt.text.preparing import prepare as prepare_corpus
+
+    with counting_bar("prepare", "B") as tell:
+        corpus = prepare_corpus(files, out or default_corpus(files[0]), text, force=force, tell=tell)
+    show_corpus(corpus)

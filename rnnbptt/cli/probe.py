@@ -1,0 +1,55 @@
+"""`rnnbptt probe`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from rnnbptt.cli.options import CheckpointPath, JsonFile, Threads, check_results
+from rnnbptt.truncation.specs import parse_truncation
+
+
+def probe(
+    checkpoint: CheckpointPath,
+    depth: Annotated[int, typer.Option(metavar="R", min=2, help="Characters that the full gradient goes back.")] = 512,
+    streams: Annotated[int, typer.Option(min=1, help="Places of the held-out text, read side by side.")] = 16,
+    trunc: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SPEC", help="Another truncation to probe, as for train; may be repeated.", show_default=False
+        ),
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="First hold the gradient against autograd and finite differences.")
+    ] = False,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE", help="The figures drawn, as .png or .svg.")] = None,
+    json: JsonFile = None,
+    threads: Threads = 0,
+) -> None:
+    """Measure what truncation does to the gradient of a trained model, and how much memory the model really uses."""
+    more = [parse_truncation(spec) for spec in trunc or ()]
+
+    from rnnbptt.report import progress, tables
+    from rnnbptt.report.probe_picture import plot_probe
+    from rnnbptt.storage.files import write_json
+    from rnnbptt.study.probe.probing import probe as probe_subject
+    from rnnbptt.study.probe.subject import check_subject, open_subject
+    from rnnbptt.training.starting import set_up_torch
+
+    check_results(plot, json)
+    set_up_torch(threads)
+    subject = open_subject(checkpoint, depth, streams, more)
+    checks = check_subject(subject) if check else ()
+    tables.show_checks(checks)
+    progress.say_subject(subject)
+    with progress.counting_bar("probe", "char") as tell:
+        found = replace(probe_subject(subject, tell), checks=checks)
+    tables.show_probe(found)
+    progress.say_meaning(found)
+    if json:
+        write_json(found, json)
+    if plot:
+        plot_probe(found, plot)

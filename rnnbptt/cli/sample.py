@@ -1,0 +1,56 @@
+"""`rnnbptt sample`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from rnnbptt.cli.options import CheckpointPath, Device, Threads
+from rnnbptt.errors import UserError
+from rnnbptt.inference.config import SampleConfig
+
+
+def sample(
+    *,
+    checkpoint: CheckpointPath,
+    prompt_file: Annotated[Path | None, typer.Option(help="File with the prompt, in UTF-8.")] = None,
+    config: SampleConfig,
+    threads: Threads = 1,
+    device: Device = "cpu",
+) -> None:
+    """Generate text, streamed to standard output as it is made."""
+    if prompt_file:
+        config = replace(config, prompt=_read_prompt(prompt_file))
+
+    from rnnbptt.inference.sampling import sample as sample_one
+    from rnnbptt.inference.sampling import sample_many
+    from rnnbptt.report.tables import show_samples, stream
+    from rnnbptt.training.checkpoint import find_checkpoint, load_checkpoint
+    from rnnbptt.training.starting import set_up_torch
+
+    set_up_torch(threads)
+    loaded = load_checkpoint(find_checkpoint(checkpoint))
+    model, vocabulary = loaded.build_model(device=device), loaded.vocabulary
+    if config.count == 1:
+        stream(config.prompt, sample_one(model, vocabulary, config))
+    else:
+        show_samples(config.prompt, sample_many(model, vocabulary, config))
+
+
+def refuse_two_prompts(values: Mapping[str, Any]) -> None:
+    """Misuse where the prompt is given twice."""
+    if values["prompt"] and values["prompt_file"]:
+        raise typer.BadParameter("--prompt and --prompt-file both give a prompt; give one of them")
+
+
+def _read_prompt(path: Path) -> str:
+    """The content of a UTF-8 file."""
+    try:
+        return path.read_bytes().decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else f"not UTF-8 (byte {error.start})"
+        raise UserError(f"--prompt-file {path}: {reason}; give a readable UTF-8 text") from None

@@ -1,0 +1,48 @@
+"""The configuration of a sample: plain data, checked on construction.
+
+No torch here: the command line takes its options from this class, and its help must be instant.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_doc import Doc
+
+from rnnbptt.errors import UserError
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """What to generate.
+
+    Without a prompt the model reads a newline (or, where the vocabulary has none, its first symbol); it begins with the
+    zero state either way. The length is in characters also where the unit is the byte. The temperature divides the
+    logits. `top_p` draws from the fewest most probable symbols that together have this probability, among those that
+    `top_k` leaves. The text ends right before the first place where `stop` would stand in it, the prompt not counted;
+    it may end sooner, by `length`. The same seed gives the same text on the same processor: others round otherwise.
+    """
+
+    prompt: Annotated[str, Doc("Text to go on from; it is printed first.")] = ""
+    length: Annotated[int, Doc("Characters to make; 0: until interrupted.")] = 500
+    temperature: Annotated[float, Doc("Below 1 bolder, above 1 wilder; 0: the most probable.")] = 1.0
+    top_k: Annotated[int, Doc("Only the K most probable symbols; 0: all.")] = 0
+    top_p: Annotated[float, Doc("Only the most probable symbols that share this probability.")] = 1.0
+    stop: Annotated[str, Doc("End before this string.")] = ""
+    count: Annotated[int, Doc("Samples to make, side by side.")] = 1
+    seed: Annotated[int, Doc("The same seed gives the same text.")] = 0
+
+    def __post_init__(self) -> None:
+        for name in ("length", "temperature", "top_k"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be 0 or more")
+        if not 0 < self.top_p <= 1:
+            raise UserError(f"--top-p {self.top_p:g}: must be above 0 and at most 1")
+        if self.count < 1:
+            raise UserError(f"--count {self.count}: must be at least 1")
+        if not 0 <= self.seed < 2**64:
+            raise UserError(f"--seed {self.seed}: must be from 0 to {2**64 - 1}")
+        if self.length == 0 and self.count > 1 and not self.stop:
+            raise UserError(f"--length 0 --count {self.count}: would never end; give a --length, a --stop or --count 1")

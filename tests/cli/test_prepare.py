@@ -1,0 +1,43 @@
+"""`prepare`: its table, its messages and its files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from support.commands import misuse, refusal, succeed
+
+
+def test_prepare_shows_what_it_made() -> None:
+    Path("tiny.txt").write_text("abcab " * 50, encoding="utf-8")
+    lines = succeed("prepare", "tiny.txt", "--split", "0.8/0.2/0").splitlines()
+    assert [re.split("  +", line.strip()) for line in lines] == [
+        ["tiny.corpus"],
+        ["characters", "300"],
+        ["symbols", "4"],
+        ["training", "240"],
+        ["validation", "60"],
+        ["test", "0"],
+        ["order-0 entropy", "1.9183 bits per character"],
+        ["most common", "'a' 33.3%", "'b' 33.3%", "' ' 16.7%", "'c' 16.7%"],
+    ]
+    assert sorted(path.name for path in Path("tiny.corpus").iterdir()) == ["corpus.json", "ids.npy"]
+
+
+def test_prepare_says_what_is_unknown_and_unused() -> None:
+    Path("tiny.txt").write_text("abab" * 30 + "ż", encoding="utf-8")
+    shown = succeed("prepare", "tiny.txt", "--split", "50/20/20", "--min-count", "2", "--out", "other").splitlines()
+    assert [line.split() for line in shown if line.startswith(("unknown", "in no part"))] == [
+        ["in", "no", "part", "31"],
+        ["unknown", "1"],
+    ]
+
+
+def test_prepare_refuses() -> None:
+    assert refusal("prepare", "none.txt") == (
+        "cannot read 'none.txt': No such file or directory; give the path of a readable text, or - for standard input"
+    )
+    succeed("prepare", "text.txt")
+    assert refusal("prepare", "text.txt") == "'text.corpus' exists; give --force to prepare it again, or another folder"
+    succeed("prepare", "text.txt", "--force")
+    assert "Missing argument" in misuse("prepare")

@@ -1,0 +1,251 @@
+"""`train`: the run it leaves, what it shows and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rnnbptt.model.config import ModelConfig
+from rnnbptt.text.options import TextOptions
+from rnnbptt.training.budget import Budget
+from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
+from rnnbptt.training.config import TrainConfig
+from support.commands import SMALL, TRAIN, misuse, refusal, run, shell, succeed
+from support.texts import prose
+
+
+def test_train_leaves_a_run(mine: str) -> None:
+    names = ["best.safetensors", "corpus", "last.safetensors", "metrics.jsonl"]
+    assert sorted(path.name for path in Path(mine).iterdir()) == names
+    lines = [json.loads(line) for line in Path(mine, "metrics.jsonl").read_text().splitlines()]
+    assert (lines[-1]["kind"], lines[-1]["chars"]) == ("eval", 2000)
+
+
+def test_every_option_reaches_the_run() -> None:
+    """Each of another value than it has by default."""
+    model = ModelConfig(1, cell="gru", hidden=7, layers=2, dropout=0.25)
+    training = TrainConfig(
+        trunc="2..8",
+        budget=Budget("updates", 40),
+        streams=3,
+        optimizer="rmsprop",
+        lr=0.003,
+        warmup=50,
+        final_lr=0.5,
+        weight_decay=0.25,
+        beta2=0.9,
+        clip=2.0,
+        seed=5,
+        eval_every=100,
+    )
+    text = TextOptions(encoding="latin-1", nfc=True, min_count=2, split="0.8/0.1/0.1")
+    settings = {**vars(model), **vars(training), **vars(text), "updates": 40, "precision": "float64", "run": "it"}
+    arguments = ["--nfc", "--quiet"]
+    for name, value in settings.items():
+        if name not in ("vocabulary", "budget", "nfc", "unit", "beta2_chars"):
+            arguments += [f"--{name.replace('_', '-')}", str(value)]
+    succeed("train", "text.txt", *arguments)
+    document = load_checkpoint(Path("it/last.safetensors")).document
+    assert document.train == training
+    assert document.model == replace(model, vocabulary=len(document.vocabulary))
+    assert document.corpus.options == text
+    assert document.precision == "float64"
+
+
+def test_texts_that_differ_after_a_dot_make_runs_of_their_own() -> None:
+    for version in ("v1.0", "v1.1"):
+        Path(f"{version}.txt").write_text(prose(3000), encoding="utf-8")
+        succeed("prepare", f"{version}.txt")
+        assert Path(f"{version}.corpus/ids.npy").exists()
+
+
+def test_a_run_is_named_so_that_any_file_system_bears_it() -> None:
+    for trunc, name in (("8/2", "text-8-2"), ("stateless:8", "text-stateless-8")):
+        succeed(*TRAIN, "--chars", "200", "--trunc", trunc)
+        assert Path("runs", name, "last.safetensors").exists()
+
+
+def test_train_shows_lines_and_a_table() -> None:
+    result = run(
+        "train", "text.txt", *SMALL[:4], "--threads", "1", "--chars", "400", "--eval-every", "200", "--trunc", "5"
+    )
+    assert result.exit_code == 0
+    lines = [line for line in result.stderr.splitlines() if "characters" in line]
+    assert [line[:25] for line in lines] == [" 50%           200 charac", "100%           400 charac"]
+    header, best, last, cost = result.stdout.splitlines()
+    assert header.split() == ["runs/text-5", "characters", "bits", "per", "character", "nats"]
+    assert best.split()[:2] == ["best", "400"]
+    assert last.split()[:2] == ["last", "400"]
+    assert re.fullmatch(r"20 updates, \d+ s of training", cost)
+
+
+def test_train_refuses_a_used_folder(mine: str) -> None:
+    before = Path("mine/last.safetensors").read_bytes()
+    assert refusal(*TRAIN, "--chars", "400", "--run", mine) == (
+        "mine: holds a run; give --resume to continue it, --force to replace it, or another --run"
+    )
+    assert Path("mine/last.safetensors").read_bytes() == before
+    succeed(*TRAIN, "--chars", "400", "--run", mine, "--force")
+    assert Path("mine/last.safetensors").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trunc", "0"], "--trunc 0: at least 1 character is read for an update; give 1 or more"),
+        (["--cell", "cnn"], "--cell cnn: unknown; give one of rnn, gru, lstm, elstm, window:N"),
+        (
+            ["--trunc", "rtrl", "--hidden", "200"],
+            "--trunc rtrl would take 4.1 GiB for influences (400 units of state x parameters x 4 streams), of which 2"
+            " are allowed; give snap, which keeps one number a parameter and stream, or less --hidden or fewer"
+            " --streams",
+        ),
+        (["--optimizer", "lion"], "--optimizer lion: unknown; give one of adam, rmsprop, sgd"),
+        (["--epochs", "0"], "--epochs 0: must be a number above 0 and at most 1e+15"),
+        (
+            ["--streams", "5000"],
+            "--streams 5000: too many for the 2700 symbols of the training text, give at most 1349",
+        ),
+        (["--precision", "int8"], "--precision int8: unknown; give one of auto, float32, bfloat16, float64"),
+        (["--split", "1/1"], None),
+    ],
+)
+def test_train_refuses(arguments: list[str], message: str | None) -> None:
+    said = refusal(*TRAIN, *arguments)
+    assert message is None or said == message
+    assert not Path("runs/text-16..64/last.safetensors").exists()
+
+
+def test_train_refuses_options_that_do_not_go_together() -> None:
+    assert "--epochs and --chars are both budgets; give one of" in misuse(*TRAIN, "--epochs", "1", "--chars", "9")
+    assert "--force cannot be given with --resume" in misuse("train", "text.txt", "--resume", "--force")
+    assert "--lr cannot be given with --resume" in misuse("train", "text.txt", "--resume", "--lr", "0.1")
+
+
+def test_train_refuses_options_that_would_have_no_effect() -> None:
+    succeed("prepare", "text.txt")
+    assert "--unit is for a text file: text.corpus is prepared already" in misuse(
+        "train", "text.corpus", "--unit", "byte"
+    )
+    assert "--beta2 is for adam and rmsprop" in misuse(*TRAIN, "--optimizer", "sgd", "--beta2", "0.9")
+    both = ["--beta2", "0.9", "--beta2-chars", "1000"]
+    assert "--beta2-chars takes the place of --beta2; give one of them" in misuse(*TRAIN, *both)
+
+
+def test_a_start_that_fails_leaves_the_old_run_whole(mine: str) -> None:
+    before = {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()}
+    Path("text.txt").write_text(prose(3000, seed=5), encoding="utf-8")
+    for wrong in (["--streams", "5000"], ["--device", "nonsense"], ["--seed", "-1"]):
+        refusal(*TRAIN, "--run", mine, "--force", *wrong)
+        assert {path: path.read_bytes() for path in Path("mine").rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), MemoryError(), RuntimeError("cannot allocate memory")])
+def test_no_failure_at_the_start_leaves_a_corpus_that_a_later_run_would_take(
+    monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    def fail(*_: object) -> None:
+        raise failure
+
+    with monkeypatch.context() as patch:
+        patch.setattr("rnnbptt.training.starting.create_network", fail)
+        assert run(*TRAIN, "--run", "mine").exit_code == (130 if isinstance(failure, KeyboardInterrupt) else 1)
+    assert not [path for path in Path("mine").rglob("*") if path.is_file()]
+
+
+def test_an_interrupted_run_resumes_bit_for_bit() -> None:
+    options = ["train", "text.txt", *SMALL, "--chars", "12000", "--trunc", "1", "--dropout", "0.2"]
+    succeed(*options, "--run", "whole")
+    child = shell(*options, "--run", "parts")
+    metrics = Path("parts/metrics.jsonl")
+    deadline = time.monotonic() + 60
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert (child.returncode, stderr) == (130, "")
+    assert len(metrics.read_text().splitlines()) < len(Path("whole/metrics.jsonl").read_text().splitlines())
+
+    succeed("train", "text.txt", "--run", "parts", "--resume", "--quiet", "--threads", "1")
+    whole, parts = (load_file(Path(name, "last.safetensors")) for name in ("whole", "parts"))
+    assert whole.keys() == parts.keys()
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    records = [
+        [
+            {key: value for key, value in json.loads(line).items() if "second" not in key}
+            for line in Path(name, "metrics.jsonl").read_text().splitlines()
+        ]
+        for name in ("whole", "parts")
+    ]
+    assert records[0] == records[1]
+
+
+def test_a_resumed_run_may_go_on_for_longer(mine: str) -> None:
+    succeed("train", "text.txt", "--run", mine, "--resume", "--chars", "2800", "--quiet")
+    records = [json.loads(line) for line in Path("mine/metrics.jsonl").read_text().splitlines()]
+    assert records[-1]["chars"] == 2800
+    chars = [record["chars"] for record in records]
+    assert chars == sorted(chars)
+
+
+def test_resume_wants_a_run() -> None:
+    assert refusal("train", "text.txt", "--resume") == (
+        "runs/text-16..64: no run to resume; name its folder with --run, or leave --resume out to begin one"
+    )
+
+
+def test_resume_of_a_prepared_text_wants_that_folder(pair: list[str], trained: Path) -> None:
+    assert refusal("train", "text.txt", "--run", pair[0], "--resume") == (
+        f"text.txt: runs/long-1/last.safetensors was trained on the prepared {trained / 'long.corpus'};"
+        " give that to resume"
+    )
+
+
+def test_a_run_goes_on_elsewhere_where_it_is_told_so(mine: str) -> None:
+    last = Path(mine, "last.safetensors")
+    checkpoint = load_checkpoint(last)
+    save_checkpoint(last, checkpoint.tensors, replace(checkpoint.document, device="nonsense"))
+    again = ["train", "text.txt", "--run", mine, "--resume", "--chars", "2400", "--quiet"]
+    assert refusal(*again) == "mine/last.safetensors: --device nonsense: torch has no such device here; give cpu"
+    succeed(*again, "--device", "cpu")
+
+
+def test_resume_wants_the_same_text(mine: str) -> None:
+    Path("text.txt").write_text(prose(3000, seed=1), encoding="utf-8")
+    assert refusal("train", "text.txt", "--run", mine, "--resume") == (
+        "text.txt: not the text that mine/last.safetensors was trained on; give that one to resume"
+    )
+
+
+def test_divergence_keeps_the_last_good_checkpoint() -> None:
+    said = refusal(*TRAIN, "--optimizer", "sgd", "--lr", "1e38", "--clip", "0", "--trunc", "2", "--chars", "2000")
+    assert re.fullmatch(
+        r"the (loss|gradient) is not finite at character [\d,]+ \(update \d+\); what was saved before is kept;"
+        r" try a lower --lr \(it was 1e\+38\) or a --clip above 0",
+        said,
+    )
+
+
+@pytest.mark.parametrize("trunc", ["snap:8", "rtrl", "shuffle(snap:1..snap:4)", "adaptive:0.5"])
+def test_what_goes_back_through_the_state_is_refused_where_there_is_none(trunc: str) -> None:
+    assert refusal(*TRAIN, "--cell", "window:2", "--trunc", trunc) == (
+        f"--trunc {trunc}: --cell window:2 has no state for a gradient to go back through; give a plain K such as 16"
+    )
+    assert not Path("runs").exists() or not any(Path("runs").rglob("*.safetensors"))
+
+
+def test_a_window_network_goes_through_the_same_commands(mine: str) -> None:
+    options = [*TRAIN, "--trunc", "16", "--layers", "2", "--dropout", "0.2"]
+    succeed(*options, "--cell", "window:2", "--chars", "1500", "--run", "parts")
+    succeed("train", "text.txt", "--run", "parts", "--resume", "--chars", "3000", "--quiet")
+    assert len(succeed("sample", "parts", "--length", "30")) == 31
+    shown = succeed("compare", mine, "parts", "--sample-length", "0")
+    assert re.search(r"parts +16 +window:2 ", shown), shown

@@ -1,0 +1,104 @@
+"""What is shown on the way: bars on a terminal, lines elsewhere, nothing where that is asked for."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import pytest
+
+from rnnbptt.report.progress import TrainingView, counting_bar, say, say_memory
+
+TRAIN = {"kind": "train", "epoch": 0.5, "k1": 4, "bpc": 3.25, "chars_per_second": 12345.0}
+EVAL = {
+    "kind": "eval",
+    "epoch": 0.5,
+    "k1": 4,
+    "bpc": 2.5,
+    "nats": 1.7329,
+    "chars": 2000,
+    "seconds": 61.0,
+    "split": "valid",
+}
+
+
+class Terminal(io.StringIO):
+    """Standard error as it is where somebody looks at it."""
+
+    def isatty(self) -> bool:
+        """Yes."""
+        return True
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Standard error, from now on, with somebody who looks at it."""
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    return terminal
+
+
+def test_a_bar_shows_what_it_is_told_and_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = watched(monkeypatch)
+    with counting_bar("compare", "char") as tell:
+        tell(500, None)
+        tell(3000, 4000)
+    shown = terminal.getvalue()
+    assert "compare" in shown
+    assert shown.rstrip(" ").endswith("\r")
+
+
+def test_a_bar_shows_nothing_where_nobody_looks(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with counting_bar("prepare", "B") as tell:
+        tell(1, 2)
+    assert capsys.readouterr() == ("", "")
+    terminal = watched(monkeypatch)
+    with counting_bar("prepare", "B", quiet=True) as tell:
+        tell(1, 2)
+    assert terminal.getvalue() == ""
+
+
+def show_all(quiet: bool = False) -> None:
+    with TrainingView(0.25, quiet) as view:
+        view.show(TRAIN, 0.5)
+        view.show(EVAL, 0.5, "\none\ntwo\n")
+
+
+def test_a_validation_is_a_line_with_its_sample(capsys: pytest.CaptureFixture[str]) -> None:
+    show_all()
+    assert capsys.readouterr() == (
+        "",
+        " 50%         2,000 characters  epoch   0.50  k    4  train 3.250  valid 2.5000 bpc (1.7329 nats)  61 s"
+        "  12,345 char/s\n    one\n    two\n\n",
+    )
+
+
+def test_a_terminal_has_a_bar_besides(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = watched(monkeypatch)
+    show_all()
+    assert "train 3.250  valid 2.500 bpc  12,345 char/s" in terminal.getvalue()
+    assert " 25% " in terminal.getvalue()
+    assert "    one\n    two\n" in terminal.getvalue()
+
+
+def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = watched(monkeypatch)
+    show_all(quiet=True)
+    assert terminal.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("size", "note"), [(2**30, ""), (3 * 2**29 + 2**26, "note: the longest update keeps 1.6 GiB;")]
+)
+def test_memory_is_told_where_it_is_a_lot(size: int, note: str, capsys: pytest.CaptureFixture[str]) -> None:
+    say_memory(size)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(note)
+    assert bool(told.err) == bool(note)
+
+
+def test_each_line_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    say("warning", ["one", "two"])
+    assert capsys.readouterr() == ("", "warning: one\nwarning: two\n")

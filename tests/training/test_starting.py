@@ -1,0 +1,156 @@
+"""How runs begin and go on, without a command line: also in a process of their own, and with nothing printed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+
+import pytest
+
+from rnnbptt.model.config import ModelConfig
+from rnnbptt.training.budget import Budget
+from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
+from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.folder import RunFolder
+from rnnbptt.training.starting import RunConfig, begin, default_folder, resume
+from support.refusals import message_of
+from support.runs import assert_same, follow
+from support.texts import make_corpus, prose, tree
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> RunConfig:
+    """A small run on a text file of its own."""
+    source = tmp_path / "text.txt"
+    source.write_text(prose(3000), encoding="utf-8")
+    training = TrainConfig("4", Budget("chars", 800), streams=4)
+    return RunConfig(source, tmp_path / "run", training, ModelConfig(1, hidden=6), threads=1)
+
+
+def test_a_run_begins_on_a_text_file(config: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[tuple[int, int | None]] = []
+    trainer = begin(config, lambda *at: told.append(at))
+    assert told[-1] == (3000, 3000)
+    assert trainer.corpus.path == config.folder / "corpus"
+    assert trainer.model.config == replace(config.model, vocabulary=len(trainer.corpus.vocabulary))
+    assert sorted(tree(config.folder)) == ["corpus", "corpus/corpus.json", "corpus/ids.npy"]
+    records = list(RunFolder(config.folder).follow(trainer))
+    assert records[-1]["chars"] == 800
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_run_begins_on_a_prepared_corpus(config: RunConfig, tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, prose(3000))
+    trainer = begin(replace(config, source=corpus.path), pytest.fail)
+    assert trainer.corpus.path == corpus.path
+    assert not any(config.folder.iterdir())
+
+
+def test_a_process_of_its_own_makes_the_same_run(config: RunConfig, tmp_path: Path) -> None:
+    follow(config)
+    elsewhere = replace(config, folder=tmp_path / "elsewhere")
+    worker = get_context("spawn").Process(target=follow, args=(elsewhere,))
+    worker.start()
+    worker.join(60)
+    assert worker.exitcode == 0
+    ours, theirs = (load_checkpoint(folder / "last.safetensors") for folder in (config.folder, elsewhere.folder))
+    corpus = replace(theirs.document.corpus, path=ours.document.corpus.path)
+    assert_same(ours, replace(theirs, document=replace(theirs.document, corpus=corpus)))
+
+
+def test_a_run_that_is_there_is_replaced_only_by_force(config: RunConfig) -> None:
+    follow(config)
+    before = tree(config.folder)
+    assert "holds a run; give --resume" in message_of(begin, config)
+    assert tree(config.folder) == before
+    begin(replace(config, force=True))
+    assert sorted(tree(config.folder)) == ["corpus", "corpus/corpus.json", "corpus/ids.npy"]
+
+
+@pytest.mark.parametrize("failure", [KeyboardInterrupt(), MemoryError(), RuntimeError("cannot allocate memory")])
+def test_a_start_that_fails_leaves_the_folder_as_it_was(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch, failure: BaseException
+) -> None:
+    follow(config)
+    before = tree(config.folder)
+
+    def fail(*_: object) -> None:
+        raise failure
+
+    monkeypatch.setattr("rnnbptt.training.starting.create_network", fail)
+    with pytest.raises(type(failure)):
+        begin(replace(config, force=True))
+    assert tree(config.folder) == before
+
+
+def test_a_corpus_that_a_killed_start_has_left_is_not_taken(config: RunConfig, tmp_path: Path) -> None:
+    config.folder.mkdir()
+    make_corpus(tmp_path, prose(500)).path.rename(config.folder / ".corpus")
+    corpus = make_corpus(tmp_path, prose(3000))
+    assert begin(replace(config, source=corpus.path)).corpus.fingerprint == corpus.fingerprint
+    assert not any(config.folder.iterdir())
+
+
+def test_a_run_goes_on_with_its_text_for_longer(config: RunConfig) -> None:
+    follow(config)
+    told: list[tuple[int, int | None]] = []
+    trainer = resume(config.source, config.folder, Budget("chars", 1200), tell=lambda *at: told.append(at))
+    assert told[-1] == (3000, 3000)
+    assert trainer.standing.axes.chars == 800
+    assert list(RunFolder(config.folder).follow(trainer))[-1]["chars"] == 1200
+
+
+def test_a_run_goes_on_with_its_prepared_corpus(config: RunConfig, tmp_path: Path) -> None:
+    corpus = make_corpus(tmp_path, prose(3000))
+    follow(replace(config, source=corpus.path))
+    assert resume(corpus.path, config.folder).corpus.path == corpus.path
+    last = config.folder / "last.safetensors"
+    assert message_of(resume, config.source, config.folder) == (
+        f"{config.source}: {last} was trained on the prepared {corpus.path}; give that to resume"
+    )
+
+
+def test_a_run_goes_on_where_it_was_unless_told_otherwise(config: RunConfig) -> None:
+    follow(config)
+    last = config.folder / "last.safetensors"
+    checkpoint = load_checkpoint(last)
+    save_checkpoint(last, checkpoint.tensors, replace(checkpoint.document, device="nonsense"))
+    assert message_of(resume, config.source, config.folder) == (
+        f"{last}: --device nonsense: torch has no such device here; give cpu"
+    )
+    assert str(resume(config.source, config.folder, device="cpu").model.device) == "cpu"
+
+
+def test_only_a_run_goes_on_and_only_with_its_text(config: RunConfig) -> None:
+    assert message_of(resume, config.source, config.folder) == (
+        f"{config.folder}: no run to resume; name its folder with --run, or leave --resume out to begin one"
+    )
+    follow(config)
+    config.source.write_text(prose(3000, seed=1), encoding="utf-8")
+    assert message_of(resume, config.source, config.folder) == (
+        f"{config.source}: not the text that {config.folder / 'last.safetensors'} was trained on;"
+        " give that one to resume"
+    )
+
+
+def test_what_begins_a_run_is_what_its_checkpoint_says(config: RunConfig) -> None:
+    follow(config)
+    document = load_checkpoint(config.folder / "best.safetensors").document
+    assert document.train == config.train
+    assert document.model == replace(config.model, vocabulary=len(document.vocabulary))
+    assert document.corpus.options == config.text
+
+
+@pytest.mark.parametrize(
+    ("source", "trunc", "name"),
+    [
+        ("data/shakespeare.txt", "16..64", "shakespeare-16..64"),
+        ("v1.1.txt.gz", "8/2", "v1.1-8-2"),
+        ("text.corpus", "stateless:8", "text-stateless-8"),
+        ("-", "08", "stdin-8"),
+        (".hidden", "1", "hidden-1"),
+    ],
+)
+def test_the_folder_of_a_run_unless_one_is_given(source: str, trunc: str, name: str) -> None:
+    assert default_folder(Path(source), trunc) == Path("runs", name)
