@@ -4,8 +4,6 @@
 more finds it in the rooms that these functions call.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from pathlib import Path
 

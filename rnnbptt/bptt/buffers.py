@@ -1,7 +1,5 @@
 """Buffers that are made once and used again: fresh memory costs more than most of what is written into it."""
 
-from __future__ import annotations
-
 import math
 
 import torch

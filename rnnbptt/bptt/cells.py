@@ -6,8 +6,6 @@ the code a name that ends in `_new` is a value after the character, `d_` a gradi
 tests hold each cell against autograd, three of them on torch.nn's own.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 
 import torch

@@ -13,8 +13,6 @@ it is exact while they rest.
 Axes: S tensors of a state, L layers, B streams, H hidden, U units of the state.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from functools import partial

@@ -1,7 +1,5 @@
 """How far back a loss still has a gradient."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from rnnbptt.bptt.network import CharRNN

@@ -3,8 +3,6 @@
 Shapes as in tape.py; N = T*B is time and streams in one axis, V the vocabulary.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 

@@ -3,8 +3,6 @@
 Axes: T characters of a segment, B streams, H hidden units, G = gates x H, V symbols, L layers, S tensors of a state.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Self
 

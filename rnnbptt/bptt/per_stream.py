@@ -3,8 +3,6 @@
 They are formed only where they are added: those of all streams at once may be too much for the memory.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -7,8 +7,6 @@ each unit through itself alone, which is the influence that SnAp-1 keeps (see in
 Axes and dtypes as in tape.py: T characters, B streams, H hidden, G = gates x H, S tensors of a state.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from typing import Any
 

@@ -8,8 +8,6 @@ At truncation 1 an update is some sixty small operations, and making the views t
 operations. So each tape keeps its views: by character (`steps`) and by segment (`views`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple

@@ -5,8 +5,6 @@ this folder. Whatever is carried from update to update (state, tape, influence, 
 engine's own, and it saves and restores itself.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 

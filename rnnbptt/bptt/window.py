@@ -5,8 +5,6 @@ h' = tanh(W_ih x + b_ih), and nothing recurs: each character's gradient is whole
 whatever the truncation. Axes as in tape.py; M = T*B, N the characters of a window.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

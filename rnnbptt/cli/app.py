@@ -3,8 +3,6 @@
 torch is imported inside the commands, so that help and refusals are instant.
 """
 
-from __future__ import annotations
-
 import os
 import sys
 from typing import Annotated, Any

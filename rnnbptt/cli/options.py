@@ -1,7 +1,5 @@
 """What commands share: options of their own, and options that are made of the fields of dataclasses."""
 
-from __future__ import annotations
-
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, is_dataclass

@@ -3,8 +3,6 @@
 No torch here: the command line takes its options from this class, and its help must be instant.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Annotated

@@ -5,8 +5,6 @@ another split: it is only read, not scored). Number of lanes and warm-up depend 
 checkpoints are always given exactly the same task; the length of the pieces it is read in changes nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from itertools import pairwise
 

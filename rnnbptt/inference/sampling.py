@@ -5,8 +5,6 @@ One text is streamed as it is made; several are made side by side, as the stream
 Axes: B streams, K symbols of the vocabulary that may be drawn (all but the unknown one).
 """
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Iterator

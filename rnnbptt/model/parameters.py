@@ -3,8 +3,6 @@
 One buffer makes the optimizer one fused call, the gradient norm one reduction and the operand copy one conversion.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 

@@ -1,7 +1,5 @@
 """Where a model computes and with which dtypes: parameters and sums in one, operands of matrix products in another."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

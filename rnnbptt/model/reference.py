@@ -3,8 +3,6 @@
 Slow, and used for nothing but that. Names as in torch.nn's documentation.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 
 import torch

@@ -3,8 +3,6 @@
 Axes: H hidden units, G = gates x H, V symbols, L layers, S tensors of a state, B streams, N characters of a window.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import NamedTuple

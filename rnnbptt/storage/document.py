@@ -1,7 +1,5 @@
 """Typed documents: JSON that is checked against a dataclass, once, when it is read."""
 
-from __future__ import annotations
-
 from typing import Any, TypeVar
 
 import msgspec

@@ -7,8 +7,6 @@ contiguous blocks of them, long enough to hold what belongs together.
 n is the number of characters, m the number of blocks.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

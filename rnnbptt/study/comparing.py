@@ -7,8 +7,6 @@ are compared with, in `Pair`s; a difference is theirs minus its, so below 0 thei
 What they are evaluated on, and whether they can be, is the matter of passages.py.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict

@@ -1,7 +1,5 @@
 """The checkpoints that take part: their short names, the curves of their runs, and the corpora they were trained on."""
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Sequence

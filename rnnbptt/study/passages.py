@@ -4,8 +4,6 @@
 the figures of different checkpoints would not be of the same task.
 """
 
-from __future__ import annotations
-
 import hashlib
 import unicodedata
 from collections.abc import Sequence

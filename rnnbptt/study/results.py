@@ -1,7 +1,5 @@
 """What `compare` finds: plain values, to be shown, drawn or written as JSON."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path

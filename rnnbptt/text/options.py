@@ -1,7 +1,5 @@
 """How a text becomes symbols, and where its parts lie: options that are checked on construction."""
 
-from __future__ import annotations
-
 import codecs
 import io
 import math

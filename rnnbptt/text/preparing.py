@@ -4,8 +4,6 @@ Two passes of constant memory: the first reads the text, counts every code point
 file; only then is the vocabulary known, and the second turns code points into ids.
 """
 
-from __future__ import annotations
-
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence

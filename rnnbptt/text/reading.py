@@ -3,8 +3,6 @@
 Newlines are symbols like any other, kept exactly as they are in the text.
 """
 
-from __future__ import annotations
-
 import bz2
 import codecs
 import gzip

@@ -7,8 +7,6 @@ a lane at the end of the whole text wraps to pair 0, and there its state has to 
 Axes: T symbols of a segment, B lanes.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np

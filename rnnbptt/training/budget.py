@@ -1,7 +1,5 @@
 """How long to train, and the learning rate in between."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ below `model.` the names are those of torch.nn (`rnn.weight_ih_l0`, ..., `head.w
 and Linear load them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path

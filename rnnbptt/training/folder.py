@@ -1,7 +1,5 @@
 """The folder of a run: `last.safetensors`, `best.safetensors`, `metrics.jsonl`, and `corpus/` where it made its own."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Callable, Iterator

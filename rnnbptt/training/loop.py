@@ -4,8 +4,6 @@ Schedules count characters, not updates, so that two runs differ only in truncat
 each of B streams, and its loss is their mean.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections.abc import Callable, Iterator

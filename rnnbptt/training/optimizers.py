@@ -4,8 +4,6 @@ The optimizers are torch's fused kernels, called without torch.optim's per-call 
 which at truncation 1 costs more than the update itself; the tests hold each against torch.optim.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable
 from typing import Protocol

@@ -1,7 +1,5 @@
 """What a run counts and writes down: plain data that a checkpoint keeps and metrics.jsonl is made of."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from typing import Any
 

@@ -7,8 +7,6 @@ A worker process needs no more than this:
         ...
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path

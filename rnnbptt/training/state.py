@@ -1,7 +1,5 @@
 """A run as a checkpoint holds it, to go on bit for bit elsewhere: each owner of state saves and restores its own."""
 
-from __future__ import annotations
-
 from copy import deepcopy
 from dataclasses import replace
 

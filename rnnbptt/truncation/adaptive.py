@@ -1,7 +1,5 @@
 """A strategy whose depth follows the gradient: how fast that fades is measured in the course of training."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Strategies that follow one another in the course of a run: the rungs of a curriculum, and how they are laid out."""
 
-from __future__ import annotations
-
 import math
 import sys
 from collections.abc import Callable

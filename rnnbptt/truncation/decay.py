@@ -4,8 +4,6 @@ phi_j is the norm of the gradient of one loss with respect to the state j charac
 were measured it is taken to go on falling by the same factor a character.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 

@@ -1,7 +1,5 @@
 """Strategies that draw the length of each update at random."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

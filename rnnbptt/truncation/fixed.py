@@ -1,7 +1,5 @@
 """Strategies whose updates are all alike: as many new characters each time, and always cut in the same way."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import ClassVar
 

@@ -6,8 +6,6 @@ next `Plan`, and whoever needs to know something about it asks for a property of
 itself it reads from `Progress`, so that a resumed run goes on the same way. Parsing is in specs.py.
 """
 
-from __future__ import annotations
-
 import random
 import sys
 from abc import ABC, abstractmethod

@@ -6,8 +6,6 @@ simple      = K | K1 "/" K2 | name ":" K | "rtrl"
 name        = "stateless" | "random" | "artbp" | "snap" | "rtrl"
 """
 
-from __future__ import annotations
-
 import re
 
 from rnnbptt.errors import UserError

@@ -2,8 +2,6 @@
 float64, with the decimals.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

@@ -7,8 +7,6 @@ an influence, goes back into.
 Axes: T characters, B lanes.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ resting weights, on text that it was not trained on.
 Axes: T characters, B streams or lanes, V symbols, L layers, S tensors of a state, H hidden.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from itertools import takewhile

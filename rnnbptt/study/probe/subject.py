@@ -1,7 +1,5 @@
 """What is probed: a trained model, the text it was not trained on, and the truncations to measure on them."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
