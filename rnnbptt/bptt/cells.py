@@ -230,7 +230,7 @@ class ELSTM(Cell):
         """Of h, which the next character does not read, and of c."""
         return None, direct.add_(through)
 
-    def gradients(self, weights: Weights, tape: LayerTape, span: Span, scratch: Scratch) -> None:
+    def write_gradients(self, weights: Weights, tape: LayerTape, span: Span, scratch: Scratch) -> None:
         """W_co: one product for the whole span; the others: sums over its characters."""
         grads, c_new = weights.grads, tape.c[span.after]
         d_o = _of_o(tape.views(span).d_inputs).to(tape.h_op.dtype)

@@ -38,7 +38,7 @@ class OneHotInput:
         """x (N,) symbols -> out (N, G)."""
         torch.index_select(self._rows, 0, x, out=out)
 
-    def gradient(self, x: Tensor, d_out: Tensor) -> None:
+    def write_gradient(self, x: Tensor, d_out: Tensor) -> None:
         """Gradient of W_ih from d_out (N, G)."""
         self._d_rows.zero_().index_add_(0, x, d_out)
 
@@ -61,7 +61,7 @@ class DenseInput:
         """x (N, H) operand -> out (N, G)."""
         self._scratch.product(out, x, self._weight.t())
 
-    def gradient(self, x: Tensor, d_out: Tensor) -> None:
+    def write_gradient(self, x: Tensor, d_out: Tensor) -> None:
         """Gradient of W_ih from d_out (N, G)."""
         self._scratch.product(self._d_weight, self._scratch.operand(d_out, x.dtype).t(), x)
 
@@ -116,9 +116,9 @@ class Layer:
         gradient of the state after the span that comes from beyond, none unless given.
         """
 
-    def gradients(self, x: Tensor, tape: LayerTape, span: Span) -> None:
+    def write_gradients(self, x: Tensor, tape: LayerTape, span: Span) -> None:
         """After `backward`: write the gradients of this layer's parameters. x as in `forward`."""
-        self._input.gradient(x, tape.views(span).d_inputs)
+        self._input.write_gradient(x, tape.views(span).d_inputs)
 
     def backward_alone(self, tape: LayerTape, span: Span, d_after: Tensor, d_before: Tensor) -> None:
         """From d_after to d_before, (S, B, H) each, through each unit's own recurrence alone."""
@@ -148,7 +148,7 @@ class Head:
         self._scratch.product(out, x, self._weight.t())
         return out.add_(self._bias)
 
-    def gradient(self, x: Tensor, d_logits: Tensor) -> None:
+    def write_gradient(self, x: Tensor, d_logits: Tensor) -> None:
         """Gradients of the weights from d_logits (N, V). x as in `forward`."""
         torch.sum(d_logits, 0, out=self._d_bias)
         self._scratch.product(self._d_weight, self._scratch.operand(d_logits, x.dtype).t(), x)

@@ -17,7 +17,7 @@ from rnnbptt.bptt.tape import Adjoint, Span, Tape, Tapes, TapeShape
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.parameters import Parameters
 from rnnbptt.model.precision import Precision, choose_precision
-from rnnbptt.model.shapes import cell_sizes, parameter_shapes
+from rnnbptt.model.shapes import parameter_shapes
 
 TRANSPOSED = frozenset({"rnn.weight_ih_l0"})  # see OneHotInput
 
@@ -61,7 +61,7 @@ class CharRNN:
 
     def zero_state(self, streams: int) -> Tensor:
         """The state before any text: (L, S, B, H)."""
-        shape = (self.config.layers, cell_sizes(self.config).parts, streams, self.config.hidden)
+        shape = (self.config.layers, self.config.sizes.parts, streams, self.config.hidden)
         return torch.zeros(shape, dtype=self.precision.float, device=self.device)
 
     def forward(
@@ -104,15 +104,17 @@ class CharRNN:
         d_h = tape.layers[-1].views(span).d_h
         older = (new.start - span.start) * tape.streams
         d_h[:older].zero_()  # the losses of older characters had their update
-        self._head.gradient(tape.input(len(self.layers), new), d_logits)
+        self._head.write_gradient(tape.input(len(self.layers), new), d_logits)
         self._head.down(d_logits, d_h[older:])
-        self._back_through_layers(tape, span, carry, None, boundary, lambda index: self.gradients(tape, index, span))
+        self._back_through_layers(
+            tape, span, carry, None, boundary, lambda index: self.write_gradients(tape, index, span)
+        )
 
-    def gradients(self, tape: Tape, index: int, span: Span) -> None:
+    def write_gradients(self, tape: Tape, index: int, span: Span) -> None:
         """Where a backward pass has come to layer `index`: write the gradient of its parameters as they were used in
         `span` into `parameters.grad`.
         """
-        self.layers[index].gradients(tape.input(index, span), tape.layers[index], span)
+        self.layers[index].write_gradients(tape.input(index, span), tape.layers[index], span)
 
     def _back_through_layers(
         self,
@@ -147,7 +149,7 @@ class CharRNN:
         """Carry a gradient of the state after the characters of `span`, d_after (L, S, B, H), and one of their logits,
         d_logits (T*B, V), none unless given, back to the state before them, d_before.
 
-        `visit` is told of each layer, the last one first, when its `gradients` can be read.
+        `visit` is told of each layer, the last one first, when its gradients can be read.
         """
         d_h = tape.layers[-1].views(span).d_h
         if d_logits is None:
@@ -169,6 +171,6 @@ class CharRNN:
     def _tape_shape(self, streams: int) -> TapeShape:
         config, cell, precision = self.config, self.cell, self.precision
         return TapeShape(
-            *(streams, config.hidden, *cell_sizes(config), cell.memo, cell.separate_hidden, config.dropout > 0),
+            *(streams, config.hidden, *config.sizes, cell.memo, cell.separate_hidden, config.dropout > 0),
             *(config.window, precision.float, precision.operand, self.device),
         )

@@ -99,7 +99,7 @@ class Cell:
             d_hidden.to(diagonals.dtype, copy=True).view(-1, *diagonals.shape).mul_(diagonals).sum(1)
         )
 
-    def gradients(self, weights: Weights, tape: LayerTape, span: Span, scratch: Scratch) -> None:
+    def write_gradients(self, weights: Weights, tape: LayerTape, span: Span, scratch: Scratch) -> None:
         """Write the gradients of the parameters that act on the state, and of the biases.
 
         W_hh: sum_t d(W_hh h + b_hh)_t h_t^T, one product for the whole span.
@@ -196,10 +196,10 @@ class RecurrentLayer(Layer):
         tape.views(span).d_h.zero_()
         self.backward(tape, span, (1.0,) * (span.length - 1), d_after, Boundary(d_before), alone=True)
 
-    def gradients(self, x: Tensor, tape: LayerTape, span: Span) -> None:
+    def write_gradients(self, x: Tensor, tape: LayerTape, span: Span) -> None:
         """After `backward`: write the gradients of this layer's parameters. x as in `forward`."""
-        self._cell.gradients(self._weights, tape, span, self._scratch)
-        super().gradients(x, tape, span)
+        self._cell.write_gradients(self._weights, tape, span, self._scratch)
+        super().write_gradients(x, tape, span)
 
     def add_per_stream(self, out: Mapping[str, Tensor], x: Tensor, tape: LayerTape, span: Span, d: Adjoint) -> None:
         """After `backward`, which left the gradients `d`: add those of this layer's parameters, for each stream by

@@ -26,7 +26,7 @@ class WindowInput(OneHotInput):
         for rows in older:
             out.add_(self._rows.index_select(0, rows))
 
-    def gradient(self, x: Tensor, d_out: Tensor) -> None:
+    def write_gradient(self, x: Tensor, d_out: Tensor) -> None:
         """Gradient of W_ih from d_out (M, G)."""
         self._d_rows.zero_()
         for rows in x.unbind(1):
@@ -57,10 +57,10 @@ class FeedForwardLayer(Layer):
         d = tape.gradients
         tanh_backward(d.h[span.here], tape.h[span.after], grad_input=d.inputs[span.here])
 
-    def gradients(self, x: Tensor, tape: LayerTape, span: Span) -> None:
+    def write_gradients(self, x: Tensor, tape: LayerTape, span: Span) -> None:
         """After `backward`: write those of W_ih and b_ih."""
         torch.sum(tape.views(span).d_inputs, 0, out=self._weights.grads["bias_ih"])
-        super().gradients(x, tape, span)
+        super().write_gradients(x, tape, span)
 
 
 class WindowNetwork(CharRNN):

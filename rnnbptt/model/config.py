@@ -5,15 +5,31 @@ No torch here: the command line takes its defaults from this class, and its help
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 from annotated_doc import Doc
 
 from rnnbptt.errors import UserError
 
-CELL_NAMES = ("rnn", "gru", "lstm", "elstm")
 WIDEST_WINDOW = 256
 LARGEST = 2_000_000  # of units, layers and symbols: there are 1,114,112 Unicode characters
+
+
+class CellSizes(NamedTuple):
+    """Of a cell: G / H, and the tensors of its state: h, or h and c, or none."""
+
+    gates: int
+    parts: int
+
+
+CELL_SIZES = {
+    "rnn": CellSizes(1, 1),
+    "gru": CellSizes(3, 1),
+    "lstm": CellSizes(4, 2),
+    "elstm": CellSizes(3, 2),
+    "window": CellSizes(1, 0),
+}
+CELL_NAMES = tuple(name for name in CELL_SIZES if name != "window")
 
 
 @dataclass(frozen=True)
@@ -40,6 +56,11 @@ class ModelConfig:
                 raise UserError(f"--{name} {getattr(self, name)}: must be between 1 and {LARGEST:,}")
         if not 0 <= self.dropout < 1:
             raise UserError(f"--dropout {self.dropout:g}: must be at least 0 and below 1")
+
+    @property
+    def sizes(self) -> CellSizes:
+        """Of the cell."""
+        return CELL_SIZES[self.cell.partition(":")[0]]
 
     @property
     def window(self) -> int:

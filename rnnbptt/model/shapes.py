@@ -5,7 +5,6 @@ Axes: H hidden units, G = gates x H, V symbols, L layers, S tensors of a state, 
 
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,27 +14,7 @@ from rnnbptt.model.config import ModelConfig
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-class CellSizes(NamedTuple):
-    """Of a cell: G / H, and the tensors of its state: h, or h and c, or none."""
-
-    gates: int
-    parts: int
-
-
-CELL_SIZES = {
-    "rnn": CellSizes(1, 1),
-    "gru": CellSizes(3, 1),
-    "lstm": CellSizes(4, 2),
-    "elstm": CellSizes(3, 2),
-    "window": CellSizes(1, 0),
-}
-
 LONGEST_MEMORY = 1024  # characters after which the slowest unit of a fresh elstm layer keeps 1/e of its state
-
-
-def cell_sizes(config: ModelConfig) -> CellSizes:
-    """Of the cell that the configuration names."""
-    return CELL_SIZES[config.cell.partition(":")[0]]
 
 
 def input_columns(config: ModelConfig) -> int:
@@ -49,7 +28,7 @@ def recurrent_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The parameters of a layer that act on its own state, by kind: W_hh and b_hh as torch.nn has them; of an elstm,
     w_f and w_z one after the other, and W_co; of a window none.
     """
-    hidden, rows = config.hidden, cell_sizes(config).gates * config.hidden
+    hidden, rows = config.hidden, config.sizes.gates * config.hidden
     if config.window:
         return {}
     if config.cell == "elstm":
@@ -61,7 +40,7 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """Shape of each parameter; below "rnn." the names of torch.nn.RNN, GRU, LSTM (where they have one), below "head."
     those of Linear.
     """
-    rows = cell_sizes(config).gates * config.hidden
+    rows = config.sizes.gates * config.hidden
     shapes: dict[str, tuple[int, ...]] = {}
     for layer in range(config.layers):
         columns = config.hidden if layer else input_columns(config)
@@ -80,7 +59,7 @@ def initial_bias(config: ModelConfig) -> Tensor:
     spread evenly on a logarithmic scale from 2 characters on: f = 1 - 1/tau.
     """
     hidden = config.hidden
-    bias = torch.zeros(cell_sizes(config).gates * hidden)
+    bias = torch.zeros(config.sizes.gates * hidden)
     if config.cell == "lstm":
         bias[hidden : 2 * hidden] = 1
     elif config.cell == "elstm":

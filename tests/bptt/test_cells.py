@@ -10,9 +10,9 @@ from rnnbptt.bptt.buffers import Scratch
 from rnnbptt.bptt.cells import CELLS
 from rnnbptt.bptt.recurrence import Cell, RecurrentLayer
 from rnnbptt.bptt.tape import GradientBuffers, LayerTape, Span, TapeShape
+from rnnbptt.model.config import CELL_SIZES
 from rnnbptt.model.parameters import Parameters
 from rnnbptt.model.precision import choose_precision
-from rnnbptt.model.shapes import CELL_SIZES
 from support.networks import TorchNetwork, error
 
 B, H = 3, 5
@@ -82,7 +82,7 @@ def both_ways(name: str, steps: int, capacity: int, scale: float) -> list[tuple[
     layer.forward(read, ours, tape, span)
     tape.gradients.h[span.here] = d_out
     layer.backward(tape, span, carry=(1.0,) * (steps - 1))
-    layer.gradients(read, tape, span)
+    layer.write_gradients(read, tape, span)
     return [
         (views.h_after, out.detach()),
         (ours, torch.cat(after if parts == 2 else (after,)).detach()),

@@ -110,7 +110,7 @@ def test_one_hot_input_is_a_product_with_one_hot_vectors(window: int) -> None:
     layer.forward(x, out)
     torch.testing.assert_close(out, one_hot @ parameters.values["w"].t(), rtol=1e-14, atol=1e-14)
     for _ in range(2):
-        layer.gradient(x, d_out)
+        layer.write_gradient(x, d_out)
         layer.down(d_out, d_x)
     assert error(parameters.grads["w"], d_out.t() @ one_hot) < 1e-14
     assert torch.equal(d_x, untouched)
@@ -125,7 +125,7 @@ def test_what_is_added_is_the_gradient_of_each_stream_by_itself(kind: str) -> No
     out = parameters.zeros("w", B).add_(1)
     layer.add_per_stream(out, x.flatten() if kind == "one-hot" else x.flatten(0, 1), d_out)
     for b in range(B):
-        layer.gradient(x[:, b].contiguous(), d_out[:, b].contiguous())
+        layer.write_gradient(x[:, b].contiguous(), d_out[:, b].contiguous())
         assert error(out[b] - 1, parameters.grads["w"]) < 1e-14
 
 
@@ -146,7 +146,7 @@ def test_linear_parts_equal_torch(head: bool) -> None:
         layer.forward(x.detach(), out)
     assert error(out, expected.detach()) < 1e-14
     for _ in range(2):
-        layer.gradient(x.detach(), d_out)
+        layer.write_gradient(x.detach(), d_out)
         layer.down(d_out, d_x)
     assert error(d_x, x.grad) < 1e-14
     assert error(parameters.grads["head.weight"], weight.grad) < 1e-14

@@ -8,7 +8,7 @@ import torch
 from rnnbptt.bptt.cells import CELLS
 from rnnbptt.bptt.layers import Weights, cross_entropy
 from rnnbptt.bptt.tape import LayerTape
-from rnnbptt.model.shapes import CELL_SIZES
+from rnnbptt.model.config import CELL_SIZES
 from support.networks import error, make_model, random_state, random_text
 
 T, B = 5, 3

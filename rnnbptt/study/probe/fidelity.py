@@ -94,7 +94,7 @@ def _by_unit(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, count: Co
         passed_on = model.zero_state(x.shape[1])
         for layer in range(model.config.layers):
             model.layers[layer].backward_alone(tape.layers[layer], span, d_state[layer], passed_on[layer])
-            model.gradients(tape, layer, span)
+            model.write_gradients(tape, layer, span)
         beyond.add_(grad)
         d_state = passed_on.add_(d_before)
     return total.add_(beyond)
