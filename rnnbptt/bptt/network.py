@@ -106,9 +106,10 @@ class CharRNN:
         d_h[:older].zero_()  # the losses of older characters had their update
         self._head.write_gradient(tape.input(len(self.layers), new), d_logits)
         self._head.down(d_logits, d_h[older:])
-        self._back_through_layers(
-            tape, span, carry, None, boundary, lambda index: self.write_gradients(tape, index, span)
-        )
+        for index in range(len(self.layers) - 1, -1, -1):
+            self._back_through_time(tape, index, span, carry, None, boundary)
+            self.write_gradients(tape, index, span)
+            self.layers[index].down(tape.layers[index], span)
 
     def write_gradients(self, tape: Tape, index: int, span: Span) -> None:
         """Where a backward pass has come to layer `index`: write the gradient of its parameters as they were used in
@@ -116,26 +117,23 @@ class CharRNN:
         """
         self.layers[index].write_gradients(tape.input(index, span), tape.layers[index], span)
 
-    def _back_through_layers(
+    def _back_through_time(
         self,
         tape: Tape,
+        index: int,
         span: Span,
         carry: Carry,
         d_after: Tensor | None,
         boundary: Boundary | None,
-        visit: Callable[[int], None],
     ) -> None:
-        """From the gradient of the last layer's output, in the buffer `d_h` that the layers hand down in turn, to the
-        first layer. `visit` is told of each layer when its gradients are there.
+        """From the gradient of what layer `index` passes upwards, in the buffer `d_h` that the layers hand down in turn,
+        to those of its pre-activations.
         """
-        for index in range(len(self.layers) - 1, -1, -1):
-            layer, layer_tape = self.layers[index], tape.layers[index]
-            if tape.dropping:
-                layer_tape.views(span).d_h.mul_(layer_tape.views(span).mask.flatten(0, 1))
-            here = boundary and boundary._replace(d_before=boundary.d_before[index])
-            layer.backward(layer_tape, span, carry, None if d_after is None else d_after[index], here)
-            visit(index)
-            layer.down(layer_tape, span)
+        layer_tape = tape.layers[index]
+        if tape.dropping:
+            layer_tape.views(span).d_h.mul_(layer_tape.views(span).mask.flatten(0, 1))
+        here = boundary and boundary._replace(d_before=boundary.d_before[index])
+        self.layers[index].backward(layer_tape, span, carry, None if d_after is None else d_after[index], here)
 
     def backward_state(
         self,
@@ -156,7 +154,10 @@ class CharRNN:
             d_h.zero_()
         else:
             self._head.down(d_logits, d_h)
-        self._back_through_layers(tape, span, (1.0,) * (span.length - 1), d_after, Boundary(d_before), visit)
+        for index in range(len(self.layers) - 1, -1, -1):
+            self._back_through_time(tape, index, span, (1.0,) * (span.length - 1), d_after, Boundary(d_before))
+            visit(index)
+            self.layers[index].down(tape.layers[index], span)
 
     def add_per_stream(self, out: Mapping[str, Tensor], tape: Tape, index: int, span: Span, d: Adjoint) -> None:
         """Where a backward pass has come to layer `index` and left the gradients `d`: add those of its parameters as
