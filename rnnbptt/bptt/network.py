@@ -118,16 +118,10 @@ class CharRNN:
         self.layers[index].write_gradients(tape.input(index, span), tape.layers[index], span)
 
     def _back_through_time(
-        self,
-        tape: Tape,
-        index: int,
-        span: Span,
-        carry: Carry,
-        d_after: Tensor | None,
-        boundary: Boundary | None,
+        self, tape: Tape, index: int, span: Span, carry: Carry, d_after: Tensor | None, boundary: Boundary | None
     ) -> None:
-        """From the gradient of what layer `index` passes upwards, in the buffer `d_h` that the layers hand down in turn,
-        to those of its pre-activations.
+        """From the gradient of what layer `index` passes upwards, in the buffer `d_h` that the layers hand down, to
+        those of its pre-activations.
         """
         layer_tape = tape.layers[index]
         if tape.dropping:
