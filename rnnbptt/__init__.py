@@ -5,10 +5,11 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from rnnbptt.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from rnnbptt.notebook import compare, load, prepare, sample, train
 
-__version__ = "0.1.0"
 __all__ = ["compare", "load", "prepare", "sample", "train"]
 
 

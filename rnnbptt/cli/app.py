@@ -10,7 +10,6 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from rnnbptt import __version__
 from rnnbptt.cli.compare import compare
 from rnnbptt.cli.options import with_fields
 from rnnbptt.cli.prepare import prepare
@@ -18,6 +17,7 @@ from rnnbptt.cli.probe import probe
 from rnnbptt.cli.sample import refuse_two_prompts, sample
 from rnnbptt.cli.train import refuse_what_has_no_effect, train
 from rnnbptt.errors import UserError
+from rnnbptt.version import __version__
 
 
 class _Boundary(TyperGroup):

@@ -6,7 +6,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from rnnbptt import __version__
 from rnnbptt.errors import UserError
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.streams import Streams
@@ -14,6 +13,7 @@ from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint
 from rnnbptt.training.document import Document, TrainedOn, Versions
 from rnnbptt.training.loop import Trainer
+from rnnbptt.version import __version__
 
 
 def snapshot(trainer: Trainer) -> tuple[dict[str, Tensor], Document]:
