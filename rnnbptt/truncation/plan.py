@@ -92,23 +92,8 @@ class Strategy(ABC):
         return "none"
 
     @property
-    def by_unit(self) -> bool:
-        """Whether the credit that is carried past the cut goes from each unit to itself alone, as in SnAp-1."""
-        return self.influence in ("snap", "tail")
-
-    @property
-    def needs_state(self) -> bool:
-        """Whether it is about what goes back through the state, so that a model without one cannot follow it."""
-        return self.influence != "none"
-
-    @property
     def resets(self) -> bool:
         """Whether the state is set to zero before each update."""
-        return False
-
-    @property
-    def drawn(self) -> bool:
-        """Whether the lengths of its updates are drawn at random about a mean."""
         return False
 
     @property
@@ -119,7 +104,12 @@ class Strategy(ABC):
         return None
 
     @property
-    def span(self) -> int | None:
+    def needs_state(self) -> bool:
+        """Whether it is about what goes back through the state, so that a model without one cannot follow it."""
+        return self.influence != "none"
+
+    @property
+    def reach(self) -> int | None:
         """The characters, new or older ones, whichever are more, that an update takes in at the end of training: their
         mean where they are drawn, 0 where it takes whatever there is, None where that comes of training.
         """

@@ -104,7 +104,7 @@ def test_longest_update_and_what_is_kept_before_it(spec: str, longest: int, hist
 
 
 @pytest.mark.parametrize(
-    ("spec", "segment", "span"),
+    ("spec", "segment", "reach"),
     [
         ("64", 64, 64),
         ("snap", 1, 1),
@@ -125,16 +125,16 @@ def test_longest_update_and_what_is_kept_before_it(spec: str, longest: int, hist
         ("shuffle(1/9..1/2)", None, 8),
     ],
 )
-def test_segments_and_what_a_strategy_takes_in_at_its_end(spec: str, segment: int | None, span: int | None) -> None:
+def test_segments_and_what_a_strategy_takes_in_at_its_end(spec: str, segment: int | None, reach: int | None) -> None:
     strategy = parse_truncation(spec)
-    assert (strategy.segment, strategy.span) == (segment, span)
+    assert (strategy.segment, strategy.reach) == (segment, reach)
 
 
 @given(specs, moments)
 def test_what_a_strategy_says_of_itself_is_what_it_plans(spec: str, progress: Progress) -> None:
     strategy = parse_truncation(spec)
     assert strategy.next(progress).reset == strategy.resets == ("stateless" in spec)
-    assert strategy.by_unit == ("snap" in spec)
+    assert (strategy.influence in ("snap", "tail")) == ("snap" in spec)
     assert strategy.needs_state == any(name in spec for name in ("snap", "rtrl", "adaptive"))
 
 

@@ -65,7 +65,7 @@ def gradient(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, count: Co
     rate, is left out: that only makes up for the mean over updates of different lengths. A loss in a segment of k
     characters has (k + 1) / 2 of them to go back to in the mean, not k.
     """
-    if strategy.by_unit:
+    if strategy.influence in ("snap", "tail"):
         return _by_unit(model, x, y, strategy, count)
     influence = INFLUENCES[strategy.influence](model, x.shape[1])
     total = torch.zeros_like(model.parameters.grad)

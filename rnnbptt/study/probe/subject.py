@@ -104,11 +104,11 @@ def _check_depth(strategy: Strategy, depth: int) -> None:
     """UserError where its depth comes of training, or where one of its segments is longer than R or goes back before
     the history: it would be cut there, and what was measured would be another truncation.
     """
-    if strategy.span is None:
+    if strategy.reach is None:
         raise UserError(f"--trunc {strategy.spec}: its depth comes of training; give depths to probe, such as 16")
-    if strategy.span > depth:
+    if strategy.reach > depth:
         raise UserError(
-            f"--trunc {strategy.spec}: does not fit into --depth {depth}; give --depth {strategy.span} or more"
+            f"--trunc {strategy.spec}: does not fit into --depth {depth}; give --depth {strategy.reach} or more"
         )
 
 
