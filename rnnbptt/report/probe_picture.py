@@ -1,7 +1,7 @@
 """The picture of `probe`: the cosine of each truncation, the gradient by lag and the loss by context."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 
@@ -12,7 +12,6 @@ from matplotlib.ticker import NullFormatter
 from rnnbptt.report.drawing import BLACK, BLUE, COLOURS, RED, STYLES, label, panels_side_by_side, save
 from rnnbptt.study.probe.fidelity import RECURRENT
 from rnnbptt.study.probe.probing import Probe
-from rnnbptt.truncation.specs import parse_truncation
 
 ROOM_FOR = 10  # labels below an axis
 
@@ -33,7 +32,8 @@ def draw_probe(probe: Probe) -> Figure:
 
 def _draw_cosines(axes: Axes, probe: Probe) -> None:
     """A line for each recurrent parameter, and those of all of them together: cut, and with SnAp-1 past the cut."""
-    cut, tail, snap = (_cosines(probe, influence) for influence in ("none", "tail", "snap"))
+    cosines = {found.trunc: found.cosine for found in probe.gradients}
+    cut, tail, snap = _by_length(cosines, ""), _by_length(cosines, "snap:"), {1: cosines["snap"]}
     names = [name for name in next(iter(cut.values())) if name.startswith("rnn.")]
     for name, colour, style in zip(names, cycle(COLOURS[1:4] + COLOURS[5:]), cycle(STYLES), strict=False):
         line = [cosine[name] for cosine in cut.values()]
@@ -51,11 +51,10 @@ def _draw_cosines(axes: Axes, probe: Probe) -> None:
     label(axes, "cut into segments of (characters)", f"cosine with the gradient of depth {probe.depth}")
 
 
-def _cosines(probe: Probe, influence: str) -> dict[int, dict[str, float]]:
-    """The cosines of the truncations that cut into segments, by their length, with this influence past the cut."""
-    strategies = [(parse_truncation(found.trunc), found.cosine) for found in probe.gradients]
-    cosines = {each.segment: cosine for each, cosine in strategies if each.segment and each.influence == influence}
-    return dict(sorted(cosines.items()))
+def _by_length(cosines: Mapping[str, dict[str, float]], prefix: str) -> dict[int, dict[str, float]]:
+    """Those of the truncations that are this prefix and a number K, by K."""
+    lengths = (trunc.removeprefix(prefix) for trunc in cosines if trunc.startswith(prefix))
+    return {k: cosines[f"{prefix}{k}"] for k in sorted(map(int, filter(str.isdecimal, lengths)))}
 
 
 def _draw_fading(axes: Axes, probe: Probe) -> None:

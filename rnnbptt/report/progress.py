@@ -101,9 +101,10 @@ class TrainingView:
             self._speed = f"{record['chars_per_second']:,.0f} char/s"
         else:
             self._valid = f"{record['bpc']:.3f}"
-            self._write(self._line(record, spent))
-        if sample:
-            self._write("\n".join(f"    {line}" for line in sample.strip("\n").split("\n")) + "\n")
+            lines = [self._line(record, spent)]
+            if sample:
+                lines += [*(f"    {line}" for line in sample.strip("\n").split("\n")), ""]
+            self._bar.write("\n".join(lines), file=sys.stderr)
         losses = f"train {self._train}  valid {self._valid} bpc"
         self._bar.set_description_str(
             f"epoch {record['epoch']:.1f}  k {record['k1']}  {losses}  {self._speed}", refresh=False
@@ -118,7 +119,3 @@ class TrainingView:
             f"  {record['split']} {record['bpc']:.4f} bpc ({record['nats']:.4f} nats)"
             f"  {record['seconds']:,.0f} s  {self._speed}"
         )
-
-    def _write(self, text: str) -> None:
-        """Write above the bar."""
-        self._bar.write(text, file=sys.stderr)

@@ -43,7 +43,6 @@ class Curriculum(Strategy):
         return max(rung.longest(room) for rung in self.rungs)
 
 
-@dataclass(frozen=True)
 class Progressive(Curriculum):
     """One rung after another.
 
@@ -79,7 +78,6 @@ class Progressive(Curriculum):
         return stalls
 
 
-@dataclass(frozen=True)
 class Shuffled(Curriculum):
     """The control of a curriculum of fixed lengths: the same ones, each with the same share of the budget, but in
     random order. Of a budget in minutes the share is one of the characters: how long an update takes is not known

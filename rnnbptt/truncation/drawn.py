@@ -1,19 +1,15 @@
 """Strategies that draw the length of each update at random."""
 
-from dataclasses import dataclass
-
 from rnnbptt.truncation.fixed import Fixed
 from rnnbptt.truncation.plan import Plan, Progress
 
 
-@dataclass(frozen=True)
 class RandomLength(Fixed):
     """The segments of AWD-LSTM (Merity et al. 2018): a length near k drawn for each update, and a learning rate in
     proportion, so that every character weighs the same. The place of the cuts moves from epoch to epoch.
     """
 
     prefix = "random:"
-    segment = None
 
     rarely = 0.05  # how often the mean length is k / 2
     deviation = 5.0
@@ -31,7 +27,6 @@ class RandomLength(Fixed):
         return min(max(self.shortest, self.k + round(10 * self.deviation)), room)
 
 
-@dataclass(frozen=True)
 class Unbiased(Fixed):
     """ARTBP, Tallec & Ollivier 2017: cuts at random, and the gradient that passes where no cut fell is scaled up by
     1 / (1 - c), so that its expectation is that of no truncation at all. The mean length is k.
@@ -42,7 +37,6 @@ class Unbiased(Fixed):
     """
 
     prefix = "artbp:"
-    segment = None
 
     alpha = 6.0
     cap = 10

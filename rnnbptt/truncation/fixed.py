@@ -22,11 +22,6 @@ class Fixed(Strategy):
         return f"{self.prefix}{self.k}"
 
     @property
-    def segment(self) -> int | None:
-        """k: what it goes back through."""
-        return self.k
-
-    @property
     def reach(self) -> int:
         """k, which is the mean where lengths are drawn."""
         return self.k
@@ -41,13 +36,11 @@ class Fixed(Strategy):
         return min(self.k, room)
 
 
-@dataclass(frozen=True)
 class Stateless(Fixed):
     """As `Fixed`, but the state is set to zero before each update: a model that never sees beyond k characters."""
 
     prefix = "stateless:"
     resets = True
-    segment = None
 
 
 @dataclass(frozen=True)
@@ -61,7 +54,6 @@ class Snap(Fixed):
     influence = "snap"
 
 
-@dataclass(frozen=True)
 class SnapTail(Fixed):
     """As `Fixed`, exact inside the segment; across its boundary the influences of SnAp-1. Even k = 1 is more than
     `Snap`: the way through the new character is exact.
@@ -71,7 +63,6 @@ class SnapTail(Fixed):
     influence = "tail"
 
 
-@dataclass(frozen=True)
 class RealTime(Fixed):
     """As `Fixed`, exact inside the segment and across its boundary: Williams & Zipser 1989, in the blocks of
     Schmidhuber 1992. The gradient is never cut.

@@ -97,13 +97,6 @@ class Strategy(ABC):
         return False
 
     @property
-    def segment(self) -> int | None:
-        """k, where it updates after every k characters and goes back through just these, from the state it has carried
-        on, and beyond them by its influence alone; None for any other way.
-        """
-        return None
-
-    @property
     def needs_state(self) -> bool:
         """Whether it is about what goes back through the state, so that a model without one cannot follow it."""
         return self.influence != "none"
