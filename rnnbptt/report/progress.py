@@ -60,10 +60,9 @@ def say_stopped(folder: Path) -> None:
 
 def say_meaning(probe: Probe) -> None:
     """Say how the tables of `probe` are to be read."""
-    reach = f"which goes back at least {probe.depth} characters from every loss"
     notes = (
-        f"Cosine and relative bias are against the full gradient, {reach}:"
-        " a bias of 0.1 is off by a tenth of that gradient's length.",
+        "Cosine and relative bias are against the full gradient, which goes back at least"
+        f" {probe.depth} characters from every loss: a bias of 0.1 is off by a tenth of that gradient's length.",
         "In segments of k characters a loss goes back through (k + 1) / 2 of them in the mean, not k.",
         "The gradient of the head is never cut, so figures that include it flatter.",
     )

@@ -45,8 +45,7 @@ def show_corpus(corpus: Corpus) -> None:
     table.add_row("characters" if corpus.vocabulary.unit == "char" else "bytes", f"{total:,}")
     table.add_row("symbols", f"{len(corpus.vocabulary):,}")
     for name, label in (("train", "training"), ("valid", "validation"), ("test", "test")):
-        start, stop = corpus.splits[name]
-        table.add_row(label, f"{stop - start:,}")
+        table.add_row(label, f"{len(corpus.split(name)):,}")
     if corpus.unused:
         table.add_row("in no part", f"{corpus.unused:,}")
     if corpus.vocabulary.unknown is not None:

@@ -127,7 +127,7 @@ def verdict(first: str, second: str, difference: float, interval: Interval | Non
 def _unfairness(first: Entry, second: Entry) -> str:
     """What two checkpoints differ in beside their truncation; empty when it is nothing."""
     ours, theirs = _settings(first), _settings(second)
-    trunc = ours.pop("trunc"), theirs.pop("trunc")
+    same_trunc = ours.pop("trunc") == theirs.pop("trunc")
     differing = [
         f"{name.replace('_', ' ')} {value} / {theirs[name]}" for name, value in ours.items() if value != theirs[name]
     ]
@@ -135,7 +135,7 @@ def _unfairness(first: Entry, second: Entry) -> str:
         differing.append(f"corpus {first.corpus.path} / {second.corpus.path}")
     if not differing:
         return ""
-    verb = "differ in more than truncation" if trunc[0] != trunc[1] else "have the same truncation and differ in"
+    verb = "have the same truncation and differ in" if same_trunc else "differ in more than truncation"
     return f"{first.name} and {second.name} {verb}: {', '.join(differing)}"
 
 

@@ -170,7 +170,8 @@ def _lacking(text: Text, entries: Sequence[Entry]) -> list[str]:
         note = f"{count:,} characters of the text are read as the unknown symbol of the vocabulary."
         return [note] if count else []
     for entry, vocabulary in zip(entries, vocabularies, strict=True):
-        for position in text.lacking(vocabulary)[:1]:
+        if (lacking := text.lacking(vocabulary)).size:
+            position = int(lacking[0])
             char = text.content[position]
             of_bytes, of_chars = f"the byte 0x{ord(char):02X}, byte", f"{char!r} (U+{ord(char):04X}), character"
             raise UserError(
