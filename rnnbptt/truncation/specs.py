@@ -8,7 +8,6 @@ name        = "stateless" | "random" | "artbp" | "snap" | "rtrl"
 
 import re
 from collections.abc import Callable
-from dataclasses import replace
 
 from rnnbptt.errors import UserError
 from rnnbptt.truncation.adaptive import Adaptive
@@ -52,7 +51,7 @@ def parse_truncation(spec: str) -> Strategy:
         return strategy
     if not isinstance(strategy, Separate) or not strategy.history:
         raise UserError(f"--trunc {spec}: there are older characters to read once more only in K1/K2 with K2 above K1")
-    return replace(strategy, rerun=True)
+    return Separate(strategy.k1, strategy.k2, rerun=True)
 
 
 def _parse_simple(text: str, spec: str) -> tuple[Callable[..., Strategy], tuple[int, ...]]:
