@@ -29,7 +29,6 @@ def compare(
     from rnnbptt.inference.config import SampleConfig
     from rnnbptt.inference.sampling import sample
     from rnnbptt.report import progress, tables
-    from rnnbptt.report.curves import plot_curves
     from rnnbptt.storage.files import write_json
     from rnnbptt.study.comparing import compare as compare_checkpoints
     from rnnbptt.training.checkpoint import find_checkpoint, load_checkpoint
@@ -49,6 +48,8 @@ def compare(
     if json:
         write_json(comparison, json)
     if plot:
+        from rnnbptt.report.curves import plot_curves
+
         progress.say("note", plot_curves(comparison.rows, plot))
     for row in comparison.rows if sample_length else ():
         checkpoint = load_checkpoint(row.path)

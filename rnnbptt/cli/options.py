@@ -83,10 +83,11 @@ def _options(kind: Any, panel: str | None = None) -> Iterator[inspect.Parameter]
 
 def check_results(plot: Path | None, json: Path | None) -> None:
     """UserError where a result could not be written: before the work."""
-    from rnnbptt.report.drawing import check_format
     from rnnbptt.storage.files import check_place
 
     if plot:
+        from rnnbptt.report.drawing import check_format
+
         check_format(plot)
     for path in filter(None, (plot, json)):
         check_place(path)

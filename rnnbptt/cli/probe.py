@@ -31,7 +31,6 @@ def probe(
     more = [parse_truncation(spec) for spec in trunc or ()]
 
     from rnnbptt.report import progress, tables
-    from rnnbptt.report.probe_picture import plot_probe
     from rnnbptt.storage.files import write_json
     from rnnbptt.study.probe.probing import probe as probe_subject
     from rnnbptt.study.probe.subject import check_subject, open_subject
@@ -50,4 +49,6 @@ def probe(
     if json:
         write_json(found, json)
     if plot:
+        from rnnbptt.report.probe_picture import plot_probe
+
         plot_probe(found, plot)

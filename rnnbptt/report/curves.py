@@ -4,22 +4,20 @@ They are validation bits per character over characters, over updates and over ti
 as "learns faster" means something else on each of them.
 """
 
-from __future__ import annotations
-
 import math
+from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
 from rnnbptt.errors import UserError
-from rnnbptt.report.drawing import COLOURS, GREY, MARKERS, STYLES, check_format, label, panels_side_by_side, save
+from rnnbptt.report.drawing import COLOURS, GREY, MARKERS, STYLES, label, panels_side_by_side, save
 from rnnbptt.study.results import Curve, Row
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
-    from matplotlib.standing.axes import Axes
 
 PANELS = {"chars": "characters seen", "updates": "updates", "seconds": "training time (seconds)"}
 DECADES = 2  # an axis that spans more is logarithmic
@@ -33,7 +31,6 @@ def plot_curves(rows: Sequence[Row], path: Path) -> tuple[str, ...]:
     Returns what there is to say: which rows are left out because they have no curve, or validated on training text.
     UserError when none has a curve, for another suffix, and when the file cannot be written.
     """
-    check_format(path)
     if not any(row.curve for row in rows):
         raise UserError(
             f"--plot {path}: no checkpoint has the metrics.jsonl of its run beside it; give run folders as rnnbptt "
@@ -55,15 +52,23 @@ def draw_curves(rows: Sequence[Row]) -> Figure:
     """A panel for each axis, with the curve of every row that has one, and one legend for all."""
     curves = [row.curve for row in rows if row.curve]
     figure, panels = panels_side_by_side(12, 4.4, space=0.02, share_y=True)
-    lines: list[Line2D] = []
     for axes, (axis, title) in zip(panels, PANELS.items(), strict=True):
-        lines = _draw_lines(axes, axis, curves)
+        looks = zip(cycle(COLOURS), cycle(MARKERS), cycle(STYLES), strict=False)
+        for curve, (colour, marker, style) in zip(curves, looks, strict=False):
+            every = math.ceil(len(curve.bpc) / 20)  # enough to tell the lines apart, not a caterpillar
+            look = {"color": colour, "marker": marker, "linestyle": style, "markevery": every, **LINE}
+            axes.plot(getattr(curve, axis), curve.bpc, **look)
         _scale(axes, axis, curves)
         label(axes, title)
     panels[0].set_ylim(*_limits(curves))
     panels[0].set_ylabel("validation bits per character", color=GREY)
     legend = figure.legend(
-        lines, [" "] * len(lines), loc="outside lower center", ncols=min(4, len(lines)), frameon=False, handlelength=3
+        panels[0].lines,
+        [" "] * len(curves),
+        loc="outside lower center",
+        ncols=min(4, len(curves)),
+        frameon=False,
+        handlelength=3,
     )
     # Set afterwards: a label that starts with _ would be dropped, and one with two $ be taken for a formula.
     for text, row in zip(legend.get_texts(), (row for row in rows if row.curve), strict=True):
@@ -72,20 +77,8 @@ def draw_curves(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _draw_lines(axes: Axes, axis: str, curves: Sequence[Curve]) -> list[Line2D]:
-    looks = zip(cycle(COLOURS), cycle(MARKERS), cycle(STYLES), strict=False)
-    lines = []
-    for curve, (colour, marker, style) in zip(curves, looks, strict=False):
-        every = math.ceil(len(curve.bpc) / 20)  # enough to tell the lines apart, not a caterpillar
-        look = {"color": colour, "marker": marker, "linestyle": style, "markevery": every, **LINE}
-        lines += axes.plot(getattr(curve, axis), curve.bpc, **look)
-    return lines
-
-
 def _scale(axes: Axes, axis: str, curves: Sequence[Curve]) -> None:
     """A logarithmic axis where the values span decades, and numbers that can be read."""
-    from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
-
     values = [value for curve in curves for value in getattr(curve, axis) if value > 0]
     decades = math.log10(max(values) / min(values)) if values else 0
     # Updates always: between truncations they differ by factors, and the lines would lie on the axis.
@@ -100,9 +93,6 @@ def _scale(axes: Axes, axis: str, curves: Sequence[Curve]) -> None:
 def _limits(curves: Sequence[Curve]) -> tuple[float, float]:
     """From the best value of all to the worst that any run had once a tenth of it was done, and a margin."""
     low = min(min(curve.bpc) for curve in curves)
-    settled = ((curve, SETTLED * curve.chars[-1]) for curve in curves)
-    high = max(
-        bpc for curve, start in settled for chars, bpc in zip(curve.chars, curve.bpc, strict=True) if chars >= start
-    )
+    high = max(max(curve.bpc[bisect_left(curve.chars, SETTLED * curve.chars[-1]) :]) for curve in curves)
     margin = 0.05 * (high - low) or 0.05
     return low - margin, high + margin

@@ -1,18 +1,16 @@
 """What all pictures share: how they look, and how they become a file."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from rnnbptt.errors import UserError
 from rnnbptt.storage.files import whole_file
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg")
 
@@ -34,38 +32,29 @@ def check_format(path: Path) -> None:
 def panels_side_by_side(width: float, height: float, space: float, share_y: bool) -> tuple[Figure, Sequence[Axes]]:
     """A figure of so many inches, and three empty panels in it; `space` between them, as a share of their width."""
     # The object interface: pyplot would look for a display, and keep every figure it made.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=space))
-    FigureCanvasAgg(figure)
     return figure, figure.subplots(1, 3, sharey=share_y)
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write it to `path`, as its suffix says; the same figure always makes the same file. UserError where it cannot be
-    written.
-    """
-    from matplotlib import rc_context
+    """Write it to `path`, as its suffix says; the same figure always makes the same file.
 
-    suffix = path.suffix.lower()
-    # Without the date, and with a fixed salt for the ids in an SVG.
-    metadata = {"Date": None} if suffix == ".svg" else None
+    UserError for another suffix than PNG's or SVG's, and where it cannot be written.
+    """
+    check_format(path)
     with (
         whole_file(path, "; give a file that can be written") as partial,
-        rc_context({"svg.hashsalt": "rnnbptt"}),
+        rc_context({"svg.hashsalt": "rnnbptt"}),  # or the ids in an SVG would be others each time
         warnings.catch_warnings(),
     ):
         warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in a script the font lacks: boxes will do
-        figure.savefig(partial, format=suffix[1:], dpi=150, metadata=metadata)
+        figure.savefig(partial, format=path.suffix[1:].lower(), dpi=150, metadata={"Date": None})
 
 
 def label(axes: Axes, x: str, y: str = "") -> None:
     """Label the axes, and give them a light grid and no more ink than that."""
     axes.set_xlabel(x, color=GREY)
-    if y:
-        axes.set_ylabel(y, color=GREY)
+    axes.set_ylabel(y, color=GREY)
     axes.grid(color=LIGHT, linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(which="both", colors=GREY, length=0)

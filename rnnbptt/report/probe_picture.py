@@ -1,28 +1,23 @@
 """The picture of `probe`: the cosine of each truncation, the gradient by lag and the loss by context."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from rnnbptt.report.drawing import BLACK, BLUE, COLOURS, RED, STYLES, check_format, label, panels_side_by_side, save
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+
+from rnnbptt.report.drawing import BLACK, BLUE, COLOURS, RED, STYLES, label, panels_side_by_side, save
 from rnnbptt.study.probe.fidelity import RECURRENT
-
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-    from rnnbptt.study.probe.probing import Probe
+from rnnbptt.study.probe.probing import Probe
 
 ROOM_FOR = 10  # labels below an axis
 
 
 def plot_probe(probe: Probe, path: Path) -> None:
     """Draw it into `path`, PNG or SVG by its suffix; UserError for another, and where it cannot be written."""
-    check_format(path)
     save(draw_probe(probe), path)
 
 
@@ -37,7 +32,8 @@ def draw_probe(probe: Probe) -> Figure:
 
 def _draw_cosines(axes: Axes, probe: Probe) -> None:
     """A line for each recurrent parameter, and those of all of them together: cut, and with SnAp-1 past the cut."""
-    cut, tail, snap = (_cosines(probe, influence) for influence in ("none", "tail", "snap"))
+    cosines = {found.trunc: found.cosine for found in probe.gradients}
+    cut, tail, snap = _by_length(cosines, ""), _by_length(cosines, "snap:"), {1: cosines["snap"]}
     names = [name for name in next(iter(cut.values())) if name.startswith("rnn.")]
     for name, colour, style in zip(names, cycle(COLOURS[1:4] + COLOURS[5:]), cycle(STYLES), strict=False):
         line = [cosine[name] for cosine in cut.values()]
@@ -55,11 +51,10 @@ def _draw_cosines(axes: Axes, probe: Probe) -> None:
     label(axes, "cut into segments of (characters)", f"cosine with the gradient of depth {probe.depth}")
 
 
-def _cosines(probe: Probe, influence: str) -> dict[int, dict[str, float]]:
-    """The cosines of the truncations that cut into segments, by their length, with this influence past the cut."""
-    strategies = [(found.strategy, found.cosine) for found in probe.gradients]
-    cosines = {each.segment: cosine for each, cosine in strategies if each.segment and each.influence == influence}
-    return dict(sorted(cosines.items()))
+def _by_length(cosines: Mapping[str, dict[str, float]], prefix: str) -> dict[int, dict[str, float]]:
+    """Those of the truncations that are this prefix and a number K, by K."""
+    lengths = (trunc.removeprefix(prefix) for trunc in cosines if trunc.startswith(prefix))
+    return {k: cosines[f"{prefix}{k}"] for k in sorted(map(int, filter(str.isdecimal, lengths)))}
 
 
 def _draw_fading(axes: Axes, probe: Probe) -> None:
@@ -79,7 +74,7 @@ def _draw_fading(axes: Axes, probe: Probe) -> None:
 
 
 def _draw_contexts(axes: Axes, probe: Probe) -> None:
-    x, y = [context.characters for context in probe.contexts], [context.bpc for context in probe.contexts]
+    x, y = zip(*((context.characters, context.bpc) for context in probe.contexts), strict=True)
     axes.plot(x, y, color=BLACK, marker="o", markersize=5, linewidth=2)
     _log_characters(axes, x)
     label(axes, "characters read since a reset", "bits per character, the same targets")
@@ -87,8 +82,6 @@ def _draw_contexts(axes: Axes, probe: Probe) -> None:
 
 def _log_characters(axes: Axes, ticks: Sequence[int]) -> None:
     """A logarithmic axis of whole characters, with no more labels than there is room for."""
-    from matplotlib.ticker import NullFormatter
-
     axes.set_xscale("log", base=2)
     margin = (ticks[-1] / ticks[0]) ** 0.05
     axes.set_xlim(ticks[0] / margin, ticks[-1] * margin)  # or there are none where every value is nan

@@ -60,10 +60,9 @@ def say_stopped(folder: Path) -> None:
 
 def say_meaning(probe: Probe) -> None:
     """Say how the tables of `probe` are to be read."""
-    reach = f"which goes back at least {probe.depth} characters from every loss"
     notes = (
-        f"Cosine and relative bias are against the full gradient, {reach}:"
-        " a bias of 0.1 is off by a tenth of that gradient's length.",
+        "Cosine and relative bias are against the full gradient, which goes back at least"
+        f" {probe.depth} characters from every loss: a bias of 0.1 is off by a tenth of that gradient's length.",
         "In segments of k characters a loss goes back through (k + 1) / 2 of them in the mean, not k.",
         "The gradient of the head is never cut, so figures that include it flatter.",
     )
@@ -101,9 +100,10 @@ class TrainingView:
             self._speed = f"{record['chars_per_second']:,.0f} char/s"
         else:
             self._valid = f"{record['bpc']:.3f}"
-            self._write(self._line(record, spent))
-        if sample:
-            self._write("\n".join(f"    {line}" for line in sample.strip("\n").split("\n")) + "\n")
+            lines = [self._line(record, spent)]
+            if sample:
+                lines += [*(f"    {line}" for line in sample.strip("\n").split("\n")), ""]
+            self._bar.write("\n".join(lines), file=sys.stderr)
         losses = f"train {self._train}  valid {self._valid} bpc"
         self._bar.set_description_str(
             f"epoch {record['epoch']:.1f}  k {record['k1']}  {losses}  {self._speed}", refresh=False
@@ -118,7 +118,3 @@ class TrainingView:
             f"  {record['split']} {record['bpc']:.4f} bpc ({record['nats']:.4f} nats)"
             f"  {record['seconds']:,.0f} s  {self._speed}"
         )
-
-    def _write(self, text: str) -> None:
-        """Write above the bar."""
-        self._bar.write(text, file=sys.stderr)

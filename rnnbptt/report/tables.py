@@ -45,8 +45,7 @@ def show_corpus(corpus: Corpus) -> None:
     table.add_row("characters" if corpus.vocabulary.unit == "char" else "bytes", f"{total:,}")
     table.add_row("symbols", f"{len(corpus.vocabulary):,}")
     for name, label in (("train", "training"), ("valid", "validation"), ("test", "test")):
-        start, stop = corpus.splits[name]
-        table.add_row(label, f"{stop - start:,}")
+        table.add_row(label, f"{len(corpus.split(name)):,}")
     if corpus.unused:
         table.add_row("in no part", f"{corpus.unused:,}")
     if corpus.vocabulary.unknown is not None:
@@ -59,14 +58,10 @@ def show_corpus(corpus: Corpus) -> None:
 
 def show_run(folder: Path, trainer: Trainer) -> None:
     """The closing table of `train`, after a validation at least."""
-    from rnnbptt.inference.evaluation import LN2
-
-    axes, validations = trainer.standing.axes, trainer.standing.validations
-    best = min(range(len(validations.nats)), key=validations.nats.__getitem__)
+    axes, chars, nats = trainer.standing.axes, trainer.standing.validations.chars, trainer.standing.validations.nats
     table = _table(str(folder), "characters", "bits per character", "nats")
-    for label, index in (("best", best), ("last", len(validations.nats) - 1)):
-        nats = validations.nats[index]
-        table.add_row(label, f"{validations.chars[index]:,}", f"{nats / LN2:.4f}", f"{nats:.4f}")
+    for label, index in (("best", nats.index(min(nats))), ("last", -1)):
+        table.add_row(label, f"{chars[index]:,}", f"{nats[index] / math.log(2):.4f}", f"{nats[index]:.4f}")
     console = _console()
     console.print(table)
     console.print(f"{axes.updates:,} updates, {axes.seconds:,.0f} s of training", markup=False)
@@ -111,13 +106,13 @@ def _runs_table(comparison: Comparison) -> Table:
 
 def _scores_table(comparison: Comparison, split: str) -> Table:
     """How well each checkpoint reads one text."""
-    pairs = {pair.second: pair for pair in comparison.pairs if pair.split == split}
+    verdicts = {pair.second: pair.verdict for pair in comparison.pairs if pair.split == split}
     scores = [score for row in comparison.rows for score in row.scores if score.split == split]
     table = _table(f"{split}: {scores[0].characters:,} characters", "bits per character", "perplexity", "verdict")
     table.columns[-1].justify = "left"
     for row, score in zip(comparison.rows, scores, strict=True):
-        verdict = pairs[row.name].verdict if row.name in pairs else ""
-        table.add_row(Text(row.name), f"{score.bpc:.4f}", f"{score.perplexity:.3f}", Text(verdict))
+        verdict = Text(verdicts.get(row.name, ""))
+        table.add_row(Text(row.name), f"{score.bpc:.4f}", f"{score.perplexity:.3f}", verdict)
     return table
 
 
@@ -139,8 +134,7 @@ def show_probe(probe: Probe) -> None:
     """The tables of `probe`."""
     name = f"{probe.path} ({probe.cell}, trunc {probe.trunc})"
     print(f"{name}\n{probe.streams} streams x {probe.depth} characters of {probe.text}, {probe.precision}\n")
-    tables = (_overall_table(probe), *_group_tables(probe), _fading_table(probe), _context_table(probe))
-    for table in (*tables, _staleness_table(probe)):
+    for table in (*_fidelity_tables(probe), _fading_table(probe), _context_table(probe), _staleness_table(probe)):
         _print_wide(table)
 
 
@@ -152,26 +146,20 @@ def _print_wide(table: Table) -> None:
     console.print()
 
 
-def _overall_table(probe: Probe) -> Table:
-    """Of all parameters but the head's, and of all."""
+def _fidelity_tables(probe: Probe) -> Iterator[Table]:
+    """Of all parameters but the head's, and of all; then cosine and bias by parameter."""
     from rnnbptt.study.probe.fidelity import ALL, RECURRENT
 
     table = _table("trunc", "cosine", "relative bias", "with the head: cosine", "relative bias")
     for found in probe.gradients:
         figures = (figure[group] for group in (RECURRENT, ALL) for figure in (found.cosine, found.bias))
         table.add_row(found.trunc, *(f"{figure:.4f}" for figure in figures))
-    return table
-
-
-def _group_tables(probe: Probe) -> Iterator[Table]:
-    """The same by parameter."""
-    from rnnbptt.study.probe.fidelity import ALL, RECURRENT
-
-    for title, of in (("cosine", "cosine"), ("relative bias", "bias")):
+    yield table
+    cosines, biases = zip(*((found.cosine, found.bias) for found in probe.gradients), strict=True)
+    for title, by_trunc in (("cosine", cosines), ("relative bias", biases)):
         table = _table(title, *(found.trunc for found in probe.gradients))
-        figures = [getattr(found, of) for found in probe.gradients]
-        for group in (group for group in figures[0] if group not in (RECURRENT, ALL)):
-            table.add_row(group, *(f"{figure[group]:.3f}" for figure in figures))
+        for group in (group for group in by_trunc[0] if group not in (RECURRENT, ALL)):
+            table.add_row(group, *(f"{figure[group]:.3f}" for figure in by_trunc))
         yield table
 
 

@@ -13,14 +13,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import LN2
 from rnnbptt.study.bootstrap import SHORTEST_TEXT, Interval, paired_interval
 from rnnbptt.study.entries import Entry, load_entries
 from rnnbptt.study.passages import Nats, Passage, open_splits, open_text
-from rnnbptt.study.results import Comparison, Pair, Row, Score, Tell
+from rnnbptt.study.results import Comparison, Pair, Row, Score
+from rnnbptt.text.reading import Tell
 
 LEVEL = 0.95  # with which all the intervals of one text hold together
 
@@ -57,7 +56,6 @@ def _measure(entries: Sequence[Entry], passages: Sequence[Passage], tell: Tell) 
     done, total = 0, sum(passage.characters for passage in passages) * len(entries)
     first, *others = entries
     for passage in passages:
-        baseline = np.empty(0)
         for entry, own_scores in zip(entries, scores, strict=True):
             nats = passage.nats(entry.checkpoint)
             own_scores.append(_score(passage.name, nats, entry))
@@ -129,17 +127,15 @@ def verdict(first: str, second: str, difference: float, interval: Interval | Non
 def _unfairness(first: Entry, second: Entry) -> str:
     """What two checkpoints differ in beside their truncation; empty when it is nothing."""
     ours, theirs = _settings(first), _settings(second)
-    trunc = ours.pop("trunc"), theirs.pop("trunc")
+    same_trunc = ours.pop("trunc") == theirs.pop("trunc")
     differing = [
-        f"{name.replace('_', ' ')} {ours.get(name, 'unknown')} / {theirs.get(name, 'unknown')}"
-        for name in ours | theirs
-        if ours.get(name) != theirs.get(name)
+        f"{name.replace('_', ' ')} {value} / {theirs[name]}" for name, value in ours.items() if value != theirs[name]
     ]
     if first.corpus.fingerprint != second.corpus.fingerprint:
         differing.append(f"corpus {first.corpus.path} / {second.corpus.path}")
     if not differing:
         return ""
-    verb = "differ in more than truncation" if trunc[0] != trunc[1] else "have the same truncation and differ in"
+    verb = "have the same truncation and differ in" if same_trunc else "differ in more than truncation"
     return f"{first.name} and {second.name} {verb}: {', '.join(differing)}"
 
 
@@ -155,9 +151,7 @@ def _settings(entry: Entry) -> dict[str, str]:
 def _shown(value: Any) -> str:
     if isinstance(value, dict):  # the budget: its unit and amount
         return f"{_shown(value['amount'])} {value['unit']}"
-    if isinstance(value, float) and not value.is_integer():
-        return repr(value)
-    return f"{value:,.0f}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+    return f"{value:,.0f}" if type(value) in (int, float) and value % 1 == 0 else str(value)
 
 
 # --- what a reader has to know ----------------------------------------------------------------------------------------
@@ -178,10 +172,8 @@ def _notes(pairs: Sequence[Pair], entries: Sequence[Entry]) -> list[str]:
                 f"{len(entries) - 1} checkpoints are compared with {entries[0].name}, so each interval has the level "
                 f"{100 * intervals[0][1].level:.4g} % (Bonferroni): on each text, all hold together with 95 %."
             )
-    for split in dict.fromkeys(split for split, interval in intervals if not interval.flat):
-        notes.append(
-            f"{split}: too short a text to rule out that longer blocks of it would widen some of its intervals."
-        )
-    for split in dict.fromkeys(pair.split for pair in pairs if not pair.interval):
-        notes.append(f"{split}: too short a text for an interval, which takes {SHORTEST_TEXT:,} characters or more.")
-    return notes
+    unsure = "too short a text to rule out that longer blocks of it would widen some of its intervals."
+    short = f"too short a text for an interval, which takes {SHORTEST_TEXT:,} characters or more."
+    of_texts = [f"{split}: {unsure}" for split, interval in intervals if not interval.flat]
+    of_texts += [f"{pair.split}: {short}" for pair in pairs if not pair.interval]
+    return [*notes, *dict.fromkeys(of_texts)]  # each once

@@ -11,7 +11,6 @@ from pathlib import Path
 from rnnbptt.errors import UserError
 from rnnbptt.study.results import Curve
 from rnnbptt.text.corpus import Corpus
-from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from rnnbptt.training.document import TrainedOn
 
@@ -27,11 +26,6 @@ class Entry:
     name: str
     checkpoint: Checkpoint
     curve: Curve | None = None
-
-    @property
-    def vocabulary(self) -> Vocabulary:
-        """The symbols that its model reads."""
-        return self.checkpoint.vocabulary
 
     @property
     def corpus(self) -> TrainedOn:

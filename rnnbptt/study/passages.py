@@ -19,7 +19,7 @@ from rnnbptt.inference.evaluation import character_nats
 from rnnbptt.study.entries import Entry, find_corpora
 from rnnbptt.text.corpus import Ids
 from rnnbptt.text.options import TextOptions
-from rnnbptt.text.vocabulary import Vocabulary
+from rnnbptt.text.vocabulary import Vocabulary, code_points
 from rnnbptt.training.checkpoint import Checkpoint
 
 Nats = NDArray[np.float64]
@@ -76,8 +76,7 @@ class Text:
     def units(self, vocabulary: Vocabulary) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """The code of each unit that a model reads, and at which unit each character of the text starts."""
         if vocabulary.unit == self.unit:
-            codes: NDArray[Any] = np.frombuffer(self.content.encode("utf-32-le", "surrogatepass"), "<u4")
-            return codes, np.arange(len(codes))
+            return code_points(self.content), np.arange(len(self.content))
         utf8 = np.frombuffer(self.content.encode("utf-8", "surrogatepass"), np.uint8)
         return utf8, np.flatnonzero((utf8 & 0xC0) != 0x80)  # all but continuation bytes
 
@@ -162,7 +161,7 @@ def _trained_on(data: bytes, entries: Sequence[Entry]) -> list[str]:
 
 def _lacking(text: Text, entries: Sequence[Entry]) -> list[str]:
     """How vocabularies that differ, or lack characters of the text, read it; UserError where one cannot."""
-    vocabularies = [entry.vocabulary for entry in entries]
+    vocabularies = [entry.checkpoint.vocabulary for entry in entries]
     first = vocabularies[0]
     same = all(vocabulary == first for vocabulary in vocabularies)
     if same and first.unknown is not None:
@@ -171,17 +170,13 @@ def _lacking(text: Text, entries: Sequence[Entry]) -> list[str]:
         note = f"{count:,} characters of the text are read as the unknown symbol of the vocabulary."
         return [note] if count else []
     for entry, vocabulary in zip(entries, vocabularies, strict=True):
-        positions = text.lacking(vocabulary)
-        if positions.size:
-            raise UserError(_unreadable(text, int(positions[0]), entry))
+        if (lacking := text.lacking(vocabulary)).size:
+            position = int(lacking[0])
+            char = text.content[position]
+            of_bytes, of_chars = f"the byte 0x{ord(char):02X}, byte", f"{char!r} (U+{ord(char):04X}), character"
+            raise UserError(
+                f"{text.path}: {entry.name} cannot read {of_bytes if text.unit == 'byte' else of_chars}"
+                f" {position + 1:,} of the text, which its vocabulary lacks;"
+                " give a text without it, or leave that checkpoint out"
+            )
     return [] if same else ["The checkpoints have different vocabularies: each reads the text in its own symbols."]
-
-
-def _unreadable(text: Text, position: int, entry: Entry) -> str:
-    char = text.content[position]
-    what = f"the byte 0x{ord(char):02X}" if text.unit == "byte" else f"{char!r} (U+{ord(char):04X})"
-    unit = "byte" if text.unit == "byte" else "character"
-    return (
-        f"{text.path}: {entry.name} cannot read {what}, {unit} {position + 1:,} of the text, which its vocabulary "
-        "lacks; give a text without it, or leave that checkpoint out"
-    )

@@ -1,12 +1,9 @@
 """What `compare` finds: plain values, to be shown, drawn or written as JSON."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from rnnbptt.study.bootstrap import Interval
-
-Tell = Callable[[int, int], None]  # told how many characters have been read, and how many there will be
 
 
 @dataclass(frozen=True)

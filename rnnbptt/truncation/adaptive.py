@@ -3,7 +3,6 @@
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from rnnbptt.truncation.decay import sufficient_depth
 from rnnbptt.truncation.fixed import Fixed
@@ -22,14 +21,14 @@ class Adaptive(Strategy):
 
     bias: float
 
-    needs_state: ClassVar[bool] = True
-    span: ClassVar[None] = None
+    needs_state = True
+    reach = None
 
-    first: ClassVar[int] = 16
-    deepest: ClassVar[int] = 256
-    measurements: ClassVar[int] = 40
-    shortest: ClassVar[int] = 64  # characters of a measurement, and the longest
-    furthest: ClassVar[int] = 512
+    first = 16
+    deepest = 256
+    measurements = 40
+    shortest = 64  # characters of a measurement, and the longest
+    furthest = 512
 
     @property
     def spec(self) -> str:

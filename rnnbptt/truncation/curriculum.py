@@ -4,7 +4,6 @@ import math
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 from rnnbptt.truncation.plan import Plan, Progress, Strategy
 
@@ -39,17 +38,11 @@ class Curriculum(Strategy):
         """As every rung does."""
         return self.rungs[0].resets
 
-    @property
-    def drawn(self) -> bool:
-        """As those of every rung are."""
-        return self.rungs[0].drawn
-
     def longest(self, room: int) -> int:
         """The longest of any rung."""
         return max(rung.longest(room) for rung in self.rungs)
 
 
-@dataclass(frozen=True)
 class Progressive(Curriculum):
     """One rung after another.
 
@@ -58,12 +51,12 @@ class Progressive(Curriculum):
     a validation improves on the best so far by less than 0.01 nats; from 60 % of the budget on, the last in any case.
     """
 
-    min_gain: ClassVar[float] = 0.01
+    min_gain = 0.01
 
     @property
-    def span(self) -> int | None:
+    def reach(self) -> int | None:
         """That of the last rung, which it ends with."""
-        return self.rungs[-1].span
+        return self.rungs[-1].reach
 
     def next(self, progress: Progress) -> Plan:
         """Of the rung that is reached by the share of the budget spent, or by the validations that have stalled."""
@@ -85,7 +78,6 @@ class Progressive(Curriculum):
         return stalls
 
 
-@dataclass(frozen=True)
 class Shuffled(Curriculum):
     """The control of a curriculum of fixed lengths: the same ones, each with the same share of the budget, but in
     random order. Of a budget in minutes the share is one of the characters: how long an update takes is not known

@@ -1,24 +1,19 @@
 """Strategies that draw the length of each update at random."""
 
-from dataclasses import dataclass
-from typing import ClassVar
-
 from rnnbptt.truncation.fixed import Fixed
 from rnnbptt.truncation.plan import Plan, Progress
 
 
-@dataclass(frozen=True)
 class RandomLength(Fixed):
     """The segments of AWD-LSTM (Merity et al. 2018): a length near k drawn for each update, and a learning rate in
     proportion, so that every character weighs the same. The place of the cuts moves from epoch to epoch.
     """
 
-    prefix: ClassVar[str] = "random:"
-    drawn: ClassVar[bool] = True
+    prefix = "random:"
 
-    rarely: ClassVar[float] = 0.05  # how often the mean length is k / 2
-    deviation: ClassVar[float] = 5.0
-    shortest: ClassVar[int] = 5
+    rarely = 0.05  # how often the mean length is k / 2
+    deviation = 5.0
+    shortest = 5
 
     def next(self, progress: Progress) -> Plan:
         """A normal number of characters, its mean k or, rarely, k / 2; or what room there is."""
@@ -32,7 +27,6 @@ class RandomLength(Fixed):
         return min(max(self.shortest, self.k + round(10 * self.deviation)), room)
 
 
-@dataclass(frozen=True)
 class Unbiased(Fixed):
     """ARTBP, Tallec & Ollivier 2017: cuts at random, and the gradient that passes where no cut fell is scaled up by
     1 / (1 - c), so that its expectation is that of no truncation at all. The mean length is k.
@@ -42,11 +36,10 @@ class Unbiased(Fixed):
     segment ends at the end of the text and at 10 k characters too, which makes the estimate only nearly unbiased.
     """
 
-    prefix: ClassVar[str] = "artbp:"
-    drawn: ClassVar[bool] = True
+    prefix = "artbp:"
 
-    alpha: ClassVar[float] = 6.0
-    cap: ClassVar[int] = 10
+    alpha = 6.0
+    cap = 10
 
     def cut_probability(self, since: int) -> float:
         """Of a cut right after the `since`-th character since the last one."""

@@ -1,7 +1,6 @@
 """Strategies whose updates are all alike: as many new characters each time, and always cut in the same way."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from rnnbptt.truncation.plan import Plan, Progress, Strategy, pieces
 
@@ -15,7 +14,7 @@ class Fixed(Strategy):
 
     k: int
 
-    prefix: ClassVar[str] = ""
+    prefix = ""
 
     @property
     def spec(self) -> str:
@@ -23,12 +22,7 @@ class Fixed(Strategy):
         return f"{self.prefix}{self.k}"
 
     @property
-    def segment(self) -> int | None:
-        """k, unless it is drawn or the state is reset."""
-        return None if self.drawn or self.resets else self.k
-
-    @property
-    def span(self) -> int:
+    def reach(self) -> int:
         """k, which is the mean where lengths are drawn."""
         return self.k
 
@@ -42,12 +36,11 @@ class Fixed(Strategy):
         return min(self.k, room)
 
 
-@dataclass(frozen=True)
 class Stateless(Fixed):
     """As `Fixed`, but the state is set to zero before each update: a model that never sees beyond k characters."""
 
-    prefix: ClassVar[str] = "stateless:"
-    resets: ClassVar[bool] = True
+    prefix = "stateless:"
+    resets = True
 
 
 @dataclass(frozen=True)
@@ -57,28 +50,26 @@ class Snap(Fixed):
     """
 
     k: int = 1
-    spec: ClassVar[str] = "snap"
-    influence: ClassVar[str] = "snap"
+    spec = "snap"
+    influence = "snap"
 
 
-@dataclass(frozen=True)
 class SnapTail(Fixed):
     """As `Fixed`, exact inside the segment; across its boundary the influences of SnAp-1. Even k = 1 is more than
     `Snap`: the way through the new character is exact.
     """
 
-    prefix: ClassVar[str] = "snap:"
-    influence: ClassVar[str] = "tail"
+    prefix = "snap:"
+    influence = "tail"
 
 
-@dataclass(frozen=True)
 class RealTime(Fixed):
     """As `Fixed`, exact inside the segment and across its boundary: Williams & Zipser 1989, in the blocks of
     Schmidhuber 1992. The gradient is never cut.
     """
 
-    prefix: ClassVar[str] = "rtrl:"
-    influence: ClassVar[str] = "rtrl"
+    prefix = "rtrl:"
+    influence = "rtrl"
 
 
 @dataclass(frozen=True)
@@ -122,8 +113,8 @@ class Separate(Strategy):
 class Full(Strategy):
     """Never cut inside the training text: one update each time the streams have read all they can without a wrap."""
 
-    spec: ClassVar[str] = "full"
-    span: ClassVar[int] = 0
+    spec = "full"
+    reach = 0
 
     def next(self, progress: Progress) -> Plan:
         """All the room there is."""

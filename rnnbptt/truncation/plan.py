@@ -92,9 +92,9 @@ class Strategy(ABC):
         return "none"
 
     @property
-    def by_unit(self) -> bool:
-        """Whether the credit that is carried past the cut goes from each unit to itself alone, as in SnAp-1."""
-        return self.influence in ("snap", "tail")
+    def resets(self) -> bool:
+        """Whether the state is set to zero before each update."""
+        return False
 
     @property
     def needs_state(self) -> bool:
@@ -102,24 +102,7 @@ class Strategy(ABC):
         return self.influence != "none"
 
     @property
-    def resets(self) -> bool:
-        """Whether the state is set to zero before each update."""
-        return False
-
-    @property
-    def drawn(self) -> bool:
-        """Whether the lengths of its updates are drawn at random about a mean."""
-        return False
-
-    @property
-    def segment(self) -> int | None:
-        """k, where it updates after every k characters and goes back through just these, from the state it has carried
-        on, and beyond them by its influence alone; None for any other way.
-        """
-        return None
-
-    @property
-    def span(self) -> int | None:
+    def reach(self) -> int | None:
         """The characters, new or older ones, whichever are more, that an update takes in at the end of training: their
         mean where they are drawn, 0 where it takes whatever there is, None where that comes of training.
         """

@@ -7,6 +7,7 @@ name        = "stateless" | "random" | "artbp" | "snap" | "rtrl"
 """
 
 import re
+from collections.abc import Callable
 
 from rnnbptt.errors import UserError
 from rnnbptt.truncation.adaptive import Adaptive
@@ -20,20 +21,22 @@ FORMS = (
     " snap:K, rtrl, rtrl:K, shuffle(A..B)"
 )
 
-_WITHOUT_NUMBER: dict[str, Strategy] = {"full": Full(), "snap": Snap()}
-_BY_NAME = {kind.prefix: kind for kind in (Fixed, Stateless, RandomLength, Unbiased, SnapTail, RealTime)}
-_SIMPLE = re.compile(r"([a-z]+:)?([0-9]{1,9})(?:/([0-9]{1,9}))?")
+WITHOUT_NUMBER: dict[str, Strategy] = {"full": Full(), "snap": Snap()}
+
+# By what is left of a spec when # takes the place of each number.
+SIMPLE: dict[str, Callable[..., Strategy]] = {"#/#": Separate}
+SIMPLE |= {f"{kind.prefix}#": kind for kind in (Fixed, Stateless, RandomLength, Unbiased, SnapTail, RealTime)}
 
 
 def parse_truncation(spec: str) -> Strategy:
     """The strategy a `--trunc` names; UserError for anything else."""
-    if spec in _WITHOUT_NUMBER:
-        return _WITHOUT_NUMBER[spec]
+    if spec in WITHOUT_NUMBER:
+        return WITHOUT_NUMBER[spec]
     if match := re.fullmatch(r"shuffle\((.+)\)", spec):
         curriculum = parse_truncation(match[1])
         if not isinstance(curriculum, Progressive) or curriculum.growth == "plateau":
             raise UserError(f"--trunc {spec}: only A..B and A..B@linear can be shuffled; give shuffle(A..B)")
-        if curriculum.drawn:
+        if isinstance(curriculum.rungs[0], RandomLength | Unbiased):
             raise UserError(f"--trunc {spec}: its lengths are random already; give {match[1]}, or shuffle(A..B)")
         return Shuffled(curriculum.rungs, curriculum.growth)
     if ".." in spec:
@@ -43,26 +46,24 @@ def parse_truncation(spec: str) -> Strategy:
             raise UserError(f"--trunc {spec}: the bias is a share of the gradient, above 0 and below 1")
         return Adaptive(bias)
     kind, lengths = _parse_simple(spec.removesuffix("@rerun"), spec)
+    strategy = kind(*lengths)
     if not spec.endswith("@rerun"):
-        return _make(kind, lengths)
-    if len(lengths) != 2 or lengths[1] <= lengths[0]:
+        return strategy
+    if not isinstance(strategy, Separate) or not strategy.history:
         raise UserError(f"--trunc {spec}: there are older characters to read once more only in K1/K2 with K2 above K1")
-    return Separate(*lengths, rerun=True)
+    return Separate(strategy.k1, strategy.k2, rerun=True)
 
 
-def _parse_simple(text: str, spec: str) -> tuple[str, tuple[int, ...]]:
-    """The name before the numbers, and the numbers: one, or two for K1/K2."""
-    match = _SIMPLE.fullmatch("rtrl:1" if text == "rtrl" else text)
-    if not match or (match[1] or "") not in _BY_NAME or (match[1] and match[3]):
+def _parse_simple(text: str, spec: str) -> tuple[Callable[..., Strategy], tuple[int, ...]]:
+    """What makes the strategy, and the numbers that it takes: one, or two for K1/K2."""
+    text = "rtrl:1" if text == "rtrl" else text
+    form = re.sub("[0-9]{1,9}", "#", text)
+    if form not in SIMPLE or "#" in text:
         raise UserError(f"--trunc {spec!r}: not a truncation; give one of {FORMS}")
-    lengths = tuple(int(digits) for digits in match.groups()[1:] if digits)
+    lengths = tuple(map(int, re.findall("[0-9]+", text)))
     if min(lengths) < 1:
         raise UserError(f"--trunc {spec}: at least 1 character is read for an update; give 1 or more")
-    return match[1] or "", lengths
-
-
-def _make(kind: str, lengths: tuple[int, ...]) -> Strategy:
-    return Separate(*lengths) if len(lengths) == 2 else _BY_NAME[kind](*lengths)
+    return SIMPLE[form], lengths
 
 
 def _curriculum(spec: str) -> Progressive:
@@ -74,8 +75,8 @@ def _curriculum(spec: str) -> Progressive:
     first, _, last = ends.partition("..")
     (kind, start), (other, stop) = _parse_simple(first, spec), _parse_simple(last, spec)
     differing = [place for place, pair in enumerate(zip(start, stop, strict=False)) if pair[0] != pair[1]]
-    if kind != other or len(start) != len(stop) or len(differing) > 1:
+    if kind is not other or len(differing) > 1:
         raise UserError(f"--trunc {spec}: its ends must be alike but for one number, such as 1..64 or 1/1..1/64")
     place = differing[0] if differing else 0
     numbers = GROWTHS[growth](start[place], stop[place])
-    return Progressive(tuple(_make(kind, (*start[:place], n, *start[place + 1 :])) for n in numbers), growth)
+    return Progressive(tuple(kind(*start[:place], n, *start[place + 1 :]) for n in numbers), growth)

@@ -133,7 +133,7 @@ def test_a_text_without_its_byte_order_mark(entry: Entry, tmp_path: Path) -> Non
     (text,), notes = open_text(write(tmp_path / "text.txt", "\ufeff" + content), [entry, entry])
     assert (text.name, text.characters) == ("text", 2999)
     assert notes == ["The text is read as utf-8."]
-    ids = entry.vocabulary.encode(content)
+    ids = entry.checkpoint.vocabulary.encode(content)
     expected = character_nats(entry.checkpoint.build_model(), ids, 0, len(ids))
     np.testing.assert_array_equal(text.nats(entry.checkpoint), expected)
 
@@ -170,7 +170,7 @@ def test_different_vocabularies_read_a_text_by_the_character(tmp_path: Path) -> 
     content = special * 3 + prose(3000, seed=4) + special
     (text,), notes = open_text(write(tmp_path / "text.txt", content), [chars, of_bytes])
     assert notes[1:] == ["The checkpoints have different vocabularies: each reads the text in its own symbols."]
-    ids = of_bytes.vocabulary.encode(content)
+    ids = of_bytes.checkpoint.vocabulary.encode(content)
     nats = iter(character_nats(of_bytes.checkpoint.build_model(), ids, 0, len(ids)))
     by_hand = [sum(next(nats) for _ in char.encode()) for char in content[1:]]
     np.testing.assert_allclose(text.nats(of_bytes.checkpoint), by_hand, rtol=1e-12)
@@ -179,7 +179,7 @@ def test_different_vocabularies_read_a_text_by_the_character(tmp_path: Path) -> 
 
 def test_the_rest_of_a_first_character_of_several_bytes_is_not_scored(tmp_path: Path) -> None:
     entry = make_entry(corpus_of(tmp_path, "naïve café 😀" * 20, unit="byte"))
-    nats = character_nats(entry.checkpoint.build_model(), entry.vocabulary.encode("😀é"), 0, 6)
+    nats = character_nats(entry.checkpoint.build_model(), entry.checkpoint.vocabulary.encode("😀é"), 0, 6)
     np.testing.assert_allclose(Text(tmp_path, "😀é", "char").nats(entry.checkpoint), [nats[3:].sum()], rtol=1e-12)
 
 
@@ -225,8 +225,8 @@ def test_rare_characters_are_the_unknown_symbol_where_it_is_the_same_to_all(entr
     path = write(tmp_path / "text.txt", "a é b à" + (known := prose(500)))
     (text,), notes = open_text(path, [rare, rare])
     assert notes[1:] == ["2 characters of the text are read as the unknown symbol of the vocabulary."]
-    ids = rare.vocabulary.encode("a a b a" + known)
-    ids[[2, 6]] = len(rare.vocabulary) - 1
+    ids = rare.checkpoint.vocabulary.encode("a a b a" + known)
+    ids[[2, 6]] = len(rare.checkpoint.vocabulary) - 1
     expected = character_nats(rare.checkpoint.build_model(), ids, 0, len(ids))
     np.testing.assert_array_equal(text.nats(rare.checkpoint), expected)
     assert len(open_text(write(tmp_path / "known.txt", known), [rare, rare])[1]) == 1

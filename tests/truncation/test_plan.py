@@ -104,37 +104,36 @@ def test_longest_update_and_what_is_kept_before_it(spec: str, longest: int, hist
 
 
 @pytest.mark.parametrize(
-    ("spec", "segment", "span"),
+    ("spec", "reach"),
     [
-        ("64", 64, 64),
-        ("snap", 1, 1),
-        ("snap:8", 8, 8),
-        ("rtrl:8", 8, 8),
-        ("stateless:8", None, 8),
-        ("random:8", None, 8),
-        ("artbp:8", None, 8),
-        ("4/6", None, 4),
-        ("4/9@rerun", None, 5),
-        ("9/4", None, 9),
-        ("full", None, 0),
-        ("adaptive:0.5", None, None),
-        ("64..8", None, 8),
-        ("artbp:2..artbp:8", None, 8),
-        ("1/1..1/9@linear", None, 8),
-        ("shuffle(64..8)", None, 64),
-        ("shuffle(1/9..1/2)", None, 8),
+        ("64", 64),
+        ("snap", 1),
+        ("snap:8", 8),
+        ("rtrl:8", 8),
+        ("stateless:8", 8),
+        ("random:8", 8),
+        ("artbp:8", 8),
+        ("4/6", 4),
+        ("4/9@rerun", 5),
+        ("9/4", 9),
+        ("full", 0),
+        ("adaptive:0.5", None),
+        ("64..8", 8),
+        ("artbp:2..artbp:8", 8),
+        ("1/1..1/9@linear", 8),
+        ("shuffle(64..8)", 64),
+        ("shuffle(1/9..1/2)", 8),
     ],
 )
-def test_segments_and_what_a_strategy_takes_in_at_its_end(spec: str, segment: int | None, span: int | None) -> None:
-    strategy = parse_truncation(spec)
-    assert (strategy.segment, strategy.span) == (segment, span)
+def test_what_a_strategy_takes_in_at_its_end(spec: str, reach: int | None) -> None:
+    assert parse_truncation(spec).reach == reach
 
 
 @given(specs, moments)
 def test_what_a_strategy_says_of_itself_is_what_it_plans(spec: str, progress: Progress) -> None:
     strategy = parse_truncation(spec)
     assert strategy.next(progress).reset == strategy.resets == ("stateless" in spec)
-    assert strategy.by_unit == ("snap" in spec)
+    assert (strategy.influence in ("snap", "tail")) == ("snap" in spec)
     assert strategy.needs_state == any(name in spec for name in ("snap", "rtrl", "adaptive"))
 
 

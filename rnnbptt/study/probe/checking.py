@@ -49,20 +49,12 @@ def check_gradient(model: CharRNN, x: Tensor, y: Tensor) -> list[Check]:
     for name, ours in model.parameters.grads.items():
         entries = _entries(ours, rng)
         slopes = [finite_difference(model, x[warm:], y[warm:], state, name, entry) for entry in entries]
-        scale = float(exact[name].abs().max()) or 1.0  # 1: where no gradient comes at all
-        off = max(abs(float(ours[entry]) - slope) for entry, slope in zip(entries, slopes, strict=True))
-        largest = entries[0]
-        checks.append(
-            Check(
-                parameter=name,
-                entry=largest,
-                written_out=float(ours[largest]),
-                autograd=float(exact[name][largest]),
-                finite_difference=slopes[0],
-                autograd_error=float((ours - exact[name]).abs().max()) / scale,
-                finite_difference_error=off / scale,
-            )
-        )
+        theirs, largest = exact[name], entries[0]
+        scale = float(theirs.abs().max()) or 1.0  # 1: where no gradient comes at all
+        off_theirs = float((ours - theirs).abs().max()) / scale
+        off_slopes = max(abs(float(ours[entry]) - slope) for entry, slope in zip(entries, slopes, strict=True)) / scale
+        at_largest = (float(ours[largest]), float(theirs[largest]), slopes[0])
+        checks.append(Check(name, largest, *at_largest, off_theirs, off_slopes))
     return checks
 
 

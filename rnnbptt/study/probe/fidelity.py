@@ -19,7 +19,6 @@ from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.tape import Span, Tape
 from rnnbptt.truncation.fixed import Separate
 from rnnbptt.truncation.plan import Progress, Strategy
-from rnnbptt.truncation.specs import parse_truncation
 
 RECURRENT, ALL = "all but the head", "all"  # groups of all parameters
 
@@ -37,11 +36,6 @@ class Fidelity:
     trunc: str
     cosine: dict[str, float]
     bias: dict[str, float]
-
-    @property
-    def strategy(self) -> Strategy:
-        """The truncation itself, for whoever wants to know more of it than its name."""
-        return parse_truncation(self.trunc)
 
 
 def fidelities(model: CharRNN, x: Tensor, y: Tensor, chosen: Sequence[Strategy], count: Count) -> list[Fidelity]:
@@ -65,7 +59,7 @@ def gradient(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, count: Co
     rate, is left out: that only makes up for the mean over updates of different lengths. A loss in a segment of k
     characters has (k + 1) / 2 of them to go back to in the mean, not k.
     """
-    if strategy.by_unit:
+    if strategy.influence in ("snap", "tail"):
         return _by_unit(model, x, y, strategy, count)
     influence = INFLUENCES[strategy.influence](model, x.shape[1])
     total = torch.zeros_like(model.parameters.grad)

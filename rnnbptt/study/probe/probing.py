@@ -21,8 +21,8 @@ from rnnbptt.inference.evaluation import LN2, PIECE
 from rnnbptt.study.probe.checking import Check
 from rnnbptt.study.probe.fidelity import Count, Fidelity, fidelities
 from rnnbptt.study.probe.subject import PRECISION, Subject
-from rnnbptt.study.results import Tell
 from rnnbptt.text.corpus import Ids
+from rnnbptt.text.reading import Tell
 from rnnbptt.text.streams import Streams, gather
 from rnnbptt.truncation.curriculum import ladder
 from rnnbptt.truncation.decay import fit_decay, fitted_lags
@@ -165,20 +165,17 @@ def staleness(subject: Subject) -> list[Staleness]:
     start, stop = document.corpus.splits["train"]  # the folder may have been split anew since
     ids, parts = subject.corpus.ids[start:stop], list(subject.model.cell.carried)
     ends, lengths = Streams(ids, config.streams, position).history()
-    resets = parse_truncation(config.trunc).resets
-    if resets:
+    if resets := parse_truncation(config.trunc).resets:
         lengths = np.minimum(lengths, document.standing.k1)  # its state was zero before the last update
     lengths = np.minimum(lengths, REREAD * subject.depth)
     fresh, half = (fresh_state(subject.model, ids, ends, read)[:, parts] for read in (lengths, lengths // 2))
     stale, unsettled = (
         (other - fresh).norm(dim=(1, 3)) / fresh.norm(dim=(1, 3)) for other in (carried[:, parts], half)
     )  # (L, B) each
-    return [
-        Staleness(
-            layer, float(ratios.median()), float(ratios.max()), math.nan if resets else float(unsettled[layer].median())
-        )
-        for layer, ratios in enumerate(stale)
-    ]
+    if resets:
+        unsettled.fill_(math.nan)
+    shares = zip(stale.median(1).values, stale.amax(1), unsettled.median(1).values, strict=True)
+    return [Staleness(layer, *map(float, of_layer)) for layer, of_layer in enumerate(shares)]
 
 
 def fresh_state(model: CharRNN, ids: Ids, ends: NDArray[np.int64], lengths: NDArray[np.int64]) -> Tensor:

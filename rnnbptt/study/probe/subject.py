@@ -74,8 +74,13 @@ def open_subject(path: Path, depth: int, streams: int, more: Sequence[Strategy] 
 
     UserError where its corpus is gone or too short, and for a strategy that cannot be measured.
     """
-    for strategy in more:
-        _check_depth(strategy, depth)
+    for strategy in more:  # one that goes back further would be cut there, and so measured as another truncation
+        if strategy.reach is None:
+            raise UserError(f"--trunc {strategy.spec}: its depth comes of training; give depths to probe, such as 16")
+        if strategy.reach > depth:
+            raise UserError(
+                f"--trunc {strategy.spec}: does not fit into --depth {depth}; give --depth {strategy.reach} or more"
+            )
     checkpoint = load_checkpoint(find_checkpoint(path))
     model = checkpoint.build_model(PRECISION)
     if model.config.window:
@@ -98,18 +103,6 @@ def open_subject(path: Path, depth: int, streams: int, more: Sequence[Strategy] 
         check_memory(strategy, model, streams)
     chosen = {strategy.spec: strategy for strategy in (*usual(model, depth, streams), *more)}
     return Subject(checkpoint, model, corpus, start, stop, depth, streams, tuple(chosen.values()))
-
-
-def _check_depth(strategy: Strategy, depth: int) -> None:
-    """UserError where its depth comes of training, or where one of its segments is longer than R or goes back before
-    the history: it would be cut there, and what was measured would be another truncation.
-    """
-    if strategy.span is None:
-        raise UserError(f"--trunc {strategy.spec}: its depth comes of training; give depths to probe, such as 16")
-    if strategy.span > depth:
-        raise UserError(
-            f"--trunc {strategy.spec}: does not fit into --depth {depth}; give --depth {strategy.span} or more"
-        )
 
 
 def check_memory(strategy: Strategy, model: CharRNN, streams: int) -> None:

@@ -27,7 +27,6 @@ from rnnbptt.study.probe.probing import (
 from rnnbptt.study.probe.subject import Subject, open_subject
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
-from rnnbptt.truncation.decay import fitted_lags
 from rnnbptt.truncation.specs import parse_truncation
 from support.networks import ReferenceNetwork, independent, make_model, random_text
 from support.runs import train_run
@@ -62,8 +61,11 @@ def _sum_of_losses(network: Network, weights: Any, x: torch.Tensor, y: torch.Ten
     return mean_loss(network.config, weights, x, y, state)[0] * x.numel() if len(x) else state.sum() * 0
 
 
-@pytest.mark.parametrize("faint", [5, 0])
-def test_a_decay_is_fitted_before_the_first_norm_that_is_too_faint(monkeypatch: pytest.MonkeyPatch, faint: int) -> None:
+@pytest.mark.parametrize(("faint", "fitted"), [(10, (3, 9)), (5, (2, 4)), (0, (0, 0))])
+def test_a_decay_is_fitted_before_the_first_norm_that_is_too_faint(
+    monkeypatch: pytest.MonkeyPatch, faint: int, fitted: tuple[int, int]
+) -> None:
+    """On the lags from three tenths to nine tenths of the way there."""
     model = make_model("gru")
     norms = [0.5**lag for lag in range(11)]
     norms[faint] = 0.0
@@ -71,7 +73,7 @@ def test_a_decay_is_fitted_before_the_first_norm_that_is_too_faint(monkeypatch: 
     with torch.no_grad():
         found = fading(model, *random_text(model, 20, B))
     assert found.norms == tuple(norms)
-    assert found.fitted == fitted_lags(faint)
+    assert found.fitted == fitted
     assert found.beta == pytest.approx(0.5 if faint else math.nan, nan_ok=True)
 
 
@@ -181,7 +183,7 @@ def test_a_probe_and_its_json(run: Path, tmp_path: Path) -> None:
         assert by_trunc[exact].cosine[ALL] == pytest.approx(1, abs=1e-6)
         assert by_trunc[exact].bias[ALL] < 1e-5
     assert by_trunc["1"].bias[RECURRENT] > 0.1
-    assert found.tape_bytes == subject.model.tape_bytes(32, 8)
+    assert found.tape_bytes == 2 * open_subject(run, 16, 4).tape_bytes == 2 * open_subject(run, 8, 8).tape_bytes > 0
     influence = FullInfluence(subject.model, 8)
     assert subject.influence_bytes == influence.bytes > 2 * sum(tensor.nbytes for tensor in influence.state.values())
     assert open_subject(run, 16, 8).influence_bytes == 0
