@@ -88,7 +88,7 @@ def train(
 
 def _follow(trainer: Trainer, folder: Path, sample_length: int, quiet: bool) -> None:
     """Run the trainer and show what it does; it ends with 130 after Ctrl-C."""
-    from rnnbptt.report.progress import TrainingView, say_memory, say_stopped
+    from rnnbptt.report.progress import TrainingView, say, say_memory, say_stopped
     from rnnbptt.report.tables import show_run
     from rnnbptt.training.folder import RunFolder
 
@@ -100,6 +100,7 @@ def _follow(trainer: Trainer, folder: Path, sample_length: int, quiet: bool) -> 
             view.show(record, trainer.spent, _sample(trainer, wanted) if wanted else "")
     if trainer.standing.validations.nats and not quiet:
         show_run(folder, trainer)
+        say("note", (f"best validation: {remark}" for remark in trainer.remarks))
     elif not quiet:
         say_stopped(folder)
     if interrupted():

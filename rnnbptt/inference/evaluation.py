@@ -1,92 +1,205 @@
-"""Evaluation: the loss of every character of a stretch of text, whatever way the model was trained.
+"""Evaluation: the loss of every character of a stretch of text, as one continuous reading of the text has it.
 
-The text is read in fixed lanes, side by side for speed, each warmed by the text before it (also where that belongs to
-another split: it is only read, not scored). Number of lanes and warm-up depend on the length of the text alone, so two
-checkpoints are always given exactly the same task; the length of the pieces it is read in changes nothing.
+Read one character after the other, a split of a megabyte would take minutes. So the stretch is cut into lanes that are
+read side by side, each from a zero state some way before its own first character. What a state came from is soon
+forgotten, most of the time; but a zero state in the wrong place can send a model astray for good. So it is not trusted:
+the lane before reads on into the lane until both states agree, and up to there its losses count; where they do not
+agree before the lane ends, it goes on into the next one. The state that the stretch begins with is read from two places
+before it, further and further back, until these agree.
+
+How many lanes there are, and the length of the pieces they are read in, changes how long it takes, not what comes out.
+How a model was trained has no part in it.
+
+Axes: T characters of a piece, B lanes; states (L, S, B, H).
 """
 
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
 
 LANES = 64
-WARM_UP = 256  # characters read, not scored, before each lane
+WARM_UP = 256  # characters read before each lane, and before the stretch at first
 SHORTEST_LANE = 500  # below this the warm-up would cost more than the lane
+FURTHEST = 1 << 17  # characters that are read to make states agree, before the stretch and in it
 PIECE = 64  # characters read at a time: bounds memory, not the result
+STRETCH = 1000  # characters whose losses are summed
+AGREE = 1e-4  # largest distance of two states that agree, relative to the length of one
 
 LN2 = float(np.log(2))
 
+Ids = NDArray[np.integer]
+Targets = NDArray[np.int64]  # positions of characters that are predicted
+Nats = NDArray[np.floating]
+Take = Callable[[Targets, Nats], None]  # told positions (n,) and what is to be added to their losses
+
+
+class Score(NamedTuple):
+    """How a model reads a stretch of text.
+
+    nats       mean negative log-likelihood per character
+    stretches  its sums over each STRETCH characters, the last one may be shorter
+    settled    see Reading
+    """
+
+    nats: float
+    stretches: NDArray[np.float64]
+    settled: bool
+
 
 @torch.no_grad()
-def mean_nats(model: CharRNN, ids: NDArray[np.integer], start: int, stop: int, piece: int = PIECE) -> float:
-    """Mean negative log-likelihood, nats per character, of ids[start:stop], each given all the text before it.
+def score(model: CharRNN, ids: Ids, start: int, stop: int, piece: int = PIECE) -> Score:
+    """Of ids[start:stop], each character given all the text before it. Memory grows by a number a stretch.
 
-    The very first character of a text has no text before it and is not scored. Memory does not grow with the text.
+    The very first character of a text has no text before it and is not scored.
     """
-    lanes = _Lanes(start, stop)
-    total = 0.0
-    for first, nats in _read(model, ids, lanes, piece):
-        total += float(nats[lanes.scored(first, len(nats))].sum(dtype=np.float64))
-    return total / lanes.count
+    first = max(start, 1)
+    stretches = np.zeros(-(-(stop - first) // STRETCH))
+
+    def take(targets: Targets, nats: Nats) -> None:
+        stretches[:] += np.bincount((targets - first) // STRETCH, nats, len(stretches))
+
+    reading = Reading(model, ids, start, stop, take, piece)
+    return Score(float(stretches.sum()) / reading.count, stretches, reading.settled)
 
 
 @torch.no_grad()
 def character_nats(
-    model: CharRNN, ids: NDArray[np.integer], start: int, stop: int, piece: int = PIECE
-) -> NDArray[np.float64]:
-    """The negative log-likelihood of each character of ids[max(start, 1):stop] in nats, in the order of the text."""
-    lanes = _Lanes(start, stop)
-    out = np.empty(lanes.count)
-    for first, nats in _read(model, ids, lanes, piece):
-        scored = lanes.scored(first, len(nats))
-        out[lanes.positions(first, len(nats))[scored] - lanes.starts[0]] = nats[scored]
-    return out
+    model: CharRNN, ids: Ids, start: int, stop: int, piece: int = PIECE
+) -> tuple[NDArray[np.float64], bool]:
+    """The negative log-likelihood of each character of ids[max(start, 1):stop] in nats, in the order of the text; and
+    whether these are `Reading.settled`.
+    """
+    first = max(start, 1)
+    losses = np.zeros(stop - first)
+
+    def take(targets: Targets, nats: Nats) -> None:
+        losses[targets - first] += nats
+
+    return losses, Reading(model, ids, start, stop, take, piece).settled
 
 
-class _Lanes:
-    """Targets [start, stop) cut into lanes; step s of lane j is the target at starts[j] + s, negative s the warm-up."""
+def remarks(stretches: NDArray[np.float64], settled: bool) -> list[str]:
+    """What to know of a score: the stretches that dominate it where a few do, and whether it is not settled.
 
-    def __init__(self, start: int, stop: int) -> None:
+    A few: a tenth of them at most, each with more than three times the usual loss, and a tenth of all loss together.
+    """
+    said, heavy = [], np.flatnonzero(stretches > 3 * np.median(stretches))
+    if 0 < len(heavy) <= len(stretches) / 10 and (share := stretches[heavy].sum() / stretches.sum()) >= 0.1:
+        heaviest = heavy[np.argsort(-stretches[heavy], kind="stable")][:5]
+        places = ", ".join(f"{STRETCH * number:,}" for number in heaviest) + ", ..." * (len(heavy) > 5)
+        few = f"{len(heavy)} of {len(stretches)} stretches of {STRETCH:,} characters"
+        said.append(f"{few} make {share:.0%} of this loss: at {places}")
+    if not settled:
+        off = "this loss may be off by more than 0.001 bits per character"
+        said.append(f"the state depends on more than {FURTHEST:,} characters before, so that {off}")
+    return said
+
+
+class Pending(NamedTuple):
+    """Lanes (B,) that were read from the states `old` (L, S, B, H), and should have been from `new`."""
+
+    lanes: NDArray[np.int64]
+    old: Tensor
+    new: Tensor
+
+
+class Reading:
+    """Reads ids[start:stop] with a model and hands its losses to `take`, where need be in several instalments.
+
+    count    characters that are scored
+    settled  whether all states came to agree; otherwise the losses may differ from those of one continuous reading
+    """
+
+    def __init__(self, model: CharRNN, ids: Ids, start: int, stop: int, take: Take, piece: int = PIECE) -> None:
+        self._model, self._ids, self._take, self._piece = model.at_precision("float32"), ids, take, piece
         start = max(start, 1)
-        self.count = stop - start
+        self.count, self.settled, self._stop, self._left = stop - start, True, stop, FURTHEST
         lanes = min(LANES, max(1, self.count // SHORTEST_LANE))
-        edges = start + np.arange(lanes + 1) * self.count // lanes
-        self.starts, self._stops = edges[:-1], edges[1:]
-        self.steps = int((self._stops - self.starts).max())
-        self.stop = stop
-        # A lane too near the start of the text for a whole warm-up begins, from the zero state, where the text does.
-        self.resets = {int(1 - s): j for j, s in enumerate(self.starts) if 1 - s > -WARM_UP}
+        self._length = -(-self.count // lanes)  # of each lane, but for the last, which ends at `stop`
+        self._begins = start + np.arange(lanes) * self._length
+        pending = self._side_by_side(self._first_state(start))
+        while pending.lanes.size and self._left > 0:
+            pending = self._corrected(pending)
+            self._left -= self._length
+        self.settled &= not pending.lanes.size
 
-    def positions(self, first: int, steps: int) -> NDArray[np.int64]:
-        """Targets of `steps` steps from step `first` on, (T, lanes)."""
-        return self.starts + np.arange(first, first + steps)[:, None]
+    def _first_state(self, start: int) -> Tensor:
+        """What the text before the stretch leaves, (L, S, 1, H)."""
+        reach = WARM_UP
+        while True:
+            far, near = max(1, start - 2 * reach), max(1, start - reach)
+            from_far, both = self._model.zero_state(1), self._model.zero_state(2)
+            for _ in self._read(np.array([far]), 0, near - far, from_far):
+                pass  # only the state is wanted
+            both[:, :, :1] = from_far
+            for _ in self._read(np.array([near, near]), 0, start - near, both):
+                pass
+            settled = far == 1 or bool(agree(both[:, :, :1], both[:, :, 1:]))
+            if settled or reach >= FURTHEST:
+                self.settled = settled
+                return both[:, :, :1]
+            reach *= 2
 
-    def scored(self, first: int, steps: int) -> NDArray[np.bool_]:
-        """Which of them count: neither warm-up nor beyond the lane, (T, lanes)."""
-        positions = self.positions(first, steps)
-        return (positions >= self.starts) & (positions < self._stops)
+    def _side_by_side(self, first: Tensor) -> Pending:
+        """Read all lanes, the first from the state `first`, the others after a warm-up from zero: what each should have
+        been read from, the one before it tells.
+        """
+        state = self._model.zero_state(len(self._begins))
+        for _ in self._read(self._begins, -WARM_UP, 0, state):
+            pass
+        state[:, :, :1] = first
+        entered = state.clone()
+        for targets, nats in self._read(self._begins, 0, self._length, state):
+            self._give(targets, nats)
+        return Pending(np.arange(1, len(self._begins)), entered[:, :, 1:], state[:, :, :-1])
+
+    def _corrected(self, pending: Pending) -> Pending:
+        """Read lanes once more from both states, until these agree, and hand over by how much the losses differ; the
+        lanes that follow those where they do not agree to the end.
+        """
+        lanes, old, new = pending
+        for step in range(0, self._length, self._piece):
+            differ = ~agree(old, new)
+            lanes = lanes[differ.cpu().numpy()]
+            if not lanes.size:
+                return Pending(lanes, old, new)
+            both, count = torch.cat([old[:, :, differ], new[:, :, differ]], 2), len(lanes)
+            begins = np.tile(self._begins[lanes], 2)
+            for targets, nats in self._read(begins, step, min(step + self._piece, self._length), both):
+                self._give(targets[:, :count], nats[:, count:] - nats[:, :count])
+            old, new = both[:, :, :count], both[:, :, count:]
+        follow = lanes + 1 < len(self._begins)
+        return Pending(lanes[follow] + 1, old[:, :, follow], new[:, :, follow])
+
+    def _give(self, targets: Targets, nats: Nats) -> None:
+        """Hand over what is within the stretch."""
+        within = targets < self._stop
+        self._take(targets[within], nats[within])
+
+    def _read(self, begins: Targets, first: int, last: int, state: Tensor) -> Iterator[tuple[Targets, Nats]]:
+        """Read steps `first` to `last` of lanes that begin at the targets `begins` (B,), piece by piece: the targets
+        and their losses, (T, B) each. `state` is moved on.
+        """
+        for step in range(first, last, self._piece):
+            steps = np.arange(step, min(step + self._piece, last))
+            targets = begins + steps[:, None]
+            known = np.clip(targets, 1, self._stop - 1)
+            ids = (self._ids[at].astype(np.int64) for at in (known - 1, known))
+            x, y = (torch.from_numpy(symbols).to(self._model.device) for symbols in ids)
+            logits, _ = self._model.forward(x, state)
+            yield targets, cross_entropy(logits, y)[0].cpu().numpy()
 
 
-def _read(
-    model: CharRNN, ids: NDArray[np.integer], lanes: _Lanes, piece: int
-) -> Iterator[tuple[int, NDArray[np.floating]]]:
-    """Yield (first step, nats (T, lanes)) piece by piece, the warm-up too."""
-    model = model.at_precision("float32")
-    state = model.zero_state(len(lanes.starts))
-    edges = {-WARM_UP, 0, lanes.steps, *lanes.resets, *range(-WARM_UP, 0, piece), *range(0, lanes.steps, piece)}
-    ordered = sorted(edges)
-    for first, end in pairwise(ordered):
-        if first in lanes.resets:
-            state[:, :, lanes.resets[first]] = 0
-        targets = np.clip(lanes.positions(first, end - first), 1, lanes.stop - 1)
-        x = torch.from_numpy(ids[targets - 1].astype(np.int64)).to(model.device)
-        y = torch.from_numpy(ids[targets].astype(np.int64)).to(model.device)
-        logits, _ = model.forward(x, state)
-        nats, _ = cross_entropy(logits, y)
-        yield first, nats.cpu().numpy()
+def agree(old: Tensor, new: Tensor) -> Tensor:
+    """Whether two states (L, S, B, H) are the same for what follows, (B,). What is no number agrees with anything: it
+    will not get any better.
+    """
+    distance, length = ((state).square().sum((1, 3)) for state in (old - new, new))
+    return ~(distance > AGREE**2 * length).any(0)

@@ -116,5 +116,5 @@ class TrainingView:
             f"{spent:4.0%}  {record['chars']:>12,} characters"
             f"  epoch {record['epoch']:6.2f}  k {record['k1']:>4}  train {self._train}"
             f"  {record['split']} {record['bpc']:.4f} bpc ({record['nats']:.4f} nats)"
-            f"  {record['seconds']:,.0f} s  {self._speed}"
+            f"  {record['seconds']:,.0f} s  {self._speed}{'' if record['settled'] else '  (not settled)'}"
         )

@@ -13,8 +13,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from rnnbptt.errors import UserError
-from rnnbptt.inference.evaluation import LN2
+from rnnbptt.inference.evaluation import LN2, STRETCH, remarks
 from rnnbptt.study.bootstrap import SHORTEST_TEXT, Interval, paired_interval
 from rnnbptt.study.entries import Entry, load_entries
 from rnnbptt.study.passages import Nats, Passage, open_splits, open_text
@@ -45,7 +47,7 @@ def compare(paths: Sequence[Path], text: Path | None = None, tell: Tell = lambda
         rows=tuple(map(_row, entries, scores)),
         pairs=tuple(pairs),
         warnings=tuple(filter(None, (_unfairness(entries[0], other) for other in entries[1:]))),
-        notes=(*notes, *_notes(pairs, entries)),
+        notes=(*notes, *_remarks(entries, scores), *_notes(pairs, entries)),
     )
 
 
@@ -57,8 +59,8 @@ def _measure(entries: Sequence[Entry], passages: Sequence[Passage], tell: Tell) 
     first, *others = entries
     for passage in passages:
         for entry, own_scores in zip(entries, scores, strict=True):
-            nats = passage.nats(entry.checkpoint)
-            own_scores.append(_score(passage.name, nats, entry))
+            nats, settled = passage.nats(entry.checkpoint)
+            own_scores.append(_score(passage.name, nats, settled, entry))
             if entry is first:
                 baseline = nats
             else:
@@ -68,7 +70,7 @@ def _measure(entries: Sequence[Entry], passages: Sequence[Passage], tell: Tell) 
     return scores, pairs
 
 
-def _score(split: str, nats: Nats, entry: Entry) -> Score:
+def _score(split: str, nats: Nats, settled: bool, entry: Entry) -> Score:
     mean = float(nats.mean())
     if not math.isfinite(mean):
         raise UserError(
@@ -76,7 +78,8 @@ def _score(split: str, nats: Nats, entry: Entry) -> Score:
             "leave it out, or give an earlier checkpoint of that run"
         )
     perplexity = math.exp(mean) if mean < 700 else math.inf  # beyond, the exponential overflows
-    return Score(split, len(nats), mean / LN2, perplexity)
+    stretches = np.add.reduceat(nats, np.arange(0, len(nats), STRETCH))
+    return Score(split, len(nats), mean / LN2, perplexity, tuple(remarks(stretches, settled)))
 
 
 def _row(entry: Entry, scores: Iterable[Score]) -> Row:
@@ -155,6 +158,12 @@ def _shown(value: Any) -> str:
 
 
 # --- what a reader has to know ----------------------------------------------------------------------------------------
+
+
+def _remarks(entries: Sequence[Entry], scores: Sequence[Sequence[Score]]) -> list[str]:
+    """Those of each score, with whose it is."""
+    owned = [(entry, score) for entry, own in zip(entries, scores, strict=True) for score in own]
+    return [f"{entry.name}, {score.split}: {remark}." for entry, score in owned for remark in score.remarks]
 
 
 def _notes(pairs: Sequence[Pair], entries: Sequence[Entry]) -> list[str]:

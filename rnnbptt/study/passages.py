@@ -39,8 +39,10 @@ class Split:
         """How many are scored: all but the first of the whole corpus, which has no text before it."""
         return self.stop - max(1, self.start)
 
-    def nats(self, checkpoint: Checkpoint) -> Nats:
-        """The negative log-likelihood of each of them, (characters,), given all the text before it in the corpus."""
+    def nats(self, checkpoint: Checkpoint) -> tuple[Nats, bool]:
+        """The negative log-likelihood of each of them, (characters,), given all the text before it in the corpus; and
+        whether they are settled, see `Reading`.
+        """
         return character_nats(checkpoint.build_model("float32"), self.ids, self.start, self.stop)
 
 
@@ -62,16 +64,18 @@ class Text:
         """How many are scored: all but the first, which has no text before it."""
         return len(self.content) - 1
 
-    def nats(self, checkpoint: Checkpoint) -> Nats:
-        """The negative log-likelihood of each of them, (characters,): the sum over what the model reads it as."""
+    def nats(self, checkpoint: Checkpoint) -> tuple[Nats, bool]:
+        """The negative log-likelihood of each of them, (characters,): the sum over what the model reads it as; and
+        whether they are settled.
+        """
         vocabulary = checkpoint.vocabulary
         codes, starts = self.units(vocabulary)
         ids = vocabulary.ids_of(codes)
         if vocabulary.unknown is not None:
             ids[ids < 0] = vocabulary.unknown
-        nats = character_nats(checkpoint.build_model("float32"), ids, 0, len(ids))
+        nats, settled = character_nats(checkpoint.build_model("float32"), ids, 0, len(ids))
         # Unit 0 is not scored, so unit u has nats[u - 1]; what its character has beyond it is no character of its own.
-        return nats if len(codes) == len(starts) else np.add.reduceat(nats, starts[1:] - 1)
+        return (nats if len(codes) == len(starts) else np.add.reduceat(nats, starts[1:] - 1)), settled
 
     def units(self, vocabulary: Vocabulary) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """The code of each unit that a model reads, and at which unit each character of the text starts."""

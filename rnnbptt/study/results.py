@@ -22,12 +22,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class Score:
-    """The loss on one text: `characters` were scored; bits per character, and perplexity per character (2^bpc)."""
+    """The loss on one text: `characters` were scored; bits per character, and perplexity per character (2^bpc); what to
+    know of it.
+    """
 
     split: str
     characters: int
     bpc: float
     perplexity: float
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import Engine, Outcome, TorchEngine
 from rnnbptt.errors import UserError
-from rnnbptt.inference.evaluation import LN2, mean_nats
+from rnnbptt.inference.evaluation import LN2, remarks, score
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import stand_in
 from rnnbptt.text.streams import Streams
@@ -40,6 +40,7 @@ class Trainer:
     model     the network that is trained
     engine    computes the updates
     standing  where the run stands
+    remarks   what to know of its best validation
     """
 
     def __init__(self, model: CharRNN, corpus: Corpus, config: TrainConfig) -> None:
@@ -55,6 +56,7 @@ class Trainer:
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat)
         self.schedule = LearningRate(config.lr, config.warmup, config.final_lr)
         self.standing = Standing()
+        self.remarks: list[str] = []
 
     @property
     def spent(self) -> float:
@@ -154,12 +156,14 @@ class Trainer:
     def _validate(self) -> Record:
         axes, validations = self.standing.axes, self.standing.validations
         split, (start, stop) = self.validation_split()
-        nats = mean_nats(self.model, self.corpus.ids, start, stop)
+        nats, stretches, settled = score(self.model, self.corpus.ids, start, stop)
         if not math.isfinite(nats):
             raise self._diverged("validation loss", axes.chars, axes.updates)
         validations.chars.append(axes.chars)
         validations.nats.append(nats)
-        return self._record("eval", nats) | {"split": split}
+        if validations.latest_is_best():
+            self.remarks = remarks(stretches, settled)
+        return self._record("eval", nats) | {"split": split, "settled": settled}
 
     def validation_split(self) -> tuple[str, tuple[int, int]]:
         """What is scored: the validation split; where it is empty, the last twentieth of the training text."""

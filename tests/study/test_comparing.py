@@ -85,7 +85,7 @@ def test_rows_and_pairs_are_what_the_checkpoints_are(runs: Path, text_corpus: Co
     assert one.curve.chars == (1000, 2000, 3000, 4000)
     model = load_checkpoint(one.path).build_model()
     for score, characters in zip(one.scores, (4000, 2000), strict=True):
-        nats = character_nats(model, text_corpus.ids, *text_corpus.splits[score.split]).mean()
+        nats = character_nats(model, text_corpus.ids, *text_corpus.splits[score.split])[0].mean()
         assert score.characters == characters
         assert score.bpc == pytest.approx(nats / math.log(2), rel=1e-12)
         assert score.perplexity == pytest.approx(math.exp(nats), rel=1e-12)
@@ -220,7 +220,7 @@ def test_on_a_text_file(runs: Path, tmp_path: Path, text_corpus: Corpus) -> None
     assert result.splits == ("text",)
     assert result.notes[0] == "The text is read as utf-8."
     ids = text_corpus.vocabulary.encode(content)
-    nats = character_nats(load_checkpoint(result.rows[0].path).build_model(), ids, 0, len(ids)).mean()
+    nats = character_nats(load_checkpoint(result.rows[0].path).build_model(), ids, 0, len(ids))[0].mean()
     assert result.rows[0].scores[0].characters == 2999
     assert result.rows[0].scores[0].bpc == pytest.approx(nats / math.log(2), rel=1e-12)
 

@@ -59,8 +59,8 @@ def test_the_validation_and_the_test_split(entry: Entry, corpus: Corpus) -> None
     assert [(passage.name, passage.characters) for passage in passages] == [("valid", 100), ("test", 100)]
     model = entry.checkpoint.build_model()
     for passage in passages:
-        expected = character_nats(model, corpus.ids, *corpus.splits[passage.name])
-        np.testing.assert_array_equal(passage.nats(entry.checkpoint), expected)
+        expected, _ = character_nats(model, corpus.ids, *corpus.splits[passage.name])
+        np.testing.assert_array_equal(passage.nats(entry.checkpoint)[0], expected)
     assert notes == [
         "The validation split chose the best checkpoint of each run, which flatters it: quote the test split."
     ]
@@ -68,7 +68,7 @@ def test_the_validation_and_the_test_split(entry: Entry, corpus: Corpus) -> None
 
 def test_the_first_character_of_the_corpus_is_not_scored(entry: Entry, corpus: Corpus) -> None:
     split = Split("valid", corpus.ids, 0, 100)
-    assert split.nats(entry.checkpoint).shape == (split.characters,) == (99,)
+    assert split.nats(entry.checkpoint)[0].shape == (split.characters,) == (99,)
 
 
 def test_the_corpus_is_known_again_wherever_it_lies(entry: Entry, corpus: Corpus, tmp_path: Path) -> None:
@@ -134,8 +134,8 @@ def test_a_text_without_its_byte_order_mark(entry: Entry, tmp_path: Path) -> Non
     assert (text.name, text.characters) == ("text", 2999)
     assert notes == ["The text is read as utf-8."]
     ids = entry.checkpoint.vocabulary.encode(content)
-    expected = character_nats(entry.checkpoint.build_model(), ids, 0, len(ids))
-    np.testing.assert_array_equal(text.nats(entry.checkpoint), expected)
+    expected, _ = character_nats(entry.checkpoint.build_model(), ids, 0, len(ids))
+    np.testing.assert_array_equal(text.nats(entry.checkpoint)[0], expected)
 
 
 def test_a_text_is_read_as_the_corpora_were_even_if_they_are_gone(tmp_path: Path) -> None:
@@ -171,16 +171,16 @@ def test_different_vocabularies_read_a_text_by_the_character(tmp_path: Path) -> 
     (text,), notes = open_text(write(tmp_path / "text.txt", content), [chars, of_bytes])
     assert notes[1:] == ["The checkpoints have different vocabularies: each reads the text in its own symbols."]
     ids = of_bytes.checkpoint.vocabulary.encode(content)
-    nats = iter(character_nats(of_bytes.checkpoint.build_model(), ids, 0, len(ids)))
+    nats = iter(character_nats(of_bytes.checkpoint.build_model(), ids, 0, len(ids))[0])
     by_hand = [sum(next(nats) for _ in char.encode()) for char in content[1:]]
-    np.testing.assert_allclose(text.nats(of_bytes.checkpoint), by_hand, rtol=1e-12)
-    assert len(text.nats(chars.checkpoint)) == text.characters == len(by_hand)
+    np.testing.assert_allclose(text.nats(of_bytes.checkpoint)[0], by_hand, rtol=1e-12)
+    assert len(text.nats(chars.checkpoint)[0]) == text.characters == len(by_hand)
 
 
 def test_the_rest_of_a_first_character_of_several_bytes_is_not_scored(tmp_path: Path) -> None:
     entry = make_entry(corpus_of(tmp_path, "naïve café 😀" * 20, unit="byte"))
-    nats = character_nats(entry.checkpoint.build_model(), entry.checkpoint.vocabulary.encode("😀é"), 0, 6)
-    np.testing.assert_allclose(Text(tmp_path, "😀é", "char").nats(entry.checkpoint), [nats[3:].sum()], rtol=1e-12)
+    nats, _ = character_nats(entry.checkpoint.build_model(), entry.checkpoint.vocabulary.encode("😀é"), 0, 6)
+    np.testing.assert_allclose(Text(tmp_path, "😀é", "char").nats(entry.checkpoint)[0], [nats[3:].sum()], rtol=1e-12)
 
 
 def test_models_of_bytes_read_bytes(tmp_path: Path) -> None:
@@ -227,8 +227,8 @@ def test_rare_characters_are_the_unknown_symbol_where_it_is_the_same_to_all(entr
     assert notes[1:] == ["2 characters of the text are read as the unknown symbol of the vocabulary."]
     ids = rare.checkpoint.vocabulary.encode("a a b a" + known)
     ids[[2, 6]] = len(rare.checkpoint.vocabulary) - 1
-    expected = character_nats(rare.checkpoint.build_model(), ids, 0, len(ids))
-    np.testing.assert_array_equal(text.nats(rare.checkpoint), expected)
+    expected, _ = character_nats(rare.checkpoint.build_model(), ids, 0, len(ids))
+    np.testing.assert_array_equal(text.nats(rare.checkpoint)[0], expected)
     assert len(open_text(write(tmp_path / "known.txt", known), [rare, rare])[1]) == 1
     assert "rare cannot read 'é' (U+00E9), character 3" in message_of(open_text, path, [rare, entry])
 

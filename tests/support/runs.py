@@ -6,9 +6,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from rnnbptt.bptt.window import create_network
+from rnnbptt.inference.evaluation import Score
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
@@ -33,6 +35,11 @@ def make_document(config: ModelConfig, vocabulary: Vocabulary | None = None, **p
     symbols = tuple(chr(ord("a") + number) for number in range(config.vocabulary))
     trained_on = TrainedOn("nowhere", "0" * 64, {"train": (0, 90), "valid": (90, 95), "test": (95, 100)}, TextOptions())
     return Document(config, TrainConfig(), vocabulary or Vocabulary("char", symbols), trained_on, Standing(), **parts)
+
+
+def a_score(nats: float) -> Score:
+    """What a validation may find."""
+    return Score(nats, np.array([nats]), settled=True)
 
 
 def assert_same(a: Checkpoint, b: Checkpoint) -> None:

@@ -24,7 +24,7 @@ from rnnbptt.training.loop import DivergedError, Trainer
 from rnnbptt.training.records import Record
 from rnnbptt.training.state import restore, snapshot
 from support.refusals import message_of
-from support.runs import assert_same, without_time
+from support.runs import a_score, assert_same, without_time
 from support.texts import make_corpus, prose
 
 
@@ -149,7 +149,7 @@ def test_metrics_are_the_records_one_a_line(folder: RunFolder, small: Corpus) ->
     assert folder.metrics.read_bytes().endswith(b"}\n")
     assert lines(folder) == records
     axes = ["kind", "chars", "updates", "seconds", "flops", "epoch", "k1", "k2", "lr", "bpc", "nats"]
-    more = {"train": ["grad_norm", "clip_rate", "chars_per_second"], "eval": ["split"]}
+    more = {"train": ["grad_norm", "clip_rate", "chars_per_second"], "eval": ["split", "settled"]}
     for line in lines(folder):
         assert list(line) == axes + more[line["kind"]]
     assert {entry.name for entry in folder.path.iterdir()} == set(FILES)
@@ -169,7 +169,7 @@ def test_last_is_the_end_and_best_the_first_of_the_best_validations(
     folder: RunFolder, small: Corpus, nats: list[float], best: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coming = iter(nats)
-    monkeypatch.setattr("rnnbptt.training.loop.mean_nats", lambda *_: next(coming))
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_: a_score(next(coming)))
     trainer = make_trainer(small)
     evals = [record for record in folder.follow(trainer) if record["kind"] == "eval"]
     assert [record["nats"] for record in evals] == nats
@@ -203,7 +203,7 @@ def test_no_weights_are_saved_whose_validation_is_not_finite(
     folder: RunFolder, small: Corpus, bad: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nats = iter([3.0] * (bad - 1) + [math.nan] * 4)
-    monkeypatch.setattr("rnnbptt.training.loop.mean_nats", lambda *_: next(nats))
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_: a_score(next(nats)))
     with pytest.raises(DivergedError):
         list(folder.follow(make_trainer(small)))
     saved = [path for path in (folder.last, folder.best) if path.exists()]

@@ -22,7 +22,7 @@ from rnnbptt.bptt.tape import Tape
 from rnnbptt.bptt.window import create_network
 from rnnbptt.errors import UserError
 from rnnbptt.inference.config import SampleConfig
-from rnnbptt.inference.evaluation import mean_nats
+from rnnbptt.inference.evaluation import score
 from rnnbptt.inference.sampling import sample
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.shapes import update_flops
@@ -39,7 +39,7 @@ from rnnbptt.truncation.drawn import RandomLength
 from rnnbptt.truncation.plan import Plan, Progress
 from support.networks import EVERY_CELL, TorchNetwork, error, independent
 from support.refusals import message_of
-from support.runs import assert_same, without_time
+from support.runs import a_score, assert_same, without_time
 from support.texts import make_corpus, prose
 
 FROZEN = 1e-300  # a learning rate that no weight notices
@@ -162,7 +162,7 @@ def other_loop(trainer: Trainer, network: TorchNetwork, k_at: Callable[[float], 
 def test_training_equals_a_loop_of_autograd_and_torch_optim(
     small: Corpus, trunc: str, clip: float, k_at: Callable[[float], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rnnbptt.training.loop.mean_nats", lambda *_: 0.0)  # asked for after each update here
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_: a_score(0.0))  # asked for after each update here
     settings = {"lr": 0.02, "warmup": 100, "final_lr": 0.2, "weight_decay": 20.0, "beta2": 0.99, "clip": clip}
     trainer = make_trainer(
         small,
@@ -250,7 +250,7 @@ def test_each_update_carries_out_its_plan(
     small: Corpus, cell: str, trunc: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss and gradient are those of autograd, with a cut where the text wraps and no memory of it in any stream."""
-    monkeypatch.setattr("rnnbptt.training.loop.mean_nats", lambda *_: 3.0)  # asked for after each update here
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_: a_score(3.0))  # asked for after each update here
     settings = {"precision": "float64", "lr": FROZEN, "clip": 0.0, "eval_every": 1, "budget": Budget("epochs", 1.5)}
     trainer = make_trainer(small, cell, layers=2, trunc=trunc, **settings)
     memory = trainer.memory
@@ -372,7 +372,7 @@ def test_a_budget_of_minutes_counts_training_alone(small: Corpus, monkeypatch: p
 def test_keys_of_the_records_are_frozen(small: Corpus) -> None:
     _, records = train(small)
     for record in records:
-        more = {"train": ["grad_norm", "clip_rate", "chars_per_second"], "eval": ["split"]}[record["kind"]]
+        more = {"train": ["grad_norm", "clip_rate", "chars_per_second"], "eval": ["split", "settled"]}[record["kind"]]
         assert list(record) == AXES + more
 
 
@@ -393,7 +393,7 @@ def test_records_come_by_characters_and_agree_with_what_was_done(small: Corpus) 
         cosine = final + (1 - final) * 0.5 * (1 + math.cos(math.pi * spent))
         warm = min(1.0, (record["chars"] - 2) / trainer.config.warmup) if trainer.config.warmup else 1.0
         assert record["lr"] == pytest.approx(trainer.config.lr * cosine * warm, rel=1e-12)
-    assert records[-1]["nats"] == mean_nats(trainer.model, small.ids, 200, 220)
+    assert records[-1]["nats"] == score(trainer.model, small.ids, 200, 220).nats
     assert trainer.standing.validations.nats == [record["nats"] for record in of_kind("eval", records)]
 
 
@@ -507,7 +507,7 @@ def test_validation_comes_twenty_times_at_equal_shares_of_any_budget(
 ) -> None:
     clock = iter(range(10**6))
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))  # each look takes a second
-    monkeypatch.setattr("rnnbptt.training.loop.mean_nats", lambda *_: 3.0)
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_: a_score(3.0))
     trainer, records = train(small, trunc="1", budget=budget)
     assert trainer.standing.axes.updates == updates
     evals = [record["updates"] for record in of_kind("eval", records)]
@@ -560,7 +560,7 @@ def test_neither_validation_nor_a_sample_touches_the_tape_of_a_float64_run(small
     other = model.at_precision("float32")
     before = {name: tensor.clone() for name, tensor in model.tapes.history(1, 4).items()}
     other.forward(torch.zeros(1, 1, dtype=torch.int64), other.zero_state(1))
-    mean_nats(model, small.ids, 200, 220)
+    score(model, small.ids, 200, 220)
     assert len("".join(sample(model, small.vocabulary, SampleConfig(length=20)))) == 20
     after = model.tapes.history(1, 4)
     assert len(before["x"]) == 4
@@ -572,7 +572,7 @@ def test_without_a_validation_split_the_last_twentieth_of_the_training_text_is_s
     trainer, records = train(make_corpus(tmp_path, prose(210), split="0.9/0/0.1"))
     evals = list(of_kind("eval", records))
     assert {record["split"] for record in evals} == {"train"}
-    assert evals[-1]["nats"] == mean_nats(trainer.model, trainer.corpus.ids, 189 - 10, 189)
+    assert evals[-1]["nats"] == score(trainer.model, trainer.corpus.ids, 189 - 10, 189).nats
 
 
 def test_the_validation_split_is_scored_where_there_is_one(small: Corpus) -> None:
@@ -588,7 +588,7 @@ def test_latest_is_best(nats: list[float], best: bool) -> None:
 
 
 def test_validations_drive_growth_by_plateaus(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnnbptt.training.loop.mean_nats", lambda *_: 3.0)  # never any better
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_: a_score(3.0))  # never any better
     _, records = train(small, trunc="1..8@plateau", budget=Budget("chars", 900), eval_every=60)
     evals, largest = 0, {}
     for record in records:
