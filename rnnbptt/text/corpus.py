@@ -15,11 +15,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError
-from rnnbptt.storage.document import typed
 from rnnbptt.text.options import TextOptions, split_offsets
 from rnnbptt.text.vocabulary import Vocabulary
 
@@ -80,7 +80,7 @@ class Corpus(Description):
         try:
             # A plain array on the map: each slice of a memmap costs several times as much.
             ids = np.lib.format.open_memmap(path / IDS_NAME, mode="r").view(np.ndarray)
-            description = typed(data, Description)
+            description = msgspec.convert(data, Description)
             if json.loads(to_json(description)) != data:
                 raise ValueError("another format, or names that this version does not know")
             corpus = cls(**vars(description), path=path, ids=ids)

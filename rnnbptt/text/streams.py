@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnbptt.errors import UserError
+from rnnbptt.errors import check_option
 
 _READ_AHEAD = 512  # steps gathered at once: one call to numpy then serves hundreds of small segments
 _READ_AHEAD_BYTES = 1 << 20
@@ -46,16 +46,11 @@ class Streams:
     def __init__(self, ids: NDArray[Any], streams: int, position: int = 0) -> None:
         """UserError unless there is at least 1 stream, and each has at least 2 pairs."""
         self.epoch_chars = len(ids) - 1
-        if streams < 1:
-            raise UserError(f"--streams {streams}: must be at least 1")
-        if self.epoch_chars < 2 * streams:
-            most = max(0, self.epoch_chars // 2)
-            raise UserError(
-                f"--streams {streams}: too many for the {len(ids)} symbols of the training text, "
-                + (f"give at most {most}" if most else "which is too short even for 1; give more text")
-            )
-        if position < 0:
-            raise ValueError(f"position must be at least 0, got {position}")
+        check_option(streams >= 1, "streams", streams, "must be at least 1")
+        most = self.epoch_chars // 2
+        advice = f"give at most {most}" if most > 0 else "which is too short even for 1; give more text"
+        too_many = f"too many for the {len(ids)} symbols of the training text, {advice}"
+        check_option(streams <= most, "streams", streams, too_many)
         self.position = position
         self._ids = ids
         self._starts = np.arange(streams, dtype=np.int64) * self.epoch_chars // streams
@@ -92,8 +87,6 @@ class Streams:
 
     def take(self, k: int) -> Segment:
         """The next k symbols of every lane, or fewer where a lane reaches the end of the text."""
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
         steps = min(k, self._wrap - self.position)
         row = self.position - self._origin
         if row + steps >= len(self._block):

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_option
 from rnnbptt.training.records import Axes
 
 UNITS = ("epochs", "chars", "updates", "minutes")
@@ -20,8 +20,8 @@ class Budget:
     def __post_init__(self) -> None:
         if self.unit not in UNITS:
             raise UserError(f"a budget in {self.unit}: unknown; give it in {', '.join(UNITS)}")
-        if not 0 < self.amount <= MOST:
-            raise UserError(f"--{self.unit} {self.amount:g}: must be a number above 0 and at most {MOST:g}")
+        advice = f"must be a number above 0 and at most {MOST:g}"
+        check_option(0 < self.amount <= MOST, self.unit, self.amount, advice)
 
     def chars(self, epoch_chars: int) -> int | None:
         """The budget in characters, or None where the unit does not tell."""

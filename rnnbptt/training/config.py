@@ -9,7 +9,7 @@ from typing import Annotated
 
 from annotated_doc import Doc
 
-from rnnbptt.errors import UserError
+from rnnbptt.errors import check_option
 from rnnbptt.training.budget import Budget
 from rnnbptt.truncation.specs import FORMS, parse_truncation
 
@@ -46,16 +46,12 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         parse_truncation(self.trunc)
-        if self.optimizer not in OPTIMIZER_NAMES:
-            raise UserError(f"--optimizer {self.optimizer}: unknown; give one of {', '.join(OPTIMIZER_NAMES)}")
-        if not 0 < self.lr < math.inf:
-            raise UserError(f"--lr {self.lr:g}: must be a number above 0")
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"--seed {self.seed}: must be at least 0 and below 2^63")
-        if not 0 <= self.final_lr <= 1:
-            raise UserError(f"--final-lr {self.final_lr:g}: must be between 0 and 1")
-        if not 0 <= self.beta2 < 1:
-            raise UserError(f"--beta2 {self.beta2:g}: must be at least 0 and below 1")
+        known, advice = self.optimizer in OPTIMIZER_NAMES, f"unknown; give one of {', '.join(OPTIMIZER_NAMES)}"
+        check_option(known, "optimizer", self.optimizer, advice)
+        check_option(0 < self.lr < math.inf, "lr", self.lr, "must be a number above 0")
+        check_option(0 <= self.seed < 2**63, "seed", self.seed, "must be at least 0 and below 2^63")
+        check_option(0 <= self.final_lr <= 1, "final_lr", self.final_lr, "must be between 0 and 1")
+        check_option(0 <= self.beta2 < 1, "beta2", self.beta2, "must be at least 0 and below 1")
         for name in ("warmup", "weight_decay", "beta2_chars", "clip", "eval_every"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be a number, 0 or more")
+            value = getattr(self, name)
+            check_option(0 <= value < math.inf, name, value, "must be a number, 0 or more")
