@@ -123,7 +123,7 @@ class _Text:
     """One text in the making: whole characters, at most `length`, and nothing from the stop string on."""
 
     def __init__(self, vocabulary: Vocabulary, config: SampleConfig) -> None:
-        self._decoder = vocabulary.decoder()
+        self._decode = vocabulary.decoder()
         self._left = config.length or sys.maxsize
         self._stop, self._held = config.stop, ""
         self.ended = False
@@ -132,7 +132,7 @@ class _Text:
         """What the text gains for certain: the end of it that may be the start of the stop string is held back."""
         if self.ended:
             return ""
-        new = self._decoder.feed(ids)[: self._left]
+        new = self._decode(ids)[: self._left]
         self._left -= len(new)
         self.ended = not self._left
         if not self._stop:

@@ -26,7 +26,6 @@ from rnnbptt.text.vocabulary import Vocabulary
 FORMAT = 1
 KIND = "rnnbptt corpus"  # what tells our corpus.json from anybody else's
 JSON_NAME, IDS_NAME = "corpus.json", "ids.npy"
-PIECE = 1 << 18  # bytes read at a time: large enough for numpy, small enough for the cache of a processor
 
 Ids = NDArray[np.unsignedinteger[Any]]
 
@@ -76,7 +75,15 @@ class Corpus(Description):
         UserError for a folder that is not a prepared corpus, a newer format, or damage.
         """
         path = Path(path)
-        data = _read_known(path)
+        data = _read_own(path)
+        if data is None:
+            raise UserError(f"{str(path)!r} is not a prepared corpus; make one with: rnnbptt prepare TEXT")
+        version = data.get("format")
+        if isinstance(version, int) and version > FORMAT:
+            raise UserError(
+                f"{str(path)!r} has format {version}, and this rnnbptt reads up to {FORMAT}; "
+                "update rnnbptt, or prepare the text again"
+            )
         try:
             # A plain array on the map: each slice of a memmap costs several times as much.
             ids = np.lib.format.open_memmap(path / IDS_NAME, mode="r").view(np.ndarray)
@@ -99,12 +106,10 @@ class Corpus(Description):
             raise ValueError("counts")
         if self.splits != split_offsets(self.options.split, len(self.ids)):
             raise ValueError("splits")
-        digest = start_digest(self.vocabulary)
         # Read from the file, not through the map, whose pages would count as memory of this process.
         with (self.path / IDS_NAME).open("rb") as file:
             file.seek(-self.ids.nbytes, os.SEEK_END)
-            while block := file.read(PIECE):
-                digest.update(block)
+            digest = hashlib.file_digest(file, lambda: start_digest(self.vocabulary))
         if digest.hexdigest() != self.fingerprint:
             raise ValueError("fingerprint")
 
@@ -158,17 +163,3 @@ def _read_own(folder: Path) -> dict[str, Any] | None:
     except OSError as error:
         raise UserError(f"cannot read {str(folder / JSON_NAME)!r}: {error.strerror}") from error
     return data if isinstance(data, dict) and data.get("kind") == KIND else None
-
-
-def _read_known(folder: Path) -> dict[str, Any]:
-    """The same, of a format that can be read; UserError for a folder that is no prepared corpus, and a newer format."""
-    data = _read_own(folder)
-    if data is None:
-        raise UserError(f"{str(folder)!r} is not a prepared corpus; make one with: rnnbptt prepare TEXT")
-    version = data.get("format")
-    if isinstance(version, int) and version > FORMAT:
-        raise UserError(
-            f"{str(folder)!r} has format {version}, and this rnnbptt reads up to {FORMAT}; "
-            "update rnnbptt, or prepare the text again"
-        )
-    return data

@@ -3,11 +3,9 @@
 V is the size of the vocabulary.
 """
 
-from __future__ import annotations
-
 import codecs
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -62,7 +60,7 @@ class Vocabulary:
         ids = self.ids_of(units)
         lacking = np.flatnonzero(ids < 0)
         if lacking.size:
-            raise UserError(self._lack(text, int(lacking[0])))
+            raise UserError(self._lack(text, units, int(lacking[0])))
         return ids
 
     def ids_of(self, codes: NDArray[Any]) -> NDArray[np.int64]:
@@ -70,13 +68,12 @@ class Vocabulary:
         ids = np.searchsorted(self._known, codes)
         return np.where(self._known.take(ids, mode="clip") == codes, ids, -1)
 
-    def _lack(self, text: str, unit: int) -> str:
-        """Say which character the symbol number `unit` of `text` belongs to."""
-        position, missing = unit, "character"
+    def _lack(self, text: str, units: NDArray[Any], lacking: int) -> str:
+        """Say that units[lacking] has no symbol, and which character of `text` it belongs to."""
+        position, missing = lacking, "character"
         if self.unit == "byte":
-            data = text.encode("utf-8", "surrogatepass")
-            position = sum(byte & 0xC0 != 0x80 for byte in data[: unit + 1]) - 1  # all but continuation bytes
-            missing = f"byte 0x{data[unit]:02X} of the character"
+            position = int(np.sum(units[: lacking + 1] & 0xC0 != 0x80)) - 1  # all but continuation bytes
+            missing = f"byte 0x{units[lacking]:02X} of the character"
         char = text[position]
         return (
             f"the vocabulary has no {missing} {char!r} (U+{ord(char):04X}, position {position + 1} of the prompt); "
@@ -84,33 +81,20 @@ class Vocabulary:
         )
 
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`; for unit byte, bytes that are not valid UTF-8 are shown as U+FFFD."""
-        decoder = self.decoder()
-        return decoder.feed(ids) + decoder.finish()
+        """The text of `ids`."""
+        return self.decoder()(ids, final=True)
 
-    def decoder(self) -> Decoder:
-        """A decoder for ids that come a few at a time."""
-        return Decoder(self)
+    def decoder(self) -> Callable[..., str]:
+        """A function that gives the text of ids that come a few at a time.
 
-
-class Decoder:
-    """Turns ids into text piece by piece; a UTF-8 character whose bytes are still coming is held back until whole."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._symbols = vocabulary.symbols
-        self._bytes: list[bytes] | None = None
-        if vocabulary.unit == "byte":
-            self._bytes = [symbol.encode("utf-8" if symbol == UNKNOWN else "latin-1") for symbol in self._symbols]
-        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def feed(self, ids: Iterable[int]) -> str:
-        if self._bytes is None:
-            return "".join([self._symbols[i] for i in ids])
-        return self._utf8.decode(b"".join([self._bytes[i] for i in ids]))
-
-    def finish(self) -> str:
-        """What is still held back, as U+FFFD: nothing more will complete it."""
-        return self._utf8.decode(b"", final=True)
+        For unit byte, a UTF-8 character whose bytes are still coming is held back until it is whole or the ids are
+        called `final`, and bytes that are not valid UTF-8 are shown as U+FFFD.
+        """
+        if self.unit == "char":
+            return lambda ids, final=False: "".join([self.symbols[i] for i in ids])
+        coded = [symbol.encode("utf-8" if symbol == UNKNOWN else "latin-1") for symbol in self.symbols]
+        utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        return lambda ids, final=False: utf8.decode(b"".join([coded[i] for i in ids]), final)
 
 
 def code_points(text: str) -> NDArray[Any]:
