@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import FrameType
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -118,16 +118,15 @@ def _sample(trainer: Trainer, length: int) -> str:
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
     """Ctrl-C only raises a flag here, so that the update under way is finished and saved; a second one kills."""
-    raised = False
+    flag = Event()
 
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        nonlocal raised
-        raised = True
+    def interrupt(*_: object) -> None:
+        flag.set()
         signal.signal(signal.SIGINT, previous)
 
     previous = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield lambda: raised
+        yield flag.is_set
     finally:
         signal.signal(signal.SIGINT, previous)
 

@@ -48,7 +48,10 @@ def _pieces(
 ) -> Iterator[list[str]]:
     """Yield, every `lockstep` symbols, what each stream's text has gained, until all texts have ended."""
     prompt = _prompt_ids(vocabulary, config.prompt)
-    _check_stop(vocabulary, config.stop)
+    try:
+        vocabulary.encode(config.stop)
+    except UserError:  # which speaks of a prompt
+        raise UserError(f"--stop {config.stop!r}: can never come, the vocabulary lacks a character of it") from None
     model = model.at_precision("auto" if streams >= BATCH else "float32")
     known = len(vocabulary) if vocabulary.unknown is None else vocabulary.unknown
     symbols = _symbols(model, prompt, known, config, streams)
@@ -67,13 +70,6 @@ def _prompt_ids(vocabulary: Vocabulary, prompt: str) -> Tensor:
     if prompt:
         return torch.from_numpy(vocabulary.encode(prompt))
     return torch.tensor([vocabulary.symbols.index("\n") if "\n" in vocabulary.symbols else 0])
-
-
-def _check_stop(vocabulary: Vocabulary, stop: str) -> None:
-    try:
-        vocabulary.encode(stop)
-    except UserError:  # which speaks of a prompt
-        raise UserError(f"--stop {stop!r}: can never come, the vocabulary lacks a character of it") from None
 
 
 @torch.no_grad()
@@ -135,13 +131,10 @@ class _Text:
         new = self._decode(ids)[: self._left]
         self._left -= len(new)
         self.ended = not self._left
-        if not self._stop:
-            return new
         text = self._held + new
-        found = text.find(self._stop)
-        if found >= 0:
+        if self._stop and self._stop in text:
             self.ended = True
-            return text[:found]
+            return text[: text.index(self._stop)]
         if self.ended:
             return text
         tails = range(max(0, len(text) - len(self._stop) + 1), len(text))

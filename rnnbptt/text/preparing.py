@@ -117,7 +117,7 @@ def _build(folder: Path, reader: Reader, options: TextOptions) -> None:
         if not n:
             raise UserError(f"the text is empty: {', '.join(map(repr, reader.names))}")
         splits = split_offsets(options.split, n)
-        vocabulary, symbol_counts, table = _choose_symbols(counts, options)
+        vocabulary, table = _choose_symbols(counts, options)
         digest = start_digest(vocabulary)
         with (folder / IDS_NAME).open("xb") as file:
             header = {"descr": table.dtype.str, "fortran_order": False, "shape": (n,)}
@@ -128,25 +128,24 @@ def _build(folder: Path, reader: Reader, options: TextOptions) -> None:
                 ids = table.take(np.load(scratch))
                 digest.update(ids.data)
                 file.write(ids.data)
+    symbol_counts = np.bincount(table, counts).astype(np.int64).tolist()
     sources = tuple(reader.finished)
-    description = Description(digest.hexdigest(), splits, sources, options, vocabulary, symbol_counts.tolist())
+    description = Description(digest.hexdigest(), splits, sources, options, vocabulary, symbol_counts)
     (folder / JSON_NAME).write_text(to_json(description), encoding="ascii")
 
 
-def _choose_symbols(counts: NDArray[np.int64], options: TextOptions) -> tuple[Vocabulary, NDArray[np.int64], Ids]:
-    """The vocabulary, the counts of its symbols (V,), and the table from code point to id."""
+def _choose_symbols(counts: NDArray[np.int64], options: TextOptions) -> tuple[Vocabulary, Ids]:
+    """The vocabulary, and the id of each code point: for one that is rare that of the unknown symbol."""
     kept = np.flatnonzero(counts >= options.min_count)
-    rare = int(counts[counts < options.min_count].sum())
     if not kept.size:
         raise UserError(
             f"--min-count {options.min_count}: no character occurs so often; "
             f"the most frequent one occurs {counts.max()} times"
         )
-    symbols, symbol_counts, unknown = tuple(map(chr, kept)), counts[kept], None
-    if rare:
-        unknown = len(symbols)
-        symbols, symbol_counts = (*symbols, UNKNOWN), np.append(symbol_counts, rare)
-    # Whatever is not kept is rare, or is not in the text at all and will not be looked up.
+    symbols, unknown = tuple(map(chr, kept)), None
+    if counts[kept].sum() < counts.sum():
+        symbols, unknown = (*symbols, UNKNOWN), len(symbols)
+    # What the text does not have at all has the last id, too; nobody will look it up.
     table = np.full(len(counts), len(symbols) - 1, dtype=id_dtype(len(symbols)))
     table[kept] = np.arange(len(kept))
-    return Vocabulary(options.unit, symbols, unknown), symbol_counts, table
+    return Vocabulary(options.unit, symbols, unknown), table

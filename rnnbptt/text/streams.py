@@ -66,13 +66,6 @@ class Streams:
         self._reset = (pairs == 0) & (self.position > 0)  # at the very start every state is zero already
         self._wrap = self.position + self.epoch_chars - int(pairs.max())
 
-    def _read(self, steps: int) -> None:
-        """Gather a block from `position` on: `steps` symbols and more, never past a wrap, and the last targets."""
-        steps = max(steps, min(self._ahead, self.until_wrap()))
-        first = (self._starts + self.position) % self.epoch_chars
-        self._block = gather(self._ids, first, steps + 1)
-        self._origin = self.position
-
     def until_wrap(self) -> int:
         """Symbols per lane until some lane wraps, at least 1: no segment is longer."""
         return self._wrap - self.position
@@ -87,11 +80,13 @@ class Streams:
 
     def take(self, k: int) -> Segment:
         """The next k symbols of every lane, or fewer where a lane reaches the end of the text."""
-        steps = min(k, self._wrap - self.position)
+        steps = min(k, self.until_wrap())
         row = self.position - self._origin
         if row + steps >= len(self._block):
-            self._read(steps)
-            row = 0
+            # Read on from here, never past a wrap; one symbol more, which is the last target.
+            pairs = (self._starts + self.position) % self.epoch_chars
+            self._block = gather(self._ids, pairs, max(steps, min(self._ahead, self.until_wrap())) + 1)
+            self._origin, row = self.position, 0
         stop = row + steps
         # x and y overlap in the block: y is x, one symbol later.
         segment = Segment(self._block[row:stop], self._block[row + 1 : stop + 1], self._reset)

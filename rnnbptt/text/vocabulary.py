@@ -98,10 +98,6 @@ class Vocabulary:
 
 
 def code_points(text: str) -> NDArray[Any]:
-    """Shape (len(text),), as bytes for ASCII, 16 bits if that holds them all, otherwise 32."""
-    if text.isascii():
-        return np.frombuffer(text.encode("ascii"), np.uint8)
-    data = text.encode("utf-16-le", "surrogatepass")
-    if len(data) == 2 * len(text):  # no character needed a pair
-        return np.frombuffer(data, "<u2")
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+    """Shape (len(text),), in the narrowest unsigned integers that hold them all."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+    return codes.astype(np.min_scalar_type(int(codes.max(initial=0))))

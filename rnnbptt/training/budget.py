@@ -1,4 +1,4 @@
-"""How long to train, and the learning rate in between."""
+"""How long to train."""
 
 import math
 from dataclasses import dataclass
@@ -33,18 +33,3 @@ class Budget:
         if (chars := self.chars(epoch_chars)) is not None:
             return min(1.0, axes.chars / chars)
         return min(1.0, (axes.updates if self.unit == "updates" else axes.seconds / 60) / self.amount)
-
-
-@dataclass(frozen=True)
-class LearningRate:
-    """Linear warm-up over `warmup` characters times cosine decay over the budget, from `peak` to `peak * final`."""
-
-    peak: float
-    warmup: int
-    final: float
-
-    def at(self, spent: float, chars: int) -> float:
-        """The rate when the share `spent` of the budget is used and `chars` characters are read."""
-        decay = self.final + (1 - self.final) * (1 + math.cos(math.pi * spent)) / 2
-        rise = min(1.0, (chars + 1) / self.warmup) if self.warmup else 1.0
-        return self.peak * decay * rise

@@ -55,3 +55,12 @@ class TrainConfig:
         for name in ("warmup", "weight_decay", "beta2_chars", "clip", "eval_every"):
             value = getattr(self, name)
             check_option(0 <= value < math.inf, name, value, "must be a number, 0 or more")
+
+    def learning_rate(self, spent: float, chars: int) -> float:
+        """The rate when the share `spent` of the budget is used and `chars` characters are read.
+
+        Linear warm-up over `warmup` characters times cosine decay over the budget, from `lr` to `lr * final_lr`.
+        """
+        decay = self.final_lr + (1 - self.final_lr) * (1 + math.cos(math.pi * spent)) / 2
+        rise = min(1.0, (chars + 1) / self.warmup) if self.warmup else 1.0
+        return self.lr * decay * rise

@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
@@ -80,7 +81,7 @@ class Document:
         if not isinstance(version, int) or version < 1:
             raise ValueError("no format")
         if version > FORMAT:
-            raise NewerFormatError(version)
+            raise NewerFormatError(f"format {version}, this rnnbptt reads up to {FORMAT}; upgrade rnnbptt")
         try:
             for mend in MENDS[version - 1 :]:
                 data = mend(data)
@@ -89,8 +90,8 @@ class Document:
         return msgspec.convert(data, cls)
 
 
-class NewerFormatError(Exception):
-    """A format that a later rnnbptt wrote; `args` holds its number."""
+class NewerFormatError(UserError):
+    """A format that a later rnnbptt wrote."""
 
 
 def name_the_standing(document: dict[str, Any]) -> dict[str, Any]:

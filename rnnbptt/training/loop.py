@@ -18,7 +18,6 @@ from rnnbptt.inference.evaluation import LN2, mean_nats
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import stand_in
 from rnnbptt.text.streams import Streams
-from rnnbptt.training.budget import LearningRate
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.optimizers import OPTIMIZERS, clip, decay
 from rnnbptt.training.records import Record, Standing, Sums
@@ -53,7 +52,6 @@ class Trainer:
         self.streams = Streams(corpus.split("train"), config.streams)
         self.engine: Engine = TorchEngine(model, self.strategy, config.streams, config.seed)
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat)
-        self.schedule = LearningRate(config.lr, config.warmup, config.final_lr)
         self.standing = Standing()
 
     @property
@@ -114,7 +112,7 @@ class Trainer:
             what = "gradient" if math.isfinite(outcome.loss) else "loss"
             raise self._diverged(what, axes.chars + chars, axes.updates + 1)
         beta2 = math.exp(-chars / config.beta2_chars) if config.beta2_chars else config.beta2
-        rate = self.schedule.at(self.spent, axes.chars)
+        rate = config.learning_rate(self.spent, axes.chars)
         decay(parameters.weights, rate * config.weight_decay, axes.chars, axes.chars + chars)
         standing.k1, standing.k2, standing.lr = plan.advance, plan.depth, plan.lr_scale * rate
         self.optimizer.step(parameters.flat, parameters.grad, standing.lr, beta2)
