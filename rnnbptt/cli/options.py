@@ -12,7 +12,7 @@ from annotated_doc import Doc
 
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.options import TextOptions
-from rnnbptt.training.budget import Budget
+from rnnbptt.training.config import Budget
 
 RUN = "Run"  # the panel of what is no matter of the model or its training
 

@@ -1,7 +1,5 @@
 """`rnnbptt train`."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -16,8 +14,7 @@ from annotated_doc import Doc
 from rnnbptt.cli.options import RUN, Device, Text, Threads
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.options import TextOptions
-from rnnbptt.training.budget import UNITS, Budget
-from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.config import UNITS, Budget, TrainConfig
 
 if TYPE_CHECKING:
     from rnnbptt.training.loop import Trainer
@@ -86,7 +83,7 @@ def train(
     _follow(trainer, folder, 0 if quiet else sample_length, quiet)
 
 
-def _follow(trainer: Trainer, folder: Path, sample_length: int, quiet: bool) -> None:
+def _follow(trainer: "Trainer", folder: Path, sample_length: int, quiet: bool) -> None:
     """Run the trainer and show what it does; it ends with 130 after Ctrl-C."""
     from rnnbptt.report.progress import TrainingView, say_memory, say_stopped
     from rnnbptt.report.tables import show_run
@@ -106,7 +103,7 @@ def _follow(trainer: Trainer, folder: Path, sample_length: int, quiet: bool) -> 
         raise typer.Exit(130)
 
 
-def _sample(trainer: Trainer, length: int) -> str:
+def _sample(trainer: "Trainer", length: int) -> str:
     """So many characters by the model as it is now."""
     from rnnbptt.inference.config import SampleConfig
     from rnnbptt.inference.sampling import sample

@@ -55,10 +55,9 @@ class Description:
     vocabulary: Vocabulary
     counts: list[int]
 
-
-def to_json(description: Description) -> str:
-    """The content of corpus.json. Only ASCII: a lone surrogate, which some encodings produce, has no UTF-8."""
-    return json.dumps({"kind": KIND, "format": FORMAT, **asdict(description)}, indent=1) + "\n"
+    def to_json(self) -> str:
+        """The content of corpus.json. Only ASCII: a lone surrogate, which some encodings produce, has no UTF-8."""
+        return json.dumps({"kind": KIND, "format": FORMAT, **asdict(self)}, indent=1) + "\n"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +87,7 @@ class Corpus(Description):
             # A plain array on the map: each slice of a memmap costs several times as much.
             ids = np.lib.format.open_memmap(path / IDS_NAME, mode="r").view(np.ndarray)
             description = msgspec.convert(data, Description)
-            if json.loads(to_json(description)) != data:
+            if json.loads(description.to_json()) != data:
                 raise ValueError("another format, or names that this version does not know")
             corpus = cls(**vars(description), path=path, ids=ids)
             corpus._verify()

@@ -1,7 +1,6 @@
 """How a text becomes symbols, and where its parts lie: options that are checked on construction."""
 
 import codecs
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -37,8 +36,7 @@ class TextOptions:
         check_option(self.unit in ("char", "byte"), "unit", self.unit, "unknown; give char or byte")
         try:
             codec = codecs.lookup(self.encoding).name
-            # The one public test that also refuses codecs which are no text encodings, such as zlib.
-            io.TextIOWrapper(io.BytesIO(), encoding=self.encoding)
+            "".encode(self.encoding)  # also refuses codecs which are no text encodings, such as zlib
         except (LookupError, ValueError):
             raise UserError(
                 f"--encoding {self.encoding!r}: unknown; give one that Python knows, such as utf-8, utf-16 or latin-1"

@@ -14,19 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_option
 from rnnbptt.storage.files import writing
-from rnnbptt.text.corpus import (
-    IDS_NAME,
-    JSON_NAME,
-    Corpus,
-    Description,
-    Ids,
-    id_dtype,
-    may_be_replaced,
-    start_digest,
-    to_json,
-)
+from rnnbptt.text.corpus import IDS_NAME, JSON_NAME, Corpus, Description, Ids, id_dtype, may_be_replaced, start_digest
 from rnnbptt.text.options import TextOptions, split_offsets
 from rnnbptt.text.reading import Reader, Tell, code_blocks
 from rnnbptt.text.vocabulary import UNKNOWN, Vocabulary
@@ -131,17 +121,14 @@ def _build(folder: Path, reader: Reader, options: TextOptions) -> None:
     symbol_counts = np.bincount(table, counts).astype(np.int64).tolist()
     sources = tuple(reader.finished)
     description = Description(digest.hexdigest(), splits, sources, options, vocabulary, symbol_counts)
-    (folder / JSON_NAME).write_text(to_json(description), encoding="ascii")
+    (folder / JSON_NAME).write_text(description.to_json(), encoding="ascii")
 
 
 def _choose_symbols(counts: NDArray[np.int64], options: TextOptions) -> tuple[Vocabulary, Ids]:
     """The vocabulary, and the id of each code point: for one that is rare that of the unknown symbol."""
     kept = np.flatnonzero(counts >= options.min_count)
-    if not kept.size:
-        raise UserError(
-            f"--min-count {options.min_count}: no character occurs so often; "
-            f"the most frequent one occurs {counts.max()} times"
-        )
+    advice = f"no character occurs so often; the most frequent one occurs {counts.max()} times"
+    check_option(kept.size > 0, "min_count", options.min_count, advice)
     symbols, unknown = tuple(map(chr, kept)), None
     if counts[kept].sum() < counts.sum():
         symbols, unknown = (*symbols, UNKNOWN), len(symbols)

@@ -13,7 +13,7 @@ import torch
 
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import Engine, Outcome, TorchEngine
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_option
 from rnnbptt.inference.evaluation import LN2, mean_nats
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import stand_in
@@ -44,11 +44,8 @@ class Trainer:
     def __init__(self, model: CharRNN, corpus: Corpus, config: TrainConfig) -> None:
         self.model, self.corpus, self.config = model, corpus, config
         self.strategy = parse_truncation(config.trunc)
-        if self.strategy.needs_state and model.config.window:
-            raise UserError(
-                f"--trunc {config.trunc}: --cell {model.config.cell} has no state for a gradient to go back through;"
-                " give a plain K such as 16"
-            )
+        advice = f"--cell {model.config.cell} has no state for a gradient to go back through; give a plain K such as 16"
+        check_option(not (self.strategy.needs_state and model.config.window), "trunc", config.trunc, advice)
         self.streams = Streams(corpus.split("train"), config.streams)
         self.engine: Engine = TorchEngine(model, self.strategy, config.streams, config.seed)
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat)
@@ -100,8 +97,7 @@ class Trainer:
     def _room(self) -> int:
         """Characters a stream can read before one wraps or the budget ends."""
         chars, room = self.config.budget.chars(self.streams.epoch_chars), self.streams.until_wrap()
-        left = None if chars is None else chars - self.standing.axes.chars
-        return room if left is None else min(room, -(-left // self.config.streams))
+        return room if chars is None else min(room, -(-(chars - self.standing.axes.chars) // self.config.streams))
 
     def _step(self, plan: Plan, outcome: Outcome) -> None:
         """Clip, decay, step and count; no weight is changed where the loss or the gradient is not finite."""

@@ -8,8 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnbptt.training.budget import UNITS, Budget
-from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.config import UNITS, Budget, TrainConfig
 from rnnbptt.training.records import Axes
 from support.refusals import message_of
 

@@ -28,9 +28,8 @@ from rnnbptt.inference.sampling import sample
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.shapes import update_flops
 from rnnbptt.text.corpus import Corpus
-from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.document import Document
 from rnnbptt.training.loop import DivergedError, Trainer
 from rnnbptt.training.records import Record, Validations
