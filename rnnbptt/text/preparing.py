@@ -87,11 +87,9 @@ def _taking_place_of(out: Path, force: bool) -> Iterator[Path]:
 
 def _refuse_to_overwrite(out: Path, target: Path, force: bool) -> None:
     """UserError where `out`, which is `target` or a link to it, may not be replaced."""
-    if not target.exists():
-        return
-    if not force:
+    if target.exists() and not force:
         raise UserError(f"{str(out)!r} exists; give --force to prepare it again, or another folder")
-    if not may_be_replaced(target):
+    if target.exists() and not may_be_replaced(target):
         raise UserError(f"{str(out)!r} is not a prepared corpus, and --force replaces nothing else; move it away")
 
 

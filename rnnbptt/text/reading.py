@@ -47,7 +47,7 @@ class Reader:
             raise UserError("no text was given; give at least one file, or - for standard input")
         if names.count("-") > 1:
             raise UserError("standard input can be read only once; give - only once")
-        sizes = [_size(name) for name in names]  # of all of them, before hours go into the first
+        sizes = [_size(name) for name in names]  # all must be there before hours go into the first
         self._total = None if None in sizes else sum(filter(None, sizes))
 
     def pieces(self, name: str) -> Iterator[bytes]:
@@ -55,7 +55,7 @@ class Reader:
         digest, size, read = hashlib.sha256(), 0, 0
         decompress = _DECOMPRESS.get(Path(name).suffix.lower(), nullcontext)
         with (
-            _blaming(name),
+            _naming(name),
             nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as raw,
             decompress(raw) as content,
         ):
@@ -74,7 +74,7 @@ def _size(name: str) -> int | None:
     """The bytes of a source as it lies on disk, None where it does not say, as a pipe. UserError if there is none."""
     if name == "-":
         return None
-    with _blaming(name):
+    with _naming(name):
         status = os.stat(name)
     if stat.S_ISDIR(status.st_mode):
         raise UserError(f"{name!r} is a folder; give the text files in it")
@@ -82,8 +82,8 @@ def _size(name: str) -> int | None:
 
 
 @contextmanager
-def _blaming(name: str) -> Iterator[None]:
-    """Turn what goes wrong while reading `name` into a UserError."""
+def _naming(name: str) -> Iterator[None]:
+    """Turn what goes wrong while reading `name` into a UserError that names it."""
     try:
         yield
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
@@ -113,7 +113,7 @@ def decoded(name: str, pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
     at_start = codecs.lookup(encoding).name not in ("utf-16", "utf-32", "utf-8-sig")
     bytes_read, newlines = 0, 0
     for piece in chain(pieces, [b""]):  # the empty one is final: it refuses a character that was cut off
-        before = decoder.getstate()
+        before = decoder.getstate()  # to decode the good part of a bad piece, and count its lines
         bytes_read += len(piece)
         try:
             text = decoder.decode(piece, final=not piece)
@@ -137,7 +137,11 @@ def decoded(name: str, pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
 
 
 def composed(texts: Iterable[str]) -> Iterator[str]:
-    """NFC of the joined texts. Holds back the end of each piece, which may change with what follows."""
+    """The joined texts in Unicode's normalization form C, piece by piece.
+
+    Of each piece the end is held back until the next has come: its last characters may compose with the first ones of
+    that, as an e and the accent after it become one é. The cut is before the last character that never does.
+    """
     held = ""
     for text in texts:
         text = held + text
@@ -148,7 +152,7 @@ def composed(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _starts_afresh(char: str) -> bool:
-    """Whether normalization never joins `char` to the text before it, nor moves anything past it."""
+    """Whether normalization never joins `char` to the text before it, nor moves a later mark past it."""
     if char < "\u0300":  # the first combining mark
         return True
     first = unicodedata.normalize("NFD", char)[0]

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from rnnbptt.errors import check_option
 
-_READ_AHEAD = 512  # steps gathered at once: one call to numpy then serves hundreds of small segments
-_READ_AHEAD_BYTES = 1 << 20
+READ_AHEAD = 512  # steps gathered at once: one call to numpy then serves hundreds of small segments
+READ_AHEAD_BYTES = 1 << 20
 
 
 def gather(ids: NDArray[np.integer[Any]], starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
@@ -54,7 +54,7 @@ class Streams:
         self.position = position
         self._ids = ids
         self._starts = np.arange(streams, dtype=np.int64) * self.epoch_chars // streams
-        self._ahead = max(1, min(_READ_AHEAD, _READ_AHEAD_BYTES // (8 * streams)))
+        self._ahead = max(1, min(READ_AHEAD, READ_AHEAD_BYTES // (8 * streams)))
         self._no_reset = np.zeros(streams, dtype=np.bool_)
         self._block = np.empty((0, streams), dtype=np.int64)  # the symbols of positions _origin, _origin + 1, ...
         self._origin = position

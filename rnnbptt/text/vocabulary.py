@@ -59,26 +59,23 @@ class Vocabulary:
             units = code_points(text)
         ids = self.ids_of(units)
         lacking = np.flatnonzero(ids < 0)
-        if lacking.size:
-            raise UserError(self._lack(text, units, int(lacking[0])))
-        return ids
+        if not lacking.size:
+            return ids
+        first = int(lacking[0])
+        position, missing = first, "character"
+        if self.unit == "byte":
+            position = int(np.sum(units[: first + 1] & 0xC0 != 0x80)) - 1  # all but continuation bytes
+            missing = f"byte 0x{units[first]:02X} of the character"
+        char = text[position]
+        raise UserError(
+            f"the vocabulary has no {missing} {char!r} (U+{ord(char):04X}, position {position + 1} of the prompt); "
+            "leave it out, or train on a text that has it"
+        )
 
     def ids_of(self, codes: NDArray[Any]) -> NDArray[np.int64]:
         """The ids of code points or bytes (n,), -1 where one is lacking: what becomes of these is not decided here."""
         ids = np.searchsorted(self._known, codes)
         return np.where(self._known.take(ids, mode="clip") == codes, ids, -1)
-
-    def _lack(self, text: str, units: NDArray[Any], lacking: int) -> str:
-        """Say that units[lacking] has no symbol, and which character of `text` it belongs to."""
-        position, missing = lacking, "character"
-        if self.unit == "byte":
-            position = int(np.sum(units[: lacking + 1] & 0xC0 != 0x80)) - 1  # all but continuation bytes
-            missing = f"byte 0x{units[lacking]:02X} of the character"
-        char = text[position]
-        return (
-            f"the vocabulary has no {missing} {char!r} (U+{ord(char):04X}, position {position + 1} of the prompt); "
-            "leave it out, or train on a text that has it"
-        )
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of `ids`."""

@@ -48,7 +48,7 @@ def test_streams_walk_every_lane(
 ) -> None:
     ids, count = given_text
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(streams_module, "_READ_AHEAD", ahead)
+        patch.setattr(streams_module, "READ_AHEAD", ahead)
         streams = Streams(ids, count, position)
         assert streams.epoch_chars == len(ids) - 1
         for k in ks:

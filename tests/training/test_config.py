@@ -1,4 +1,4 @@
-"""Budgets and learning rates: shares, ends, and what is refused."""
+"""Budgets and learning rates of a configuration: shares, ends, and what is refused."""
 
 from __future__ import annotations
 
