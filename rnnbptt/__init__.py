@@ -1,8 +1,5 @@
 """Character-level recurrent networks with a chosen truncation of back-propagation through time."""
 
-from __future__ import annotations
-
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from rnnbptt.version import __version__ as __version__
@@ -17,4 +14,6 @@ def __getattr__(name: str) -> Any:
     """The functions of notebook.py, loaded when the first is asked for: without them the package needs no torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module("rnnbptt.notebook"), name)
+    from rnnbptt import notebook
+
+    return getattr(notebook, name)

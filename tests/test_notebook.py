@@ -14,8 +14,7 @@ from rnnbptt.inference.sampling import sample_many
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
-from rnnbptt.training.budget import Budget
-from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.config import Budget, TrainConfig
 from support.refusals import message_of
 from support.texts import prose
 

@@ -12,7 +12,7 @@ from annotated_doc import Doc
 
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.options import TextOptions
-from rnnbptt.training.budget import Budget
+from rnnbptt.training.config import Budget
 
 RUN = "Run"  # the panel of what is no matter of the model or its training
 
@@ -38,7 +38,8 @@ def with_fields(
     first: str = "",
     check: Callable[[Mapping[str, Any]], None] = lambda values: None,
 ) -> Callable[..., None]:
-    """The command as Typer takes it, with an option for each documented field of the dataclasses among its parameters.
+    """The command as Typer takes it, with an option for each documented field of the dataclasses among its parameters,
+    which are all named ones.
 
     A parameter `text: Annotated[TextOptions, "Text"]` stands for all options of TextOptions, in the panel "Text"; the
     command is called with the instance. `first` is the option that comes before all others, and `check` is given all
@@ -46,22 +47,22 @@ def with_fields(
     """
     signature = inspect.signature(command, eval_str=True)
     parameters: list[inspect.Parameter] = []
-    made: dict[str, tuple[Any, list[str]]] = {}
+    kinds: dict[str, Any] = {}
     for parameter in signature.parameters.values():
         kind, *panel = get_args(parameter.annotation) or (parameter.annotation,)
         if is_dataclass(kind):
-            options = list(_options(kind, *panel))
-            made[parameter.name] = kind, [option.name for option in options]
-            parameters += options
+            kinds[parameter.name] = kind
+            parameters += _options(kind, *panel)
         else:
-            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+            parameters.append(parameter)
     parameters.sort(key=lambda parameter: parameter.name != first)
 
     @wraps(command)
     def call(**values: Any) -> None:
         check(values)
-        for name, (kind, names) in made.items():
-            values[name] = kind(**KNOWN_LATER.get(kind, {}), **{field: values.pop(field) for field in names})
+        for name, kind in kinds.items():
+            given = {field.name: values.pop(field.name) for field in fields(kind) if field.name in values}
+            values[name] = kind(**KNOWN_LATER.get(kind, {}), **given)
         command(**values)
 
     vars(call)["__signature__"] = signature.replace(parameters=parameters)

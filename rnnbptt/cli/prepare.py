@@ -20,9 +20,9 @@ def prepare(
     """Turn texts, joined in order, into a corpus: vocabulary, symbols and splits, ready for any number of runs."""
     from rnnbptt.report.progress import counting_bar
     from rnnbptt.report.tables import show_corpus
-    from rnnbptt.text.preparing import default_corpus
-    from rnnbptt.text.preparing import prepare as prepare_corpus
+    from rnnbptt.text import preparing
 
     with counting_bar("prepare", "B") as tell:
-        corpus = prepare_corpus(files, out or default_corpus(files[0]), text, force=force, tell=tell)
+        folder = out or Path(f"{preparing.name_of(files[0])}.corpus")
+        corpus = preparing.prepare(files, folder, text, force=force, tell=tell)
     show_corpus(corpus)

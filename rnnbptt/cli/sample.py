@@ -24,8 +24,7 @@ def sample(
     if prompt_file:
         config = replace(config, prompt=_read_prompt(prompt_file))
 
-    from rnnbptt.inference.sampling import sample as sample_one
-    from rnnbptt.inference.sampling import sample_many
+    from rnnbptt.inference import sampling
     from rnnbptt.report.tables import show_samples, stream
     from rnnbptt.training.checkpoint import find_checkpoint, load_checkpoint
     from rnnbptt.training.starting import set_up_torch
@@ -34,9 +33,9 @@ def sample(
     loaded = load_checkpoint(find_checkpoint(checkpoint))
     model, vocabulary = loaded.build_model(device=device), loaded.vocabulary
     if config.count == 1:
-        stream(config.prompt, sample_one(model, vocabulary, config))
+        stream(config.prompt, sampling.sample(model, vocabulary, config))
     else:
-        show_samples(config.prompt, sample_many(model, vocabulary, config))
+        show_samples(config.prompt, sampling.sample_many(model, vocabulary, config))
 
 
 def refuse_two_prompts(values: Mapping[str, Any]) -> None:

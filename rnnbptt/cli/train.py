@@ -1,13 +1,11 @@
 """`rnnbptt train`."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from types import FrameType
+from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,8 +14,7 @@ from annotated_doc import Doc
 from rnnbptt.cli.options import RUN, Device, Text, Threads
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.options import TextOptions
-from rnnbptt.training.budget import UNITS, Budget
-from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.config import UNITS, Budget, TrainConfig
 
 if TYPE_CHECKING:
     from rnnbptt.training.loop import Trainer
@@ -86,7 +83,7 @@ def train(
     _follow(trainer, folder, 0 if quiet else sample_length, quiet)
 
 
-def _follow(trainer: Trainer, folder: Path, sample_length: int, quiet: bool) -> None:
+def _follow(trainer: "Trainer", folder: Path, sample_length: int, quiet: bool) -> None:
     """Run the trainer and show what it does; it ends with 130 after Ctrl-C."""
     from rnnbptt.report.progress import TrainingView, say, say_memory, say_stopped
     from rnnbptt.report.tables import show_run
@@ -107,7 +104,7 @@ def _follow(trainer: Trainer, folder: Path, sample_length: int, quiet: bool) -> 
         raise typer.Exit(130)
 
 
-def _sample(trainer: Trainer, length: int) -> str:
+def _sample(trainer: "Trainer", length: int) -> str:
     """So many characters by the model as it is now."""
     from rnnbptt.inference.config import SampleConfig
     from rnnbptt.inference.sampling import sample
@@ -119,16 +116,15 @@ def _sample(trainer: Trainer, length: int) -> str:
 @contextmanager
 def _interrupts() -> Iterator[Callable[[], bool]]:
     """Ctrl-C only raises a flag here, so that the update under way is finished and saved; a second one kills."""
-    raised = False
+    flag = Event()
 
-    def interrupt(signum: int, frame: FrameType | None) -> None:
-        nonlocal raised
-        raised = True
+    def interrupt(*_: object) -> None:
+        flag.set()
         signal.signal(signal.SIGINT, previous)
 
     previous = signal.signal(signal.SIGINT, interrupt)
     try:
-        yield lambda: raised
+        yield flag.is_set
     finally:
         signal.signal(signal.SIGINT, previous)
 

@@ -9,7 +9,7 @@ from typing import Annotated
 
 from annotated_doc import Doc
 
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_option
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,10 @@ class SampleConfig:
 
     def __post_init__(self) -> None:
         for name in ("length", "temperature", "top_k"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be 0 or more")
-        if not 0 < self.top_p <= 1:
-            raise UserError(f"--top-p {self.top_p:g}: must be above 0 and at most 1")
-        if self.count < 1:
-            raise UserError(f"--count {self.count}: must be at least 1")
-        if not 0 <= self.seed < 2**64:
-            raise UserError(f"--seed {self.seed}: must be from 0 to {2**64 - 1}")
+            value = getattr(self, name)
+            check_option(0 <= value < math.inf, name, value, "must be 0 or more")
+        check_option(0 < self.top_p <= 1, "top_p", self.top_p, "must be above 0 and at most 1")
+        check_option(self.count >= 1, "count", self.count, "must be at least 1")
+        check_option(0 <= self.seed < 2**64, "seed", self.seed, f"must be from 0 to {2**64 - 1}")
         if self.length == 0 and self.count > 1 and not self.stop:
             raise UserError(f"--length 0 --count {self.count}: would never end; give a --length, a --stop or --count 1")

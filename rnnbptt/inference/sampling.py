@@ -47,8 +47,12 @@ def _pieces(
     model: CharRNN, vocabulary: Vocabulary, config: SampleConfig, streams: int, lockstep: int
 ) -> Iterator[list[str]]:
     """Yield, every `lockstep` symbols, what each stream's text has gained, until all texts have ended."""
-    prompt = _prompt_ids(vocabulary, config.prompt)
-    _check_stop(vocabulary, config.stop)
+    begin = vocabulary.symbols.index("\n") if "\n" in vocabulary.symbols else 0
+    prompt = torch.from_numpy(vocabulary.encode(config.prompt)) if config.prompt else torch.tensor([begin])
+    try:
+        vocabulary.encode(config.stop)
+    except UserError:  # which speaks of a prompt
+        raise UserError(f"--stop {config.stop!r}: can never come, the vocabulary lacks a character of it") from None
     model = model.at_precision("auto" if streams >= BATCH else "float32")
     known = len(vocabulary) if vocabulary.unknown is None else vocabulary.unknown
     symbols = _symbols(model, prompt, known, config, streams)
@@ -62,23 +66,12 @@ def _pieces(
     return generate()
 
 
-def _prompt_ids(vocabulary: Vocabulary, prompt: str) -> Tensor:
-    """What the model reads before it writes, never empty, (T,)."""
-    if prompt:
-        return torch.from_numpy(vocabulary.encode(prompt))
-    return torch.tensor([vocabulary.symbols.index("\n") if "\n" in vocabulary.symbols else 0])
-
-
-def _check_stop(vocabulary: Vocabulary, stop: str) -> None:
-    try:
-        vocabulary.encode(stop)
-    except UserError:  # which speaks of a prompt
-        raise UserError(f"--stop {stop!r}: can never come, the vocabulary lacks a character of it") from None
-
-
 @torch.no_grad()
 def _symbols(model: CharRNN, prompt: Tensor, known: int, config: SampleConfig, streams: int) -> Iterator[list[int]]:
-    """Yield without end the next symbol of each stream. The first `known` symbols, K, may be drawn."""
+    """Yield without end the next symbol of each stream, after the prompt (T,), which is not empty.
+
+    The first `known` symbols, K, may be drawn.
+    """
     prompt = prompt.to(model.device)
     state, last = model.zero_state(1), len(prompt) - 1
     for start in range(0, last, PIECE):
@@ -94,12 +87,11 @@ def _symbols(model: CharRNN, prompt: Tensor, known: int, config: SampleConfig, s
 def _noise(config: SampleConfig, shape: tuple[int, int], like: Tensor) -> Iterator[Tensor]:
     """Yield without end Gumbel noise times the temperature, in tensors of `shape`, the same on every device."""
     rng = torch.Generator().manual_seed(config.seed)
-    temperature = min(config.temperature, HOTTEST)
     while True:
         uniform = torch.rand(max(1, BLOCK // math.prod(shape)), *shape, dtype=like.dtype, generator=rng)
         # not 0, so that the noise is finite: at temperature 0 it has to vanish
         gumbel = uniform.clamp_min_(1e-20).log_().neg_().log_().neg_()
-        yield from gumbel.mul_(temperature).to(like.device).unbind(0)
+        yield from gumbel.mul_(min(config.temperature, HOTTEST)).to(like.device).unbind(0)
 
 
 def _draw(logits: Tensor, noise: Tensor, config: SampleConfig) -> Tensor:
@@ -123,7 +115,7 @@ class _Text:
     """One text in the making: whole characters, at most `length`, and nothing from the stop string on."""
 
     def __init__(self, vocabulary: Vocabulary, config: SampleConfig) -> None:
-        self._decoder = vocabulary.decoder()
+        self._decode = vocabulary.decoder()
         self._left = config.length or sys.maxsize
         self._stop, self._held = config.stop, ""
         self.ended = False
@@ -132,16 +124,13 @@ class _Text:
         """What the text gains for certain: the end of it that may be the start of the stop string is held back."""
         if self.ended:
             return ""
-        new = self._decoder.feed(ids)[: self._left]
+        new = self._decode(ids)[: self._left]
         self._left -= len(new)
         self.ended = not self._left
-        if not self._stop:
-            return new
         text = self._held + new
-        found = text.find(self._stop)
-        if found >= 0:
+        if self._stop and self._stop in text:
             self.ended = True
-            return text[:found]
+            return text[: text.index(self._stop)]
         if self.ended:
             return text
         tails = range(max(0, len(text) - len(self._stop) + 1), len(text))

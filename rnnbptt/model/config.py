@@ -9,7 +9,7 @@ from typing import Annotated, NamedTuple
 
 from annotated_doc import Doc
 
-from rnnbptt.errors import UserError
+from rnnbptt.errors import check_option
 
 WIDEST_WINDOW = 256
 LARGEST = 2_000_000  # of units, layers and symbols: there are 1,114,112 Unicode characters
@@ -47,15 +47,15 @@ class ModelConfig:
     dropout: Annotated[float, Doc("Dropout between layers and before the output.")] = 0.3
 
     def __post_init__(self) -> None:
-        if self.cell not in CELL_NAMES and not re.fullmatch("window:(0|[1-9][0-9]{0,8})", self.cell):
-            raise UserError(f"--cell {self.cell}: unknown; give one of {', '.join(CELL_NAMES)}, window:N")
-        if self.cell not in CELL_NAMES and not 1 <= self.window <= WIDEST_WINDOW:
-            raise UserError(f"--cell {self.cell}: a window has 1 to {WIDEST_WINDOW} characters; give window:2, say")
+        if self.cell not in CELL_NAMES:
+            known = bool(re.fullmatch("window:(0|[1-9][0-9]{0,8})", self.cell))
+            check_option(known, "cell", self.cell, f"unknown; give one of {', '.join(CELL_NAMES)}, window:N")
+            advice = f"a window has 1 to {WIDEST_WINDOW} characters; give window:2, say"
+            check_option(1 <= self.window <= WIDEST_WINDOW, "cell", self.cell, advice)
         for name in ("vocabulary", "hidden", "layers"):
-            if not 1 <= getattr(self, name) <= LARGEST:
-                raise UserError(f"--{name} {getattr(self, name)}: must be between 1 and {LARGEST:,}")
-        if not 0 <= self.dropout < 1:
-            raise UserError(f"--dropout {self.dropout:g}: must be at least 0 and below 1")
+            size = getattr(self, name)
+            check_option(1 <= size <= LARGEST, name, size, f"must be between 1 and {LARGEST:,}")
+        check_option(0 <= self.dropout < 1, "dropout", self.dropout, "must be at least 0 and below 1")
 
     @property
     def sizes(self) -> CellSizes:

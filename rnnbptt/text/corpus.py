@@ -15,18 +15,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError
-from rnnbptt.storage.document import typed
 from rnnbptt.text.options import TextOptions, split_offsets
 from rnnbptt.text.vocabulary import Vocabulary
 
 FORMAT = 1
 KIND = "rnnbptt corpus"  # what tells our corpus.json from anybody else's
 JSON_NAME, IDS_NAME = "corpus.json", "ids.npy"
-PIECE = 1 << 18  # bytes read at a time: large enough for numpy, small enough for the cache of a processor
 
 Ids = NDArray[np.unsignedinteger[Any]]
 
@@ -56,10 +55,9 @@ class Description:
     vocabulary: Vocabulary
     counts: list[int]
 
-
-def to_json(description: Description) -> str:
-    """The content of corpus.json. Only ASCII: a lone surrogate, which some encodings produce, has no UTF-8."""
-    return json.dumps({"kind": KIND, "format": FORMAT, **asdict(description)}, indent=1) + "\n"
+    def to_json(self) -> str:
+        """The content of corpus.json. Only ASCII: a lone surrogate, which some encodings produce, has no UTF-8."""
+        return json.dumps({"kind": KIND, "format": FORMAT, **asdict(self)}, indent=1) + "\n"
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,12 +74,20 @@ class Corpus(Description):
         UserError for a folder that is not a prepared corpus, a newer format, or damage.
         """
         path = Path(path)
-        data = _read_known(path)
+        data = _read_own(path)
+        if data is None:
+            raise UserError(f"{str(path)!r} is not a prepared corpus; make one with: rnnbptt prepare TEXT")
+        version = data.get("format")
+        if isinstance(version, int) and version > FORMAT:
+            raise UserError(
+                f"{str(path)!r} has format {version}, and this rnnbptt reads up to {FORMAT}; "
+                "update rnnbptt, or prepare the text again"
+            )
         try:
             # A plain array on the map: each slice of a memmap costs several times as much.
             ids = np.lib.format.open_memmap(path / IDS_NAME, mode="r").view(np.ndarray)
-            description = typed(data, Description)
-            if json.loads(to_json(description)) != data:
+            description = msgspec.convert(data, Description)
+            if json.loads(description.to_json()) != data:
                 raise ValueError("another format, or names that this version does not know")
             corpus = cls(**vars(description), path=path, ids=ids)
             corpus._verify()
@@ -99,12 +105,10 @@ class Corpus(Description):
             raise ValueError("counts")
         if self.splits != split_offsets(self.options.split, len(self.ids)):
             raise ValueError("splits")
-        digest = start_digest(self.vocabulary)
         # Read from the file, not through the map, whose pages would count as memory of this process.
         with (self.path / IDS_NAME).open("rb") as file:
             file.seek(-self.ids.nbytes, os.SEEK_END)
-            while block := file.read(PIECE):
-                digest.update(block)
+            digest = hashlib.file_digest(file, lambda: start_digest(self.vocabulary))
         if digest.hexdigest() != self.fingerprint:
             raise ValueError("fingerprint")
 
@@ -158,17 +162,3 @@ def _read_own(folder: Path) -> dict[str, Any] | None:
     except OSError as error:
         raise UserError(f"cannot read {str(folder / JSON_NAME)!r}: {error.strerror}") from error
     return data if isinstance(data, dict) and data.get("kind") == KIND else None
-
-
-def _read_known(folder: Path) -> dict[str, Any]:
-    """The same, of a format that can be read; UserError for a folder that is no prepared corpus, and a newer format."""
-    data = _read_own(folder)
-    if data is None:
-        raise UserError(f"{str(folder)!r} is not a prepared corpus; make one with: rnnbptt prepare TEXT")
-    version = data.get("format")
-    if isinstance(version, int) and version > FORMAT:
-        raise UserError(
-            f"{str(folder)!r} has format {version}, and this rnnbptt reads up to {FORMAT}; "
-            "update rnnbptt, or prepare the text again"
-        )
-    return data

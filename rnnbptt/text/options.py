@@ -1,7 +1,6 @@
 """How a text becomes symbols, and where its parts lie: options that are checked on construction."""
 
 import codecs
-import io
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ from typing import Annotated
 
 from annotated_doc import Doc
 
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_option
 
 PARTS = ("train", "valid", "test")
 
@@ -34,20 +33,17 @@ class TextOptions:
     )
 
     def __post_init__(self) -> None:
-        if self.unit not in ("char", "byte"):
-            raise UserError(f"--unit {self.unit}: unknown; give char or byte")
+        check_option(self.unit in ("char", "byte"), "unit", self.unit, "unknown; give char or byte")
         try:
             codec = codecs.lookup(self.encoding).name
-            # The one public test that also refuses codecs which are no text encodings, such as zlib.
-            io.TextIOWrapper(io.BytesIO(), encoding=self.encoding)
+            "".encode(self.encoding)  # also refuses codecs which are no text encodings, such as zlib
         except (LookupError, ValueError):
             raise UserError(
                 f"--encoding {self.encoding!r}: unknown; give one that Python knows, such as utf-8, utf-16 or latin-1"
             ) from None
         if self.unit == "byte" and (self.nfc or codec != "utf-8"):
             raise UserError("--unit byte takes bytes as they are: leave out --nfc and --encoding, or give --unit char")
-        if self.min_count < 1:
-            raise UserError(f"--min-count {self.min_count}: must be at least 1")
+        check_option(self.min_count >= 1, "min_count", self.min_count, "must be at least 1")
         _parse_split(self.split)
 
 
@@ -95,8 +91,7 @@ def _parse_split(split: str) -> tuple[list[Fraction], bool]:
     total = sum(parts, Fraction())
     if fractions and abs(total - 1) > Fraction(1, 10**9):
         raise UserError(f"--split {split}: fractions must sum to 1, and these sum to {float(total):.12g}")
-    if not fractions and any(part.denominator != 1 for part in parts):
-        raise UserError(f"--split {split}: sizes must be whole numbers of symbols")
-    if not parts[0]:
-        raise UserError(f"--split {split}: leaves nothing to train on; the first part must be above 0")
+    whole = fractions or all(part.denominator == 1 for part in parts)
+    check_option(whole, "split", split, "sizes must be whole numbers of symbols")
+    check_option(parts[0] > 0, "split", split, "leaves nothing to train on; the first part must be above 0")
     return parts, fractions

@@ -1,32 +1,22 @@
 """From texts to a corpus: the folder that `Corpus.open` opens, written whole or not at all.
 
-Two passes of constant memory: the first reads the text, counts every code point and writes the code points to a scratch
-file; only then is the vocabulary known, and the second turns code points into ids.
+The vocabulary is known only after the whole text has been read once, and standard input cannot be read twice. So the
+text is first copied into a scratch file, block by block as code points, while these are counted; then the scratch file
+is read back, and the code points become ids. Neither takes more memory for a longer text.
 """
 
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnbptt.errors import UserError
-from rnnbptt.text.corpus import (
-    IDS_NAME,
-    JSON_NAME,
-    PIECE,
-    Corpus,
-    Description,
-    Ids,
-    id_dtype,
-    may_be_replaced,
-    start_digest,
-    to_json,
-)
+from rnnbptt.errors import UserError, check_option
+from rnnbptt.storage.files import writing
+from rnnbptt.text.corpus import IDS_NAME, JSON_NAME, Corpus, Description, Ids, id_dtype, may_be_replaced, start_digest
 from rnnbptt.text.options import TextOptions, split_offsets
 from rnnbptt.text.reading import Reader, Tell, code_blocks
 from rnnbptt.text.vocabulary import UNKNOWN, Vocabulary
@@ -38,11 +28,6 @@ def name_of(source: str) -> str:
     if path.suffix in (".gz", ".bz2", ".xz"):
         path = path.with_suffix("")
     return "stdin" if source == "-" else path.stem.lstrip(".") or "text"
-
-
-def default_corpus(source: str) -> Path:
-    """Where a text is prepared unless told otherwise."""
-    return Path(f"{name_of(source)}.corpus")
 
 
 def prepare(
@@ -62,17 +47,18 @@ def prepare(
     UserError: an unreadable, damaged, undecodable or empty source; a text too short for the split; `out` in the way.
     """
     reader = Reader([str(source) for source in sources], tell)
-    try:
-        with _taking_place_of(Path(out), force) as folder:
-            _build(folder, reader, options)
-    except OSError as error:  # those of reading have become UserErrors
-        raise UserError(f"cannot write {str(out)!r}: {error.strerror or error}") from error
+    # Errors of reading are UserErrors already: what is left is about the folder.
+    with writing(repr(str(out))), _taking_place_of(Path(out), force) as folder:
+        _build(folder, reader, options)
     return Corpus.open(out)
 
 
 @contextmanager
 def _taking_place_of(out: Path, force: bool) -> Iterator[Path]:
-    """Give an empty folder that takes the place of `out` at the end, or vanishes if anything goes wrong."""
+    """Give an empty folder that takes the place of `out` at the end, or vanishes if anything goes wrong.
+
+    Folders on the way to `out` that had to be made vanish then, too.
+    """
     target = out.resolve()  # with a symbolic link, what it points to is replaced, and the link stays
     _refuse_to_overwrite(out, target, force)
     missing = [parent for parent in target.parents if not parent.exists()]
@@ -101,84 +87,50 @@ def _taking_place_of(out: Path, force: bool) -> Iterator[Path]:
 
 def _refuse_to_overwrite(out: Path, target: Path, force: bool) -> None:
     """UserError where `out`, which is `target` or a link to it, may not be replaced."""
-    if not target.exists():
-        return
-    if not force:
+    if target.exists() and not force:
         raise UserError(f"{str(out)!r} exists; give --force to prepare it again, or another folder")
-    if not may_be_replaced(target):
+    if target.exists() and not may_be_replaced(target):
         raise UserError(f"{str(out)!r} is not a prepared corpus, and --force replaces nothing else; move it away")
 
 
 def _build(folder: Path, reader: Reader, options: TextOptions) -> None:
     """Write both files of the corpus into `folder`."""
+    counts = np.zeros(sys.maxunicode + 1, dtype=np.int64)  # of each code point
     with tempfile.TemporaryFile(dir=folder) as scratch:
-        counts, runs = _spill(code_blocks(reader, options), scratch)
+        for codes in code_blocks(reader, options):
+            found = np.bincount(codes)
+            counts[: len(found)] += found
+            np.save(scratch, codes)
         n = int(counts.sum())
         if not n:
             raise UserError(f"the text is empty: {', '.join(map(repr, reader.names))}")
         splits = split_offsets(options.split, n)
-        vocabulary, symbol_counts, table = _choose_symbols(counts, options)
+        vocabulary, table = _choose_symbols(counts, options)
         digest = start_digest(vocabulary)
         with (folder / IDS_NAME).open("xb") as file:
             header = {"descr": table.dtype.str, "fortran_order": False, "shape": (n,)}
             np.lib.format.write_array_header_1_0(file, header)
+            end = scratch.tell()
             scratch.seek(0)
-            for codes in _read_back(scratch, runs):
-                ids = table.take(codes)
+            while scratch.tell() < end:
+                ids = table.take(np.load(scratch))
                 digest.update(ids.data)
                 file.write(ids.data)
-    description = Description(
-        fingerprint=digest.hexdigest(),
-        splits=splits,
-        sources=tuple(reader.finished),
-        options=options,
-        vocabulary=vocabulary,
-        counts=symbol_counts.tolist(),
-    )
-    (folder / JSON_NAME).write_text(to_json(description), encoding="ascii")
+    symbol_counts = np.bincount(table, counts).astype(np.int64).tolist()
+    sources = tuple(reader.finished)
+    description = Description(digest.hexdigest(), splits, sources, options, vocabulary, symbol_counts)
+    (folder / JSON_NAME).write_text(description.to_json(), encoding="ascii")
 
 
-def _spill(
-    blocks: Iterable[NDArray[Any]], scratch: IO[bytes]
-) -> tuple[NDArray[np.int64], list[tuple[np.dtype[Any], int]]]:
-    """Write the code points of the text to `scratch`, each block in its own width.
-
-    Returns how often each code point occurs, (0x110000,), and the runs of equal width: (dtype, number of code points).
-    """
-    counts = np.zeros(sys.maxunicode + 1, dtype=np.int64)
-    runs: list[tuple[np.dtype[Any], int]] = []
-    for codes in blocks:
-        found = np.bincount(codes)
-        counts[: len(found)] += found
-        scratch.write(codes.data)
-        if runs and runs[-1][0] == codes.dtype:
-            runs[-1] = (codes.dtype, runs[-1][1] + len(codes))
-        else:
-            runs.append((codes.dtype, len(codes)))
-    return counts, runs
-
-
-def _read_back(scratch: IO[bytes], runs: Iterable[tuple[np.dtype[Any], int]]) -> Iterator[NDArray[Any]]:
-    """The code points that `_spill` wrote, in blocks."""
-    for dtype, length in runs:
-        for start in range(0, length, PIECE):
-            yield np.frombuffer(scratch.read(min(PIECE, length - start) * dtype.itemsize), dtype)
-
-
-def _choose_symbols(counts: NDArray[np.int64], options: TextOptions) -> tuple[Vocabulary, NDArray[np.int64], Ids]:
-    """The vocabulary, the counts of its symbols (V,), and the table from code point to id."""
+def _choose_symbols(counts: NDArray[np.int64], options: TextOptions) -> tuple[Vocabulary, Ids]:
+    """The vocabulary, and the id of each code point: for one that is rare that of the unknown symbol."""
     kept = np.flatnonzero(counts >= options.min_count)
-    rare = int(counts[counts < options.min_count].sum())
-    if not kept.size:
-        raise UserError(
-            f"--min-count {options.min_count}: no character occurs so often; "
-            f"the most frequent one occurs {counts.max()} times"
-        )
-    symbols, symbol_counts, unknown = tuple(map(chr, kept)), counts[kept], None
-    if rare:
-        unknown = len(symbols)
-        symbols, symbol_counts = (*symbols, UNKNOWN), np.append(symbol_counts, rare)
-    # Whatever is not kept is rare, or is not in the text at all and will not be looked up.
+    advice = f"no character occurs so often; the most frequent one occurs {counts.max()} times"
+    check_option(kept.size > 0, "min_count", options.min_count, advice)
+    symbols, unknown = tuple(map(chr, kept)), None
+    if counts[kept].sum() < counts.sum():
+        symbols, unknown = (*symbols, UNKNOWN), len(symbols)
+    # What the text does not have at all has the last id, too; nobody will look it up.
     table = np.full(len(counts), len(symbols) - 1, dtype=id_dtype(len(symbols)))
     table[kept] = np.arange(len(kept))
-    return Vocabulary(options.unit, symbols, unknown), symbol_counts, table
+    return Vocabulary(options.unit, symbols, unknown), table

@@ -18,15 +18,17 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError
-from rnnbptt.text.corpus import PIECE, Source
+from rnnbptt.text.corpus import Source
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.vocabulary import code_points
+
+PIECE = 1 << 18  # bytes read at a time: large enough for numpy, small enough for the cache of a processor
 
 _DECOMPRESS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -41,57 +43,47 @@ class Reader:
         self.finished: list[Source] = []
         self._tell = tell
         self._done = 0  # bytes of the finished sources, as they lie on disk
-        self._total: int | None = 0
         if not names:
             raise UserError("no text was given; give at least one file, or - for standard input")
         if names.count("-") > 1:
             raise UserError("standard input can be read only once; give - only once")
-        for name in names:  # all of them before hours go into the first
-            self._expect(name)
-
-    def _expect(self, name: str) -> None:
-        """See that a source is there, and how long it is."""
-        if name == "-":
-            self._total = None
-            return
-        with _blaming(name):
-            status = os.stat(name)
-        if stat.S_ISDIR(status.st_mode):
-            raise UserError(f"{name!r} is a folder; give the text files in it")
-        if not stat.S_ISREG(status.st_mode):
-            self._total = None  # a pipe does not say
-        elif self._total is not None:
-            self._total += status.st_size
+        sizes = [_size(name) for name in names]  # all must be there before hours go into the first
+        self._total = None if None in sizes else sum(filter(None, sizes))
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """The decompressed content of one source, in pieces of at most `PIECE` bytes."""
         digest, size, read = hashlib.sha256(), 0, 0
-        for raw, piece in _read(name):
-            digest.update(piece)
-            size += len(piece)
-            read = raw.tell() if raw.seekable() else size
-            if self._tell:
-                self._tell(self._done + read, self._total)
-            yield piece
+        decompress = _DECOMPRESS.get(Path(name).suffix.lower(), nullcontext)
+        with (
+            _naming(name),
+            nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as raw,
+            decompress(raw) as content,
+        ):
+            while piece := content.read(PIECE):
+                digest.update(piece)
+                size += len(piece)
+                read = raw.tell() if raw.seekable() else size
+                if self._tell:
+                    self._tell(self._done + read, self._total)
+                yield piece
         self._done += read
         self.finished.append(Source(name, digest.hexdigest(), size))
 
 
-def _read(name: str) -> Iterator[tuple[IO[bytes], bytes]]:
-    """The decompressed content piece by piece, each with the file as it lies on disk. Standard input stays open."""
-    decompress = _DECOMPRESS.get(Path(name).suffix.lower(), nullcontext)
-    with (
-        _blaming(name),
-        nullcontext(sys.stdin.buffer) if name == "-" else open(name, "rb") as raw,
-        decompress(raw) as content,
-    ):
-        while piece := content.read(PIECE):
-            yield raw, piece
+def _size(name: str) -> int | None:
+    """The bytes of a source as it lies on disk, None where it does not say, as a pipe. UserError if there is none."""
+    if name == "-":
+        return None
+    with _naming(name):
+        status = os.stat(name)
+    if stat.S_ISDIR(status.st_mode):
+        raise UserError(f"{name!r} is a folder; give the text files in it")
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 @contextmanager
-def _blaming(name: str) -> Iterator[None]:
-    """Turn what goes wrong while reading `name` into a UserError."""
+def _naming(name: str) -> Iterator[None]:
+    """Turn what goes wrong while reading `name` into a UserError that names it."""
     try:
         yield
     except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
@@ -121,7 +113,7 @@ def decoded(name: str, pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
     at_start = codecs.lookup(encoding).name not in ("utf-16", "utf-32", "utf-8-sig")
     bytes_read, newlines = 0, 0
     for piece in chain(pieces, [b""]):  # the empty one is final: it refuses a character that was cut off
-        before = decoder.getstate()
+        before = decoder.getstate()  # to decode the good part of a bad piece, and count its lines
         bytes_read += len(piece)
         try:
             text = decoder.decode(piece, final=not piece)
@@ -145,7 +137,11 @@ def decoded(name: str, pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
 
 
 def composed(texts: Iterable[str]) -> Iterator[str]:
-    """NFC of the joined texts. Holds back the end of each piece, which may change with what follows."""
+    """The joined texts in Unicode's normalization form C, piece by piece.
+
+    Of each piece the end is held back until the next has come: its last characters may compose with the first ones of
+    that, as an e and the accent after it become one é. The cut is before the last character that never does.
+    """
     held = ""
     for text in texts:
         text = held + text
@@ -156,7 +152,7 @@ def composed(texts: Iterable[str]) -> Iterator[str]:
 
 
 def _starts_afresh(char: str) -> bool:
-    """Whether normalization never joins `char` to the text before it, nor moves anything past it."""
+    """Whether normalization never joins `char` to the text before it, nor moves a later mark past it."""
     if char < "\u0300":  # the first combining mark
         return True
     first = unicodedata.normalize("NFD", char)[0]

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnbptt.errors import UserError
+from rnnbptt.errors import check_option
 
-_READ_AHEAD = 512  # steps gathered at once: one call to numpy then serves hundreds of small segments
-_READ_AHEAD_BYTES = 1 << 20
+READ_AHEAD = 512  # steps gathered at once: one call to numpy then serves hundreds of small segments
+READ_AHEAD_BYTES = 1 << 20
 
 
 def gather(ids: NDArray[np.integer[Any]], starts: NDArray[np.int64], length: int) -> NDArray[np.int64]:
@@ -46,20 +46,15 @@ class Streams:
     def __init__(self, ids: NDArray[Any], streams: int, position: int = 0) -> None:
         """UserError unless there is at least 1 stream, and each has at least 2 pairs."""
         self.epoch_chars = len(ids) - 1
-        if streams < 1:
-            raise UserError(f"--streams {streams}: must be at least 1")
-        if self.epoch_chars < 2 * streams:
-            most = max(0, self.epoch_chars // 2)
-            raise UserError(
-                f"--streams {streams}: too many for the {len(ids)} symbols of the training text, "
-                + (f"give at most {most}" if most else "which is too short even for 1; give more text")
-            )
-        if position < 0:
-            raise ValueError(f"position must be at least 0, got {position}")
+        check_option(streams >= 1, "streams", streams, "must be at least 1")
+        most = self.epoch_chars // 2
+        advice = f"give at most {most}" if most > 0 else "which is too short even for 1; give more text"
+        too_many = f"too many for the {len(ids)} symbols of the training text, {advice}"
+        check_option(streams <= most, "streams", streams, too_many)
         self.position = position
         self._ids = ids
         self._starts = np.arange(streams, dtype=np.int64) * self.epoch_chars // streams
-        self._ahead = max(1, min(_READ_AHEAD, _READ_AHEAD_BYTES // (8 * streams)))
+        self._ahead = max(1, min(READ_AHEAD, READ_AHEAD_BYTES // (8 * streams)))
         self._no_reset = np.zeros(streams, dtype=np.bool_)
         self._block = np.empty((0, streams), dtype=np.int64)  # the symbols of positions _origin, _origin + 1, ...
         self._origin = position
@@ -70,13 +65,6 @@ class Streams:
         pairs = (self._starts + self.position) % self.epoch_chars
         self._reset = (pairs == 0) & (self.position > 0)  # at the very start every state is zero already
         self._wrap = self.position + self.epoch_chars - int(pairs.max())
-
-    def _read(self, steps: int) -> None:
-        """Gather a block from `position` on: `steps` symbols and more, never past a wrap, and the last targets."""
-        steps = max(steps, min(self._ahead, self.until_wrap()))
-        first = (self._starts + self.position) % self.epoch_chars
-        self._block = gather(self._ids, first, steps + 1)
-        self._origin = self.position
 
     def until_wrap(self) -> int:
         """Symbols per lane until some lane wraps, at least 1: no segment is longer."""
@@ -92,13 +80,13 @@ class Streams:
 
     def take(self, k: int) -> Segment:
         """The next k symbols of every lane, or fewer where a lane reaches the end of the text."""
-        if k < 1:
-            raise ValueError(f"k must be at least 1, got {k}")
-        steps = min(k, self._wrap - self.position)
+        steps = min(k, self.until_wrap())
         row = self.position - self._origin
         if row + steps >= len(self._block):
-            self._read(steps)
-            row = 0
+            # Read on from here, never past a wrap; one symbol more, which is the last target.
+            pairs = (self._starts + self.position) % self.epoch_chars
+            self._block = gather(self._ids, pairs, max(steps, min(self._ahead, self.until_wrap())) + 1)
+            self._origin, row = self.position, 0
         stop = row + steps
         # x and y overlap in the block: y is x, one symbol later.
         segment = Segment(self._block[row:stop], self._block[row + 1 : stop + 1], self._reset)

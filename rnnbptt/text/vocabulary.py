@@ -3,11 +3,9 @@
 V is the size of the vocabulary.
 """
 
-from __future__ import annotations
-
 import codecs
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -61,63 +59,42 @@ class Vocabulary:
             units = code_points(text)
         ids = self.ids_of(units)
         lacking = np.flatnonzero(ids < 0)
-        if lacking.size:
-            raise UserError(self._lack(text, int(lacking[0])))
-        return ids
+        if not lacking.size:
+            return ids
+        first = int(lacking[0])
+        position, missing = first, "character"
+        if self.unit == "byte":
+            position = int(np.sum(units[: first + 1] & 0xC0 != 0x80)) - 1  # all but continuation bytes
+            missing = f"byte 0x{units[first]:02X} of the character"
+        char = text[position]
+        raise UserError(
+            f"the vocabulary has no {missing} {char!r} (U+{ord(char):04X}, position {position + 1} of the prompt); "
+            "leave it out, or train on a text that has it"
+        )
 
     def ids_of(self, codes: NDArray[Any]) -> NDArray[np.int64]:
         """The ids of code points or bytes (n,), -1 where one is lacking: what becomes of these is not decided here."""
         ids = np.searchsorted(self._known, codes)
         return np.where(self._known.take(ids, mode="clip") == codes, ids, -1)
 
-    def _lack(self, text: str, unit: int) -> str:
-        """Say which character the symbol number `unit` of `text` belongs to."""
-        position, missing = unit, "character"
-        if self.unit == "byte":
-            data = text.encode("utf-8", "surrogatepass")
-            position = sum(byte & 0xC0 != 0x80 for byte in data[: unit + 1]) - 1  # all but continuation bytes
-            missing = f"byte 0x{data[unit]:02X} of the character"
-        char = text[position]
-        return (
-            f"the vocabulary has no {missing} {char!r} (U+{ord(char):04X}, position {position + 1} of the prompt); "
-            "leave it out, or train on a text that has it"
-        )
-
     def decode(self, ids: Iterable[int]) -> str:
-        """The text of `ids`; for unit byte, bytes that are not valid UTF-8 are shown as U+FFFD."""
-        decoder = self.decoder()
-        return decoder.feed(ids) + decoder.finish()
+        """The text of `ids`."""
+        return self.decoder()(ids, final=True)
 
-    def decoder(self) -> Decoder:
-        """A decoder for ids that come a few at a time."""
-        return Decoder(self)
+    def decoder(self) -> Callable[..., str]:
+        """A function that gives the text of ids that come a few at a time.
 
-
-class Decoder:
-    """Turns ids into text piece by piece; a UTF-8 character whose bytes are still coming is held back until whole."""
-
-    def __init__(self, vocabulary: Vocabulary) -> None:
-        self._symbols = vocabulary.symbols
-        self._bytes: list[bytes] | None = None
-        if vocabulary.unit == "byte":
-            self._bytes = [symbol.encode("utf-8" if symbol == UNKNOWN else "latin-1") for symbol in self._symbols]
-        self._utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
-
-    def feed(self, ids: Iterable[int]) -> str:
-        if self._bytes is None:
-            return "".join([self._symbols[i] for i in ids])
-        return self._utf8.decode(b"".join([self._bytes[i] for i in ids]))
-
-    def finish(self) -> str:
-        """What is still held back, as U+FFFD: nothing more will complete it."""
-        return self._utf8.decode(b"", final=True)
+        For unit byte, a UTF-8 character whose bytes are still coming is held back until it is whole or the ids are
+        called `final`, and bytes that are not valid UTF-8 are shown as U+FFFD.
+        """
+        if self.unit == "char":
+            return lambda ids, final=False: "".join([self.symbols[i] for i in ids])
+        coded = [symbol.encode("utf-8" if symbol == UNKNOWN else "latin-1") for symbol in self.symbols]
+        utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        return lambda ids, final=False: utf8.decode(b"".join([coded[i] for i in ids]), final)
 
 
 def code_points(text: str) -> NDArray[Any]:
-    """Shape (len(text),), as bytes for ASCII, 16 bits if that holds them all, otherwise 32."""
-    if text.isascii():
-        return np.frombuffer(text.encode("ascii"), np.uint8)
-    data = text.encode("utf-16-le", "surrogatepass")
-    if len(data) == 2 * len(text):  # no character needed a pair
-        return np.frombuffer(data, "<u2")
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+    """Shape (len(text),), in the narrowest unsigned integers that hold them all."""
+    codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
+    return codes.astype(np.min_scalar_type(int(codes.max(initial=0))))

@@ -18,7 +18,7 @@ from rnnbptt.bptt.window import create_network
 from rnnbptt.errors import UserError
 from rnnbptt.storage.files import whole_file
 from rnnbptt.text.vocabulary import Vocabulary
-from rnnbptt.training.document import FORMAT, Document, NewerFormatError
+from rnnbptt.training.document import Document
 
 
 @dataclass(frozen=True)
@@ -75,8 +75,6 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path}: a safetensors file, but not a checkpoint of rnnbptt (its metadata lacks 'rnnbptt')")
     try:
         return Checkpoint(path, tensors, Document.from_json(metadata["rnnbptt"]))
-    except NewerFormatError as error:
-        raise UserError(f"{path}: format {error}, this rnnbptt reads up to {FORMAT}; upgrade rnnbptt") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     except (ValueError, RecursionError) as error:

@@ -1,6 +1,6 @@
 """The configuration of a training run: plain data, checked on construction, kept in the checkpoint.
 
-No torch here: the command line takes its defaults from this class, and its help must be instant.
+No torch here: the command line takes its defaults from these classes, and its help must be instant.
 """
 
 import math
@@ -9,11 +9,38 @@ from typing import Annotated
 
 from annotated_doc import Doc
 
-from rnnbptt.errors import UserError
-from rnnbptt.training.budget import Budget
+from rnnbptt.errors import UserError, check_option
+from rnnbptt.training.records import Axes
 from rnnbptt.truncation.specs import FORMS, parse_truncation
 
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
+UNITS = ("epochs", "chars", "updates", "minutes")
+MOST = 1e15  # of any unit: more than that is not counted exactly
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Train for `amount` of `unit`: epochs, chars (of all streams together), updates, or minutes of training time."""
+
+    unit: str = "epochs"
+    amount: float = 3.5
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise UserError(f"a budget in {self.unit}: unknown; give it in {', '.join(UNITS)}")
+        advice = f"must be a number above 0 and at most {MOST:g}"
+        check_option(0 < self.amount <= MOST, self.unit, self.amount, advice)
+
+    def chars(self, epoch_chars: int) -> int | None:
+        """The budget in characters, or None where the unit does not tell."""
+        per_unit = {"epochs": epoch_chars, "chars": 1}.get(self.unit)
+        return None if per_unit is None else math.ceil(self.amount * per_unit)
+
+    def spent(self, axes: Axes, epoch_chars: int) -> float:
+        """The share of it that is used, 0 to 1."""
+        if (chars := self.chars(epoch_chars)) is not None:
+            return min(1.0, axes.chars / chars)
+        return min(1.0, (axes.updates if self.unit == "updates" else axes.seconds / 60) / self.amount)
 
 
 @dataclass(frozen=True)
@@ -46,16 +73,21 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         parse_truncation(self.trunc)
-        if self.optimizer not in OPTIMIZER_NAMES:
-            raise UserError(f"--optimizer {self.optimizer}: unknown; give one of {', '.join(OPTIMIZER_NAMES)}")
-        if not 0 < self.lr < math.inf:
-            raise UserError(f"--lr {self.lr:g}: must be a number above 0")
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"--seed {self.seed}: must be at least 0 and below 2^63")
-        if not 0 <= self.final_lr <= 1:
-            raise UserError(f"--final-lr {self.final_lr:g}: must be between 0 and 1")
-        if not 0 <= self.beta2 < 1:
-            raise UserError(f"--beta2 {self.beta2:g}: must be at least 0 and below 1")
+        known, advice = self.optimizer in OPTIMIZER_NAMES, f"unknown; give one of {', '.join(OPTIMIZER_NAMES)}"
+        check_option(known, "optimizer", self.optimizer, advice)
+        check_option(0 < self.lr < math.inf, "lr", self.lr, "must be a number above 0")
+        check_option(0 <= self.seed < 2**63, "seed", self.seed, "must be at least 0 and below 2^63")
+        check_option(0 <= self.final_lr <= 1, "final_lr", self.final_lr, "must be between 0 and 1")
+        check_option(0 <= self.beta2 < 1, "beta2", self.beta2, "must be at least 0 and below 1")
         for name in ("warmup", "weight_decay", "beta2_chars", "clip", "eval_every"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name):g}: must be a number, 0 or more")
+            value = getattr(self, name)
+            check_option(0 <= value < math.inf, name, value, "must be a number, 0 or more")
+
+    def learning_rate(self, spent: float, chars: int) -> float:
+        """The rate when the share `spent` of the budget is used and `chars` characters are read.
+
+        Linear warm-up over `warmup` characters times cosine decay over the budget, from `lr` to `lr * final_lr`.
+        """
+        decay = self.final_lr + (1 - self.final_lr) * (1 + math.cos(math.pi * spent)) / 2
+        rise = min(1.0, (chars + 1) / self.warmup) if self.warmup else 1.0
+        return self.lr * decay * rise

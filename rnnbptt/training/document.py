@@ -1,6 +1,7 @@
 """Everything in a checkpoint that is no tensor: one typed document, checked in one place when it is read.
 
-Its JSON has the names of these fields. Older formats are mended by one small function a change.
+Its JSON has the names of these fields; msgspec holds each against its type, and leaves out what has no field.
+Older formats are mended by one small function a change.
 """
 
 from __future__ import annotations
@@ -10,8 +11,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+import msgspec
+
+from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
-from rnnbptt.storage.document import typed
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.config import TrainConfig
@@ -78,17 +81,17 @@ class Document:
         if not isinstance(version, int) or version < 1:
             raise ValueError("no format")
         if version > FORMAT:
-            raise NewerFormatError(version)
+            raise NewerFormatError(f"format {version}, this rnnbptt reads up to {FORMAT}; upgrade rnnbptt")
         try:
             for mend in MENDS[version - 1 :]:
                 data = mend(data)
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"format {version} lacks {error}") from None
-        return typed(data, cls)
+        return msgspec.convert(data, cls)
 
 
-class NewerFormatError(Exception):
-    """A format that a later rnnbptt wrote; `args` holds its number."""
+class NewerFormatError(UserError):
+    """A format that a later rnnbptt wrote."""
 
 
 def name_the_standing(document: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from rnnbptt.errors import UserError
-from rnnbptt.storage.files import whole_file
+from rnnbptt.storage.files import whole_file, writing
 from rnnbptt.text.corpus import may_be_replaced
 from rnnbptt.training.checkpoint import save_checkpoint
 from rnnbptt.training.loop import Trainer
@@ -36,7 +36,7 @@ class RunFolder:
 
     def clear(self) -> None:
         """Make the folder ready for a new run: what an earlier one left goes, and `incoming` becomes its corpus."""
-        try:
+        with writing(self.path, "; give another --run"):
             self.path.mkdir(parents=True, exist_ok=True)
             for name in FILES:
                 (self.path / name).unlink(missing_ok=True)
@@ -44,8 +44,6 @@ class RunFolder:
                 if self.corpus.exists():
                     shutil.rmtree(self.corpus)
                 self.incoming.rename(self.corpus)
-        except OSError as error:
-            raise UserError(f"cannot write {self.path}: {error.strerror}; give another --run") from None
 
     def discard_incoming(self) -> None:
         """Leave the folder as it was: the run that its new corpus was for does not begin."""
@@ -75,7 +73,11 @@ class RunFolder:
         The last checkpoint is saved after each validation and at the end, the best when a validation is the best yet.
         """
         for record in trainer.run(stop):
-            self._append(record)
+            with (
+                writing(self.metrics, "; --resume goes on from the last save"),
+                self.metrics.open("a", encoding="utf-8") as file,
+            ):
+                file.write(json.dumps(record, allow_nan=False) + "\n")
             if record["kind"] == "eval":
                 state = snapshot(trainer)
                 # the best first: whatever is cut off between the two, the last one is there to do it again
@@ -84,11 +86,3 @@ class RunFolder:
                 save_checkpoint(self.last, *state)
             yield record
         save_checkpoint(self.last, *snapshot(trainer))
-
-    def _append(self, record: Record) -> None:
-        try:
-            with self.metrics.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record, allow_nan=False) + "\n")
-        except OSError as error:
-            reason = f"cannot write {self.metrics}: {error.strerror}"
-            raise UserError(f"{reason}; --resume goes on from the last save") from None

@@ -13,12 +13,11 @@ import torch
 
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import Engine, Outcome, TorchEngine
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_option
 from rnnbptt.inference.evaluation import LN2, remarks, score
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import stand_in
 from rnnbptt.text.streams import Streams
-from rnnbptt.training.budget import LearningRate
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.optimizers import OPTIMIZERS, clip, decay
 from rnnbptt.training.records import Record, Standing, Sums
@@ -46,15 +45,11 @@ class Trainer:
     def __init__(self, model: CharRNN, corpus: Corpus, config: TrainConfig) -> None:
         self.model, self.corpus, self.config = model, corpus, config
         self.strategy = parse_truncation(config.trunc)
-        if self.strategy.needs_state and model.config.window:
-            raise UserError(
-                f"--trunc {config.trunc}: --cell {model.config.cell} has no state for a gradient to go back through;"
-                " give a plain K such as 16"
-            )
+        advice = f"--cell {model.config.cell} has no state for a gradient to go back through; give a plain K such as 16"
+        check_option(not (self.strategy.needs_state and model.config.window), "trunc", config.trunc, advice)
         self.streams = Streams(corpus.split("train"), config.streams)
         self.engine: Engine = TorchEngine(model, self.strategy, config.streams, config.seed)
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat)
-        self.schedule = LearningRate(config.lr, config.warmup, config.final_lr)
         self.standing = Standing()
         self.remarks: list[str] = []
 
@@ -104,8 +99,7 @@ class Trainer:
     def _room(self) -> int:
         """Characters a stream can read before one wraps or the budget ends."""
         chars, room = self.config.budget.chars(self.streams.epoch_chars), self.streams.until_wrap()
-        left = None if chars is None else chars - self.standing.axes.chars
-        return room if left is None else min(room, -(-left // self.config.streams))
+        return room if chars is None else min(room, -(-(chars - self.standing.axes.chars) // self.config.streams))
 
     def _step(self, plan: Plan, outcome: Outcome) -> None:
         """Clip, decay, step and count; no weight is changed where the loss or the gradient is not finite."""
@@ -116,7 +110,7 @@ class Trainer:
             what = "gradient" if math.isfinite(outcome.loss) else "loss"
             raise self._diverged(what, axes.chars + chars, axes.updates + 1)
         beta2 = math.exp(-chars / config.beta2_chars) if config.beta2_chars else config.beta2
-        rate = self.schedule.at(self.spent, axes.chars)
+        rate = config.learning_rate(self.spent, axes.chars)
         decay(parameters.weights, rate * config.weight_decay, axes.chars, axes.chars + chars)
         standing.k1, standing.k2, standing.lr = plan.advance, plan.depth, plan.lr_scale * rate
         self.optimizer.step(parameters.flat, parameters.grad, standing.lr, beta2)

@@ -2,11 +2,13 @@
 
 The optimizers are torch's fused kernels, called without torch.optim's per-call overhead,
 which at truncation 1 costs more than the update itself; the tests hold each against torch.optim.
+
+The `state` of each is what a checkpoint must keep. `step` moves `flat` (P,) against the gradient `grad` (P,), with
+learning rate `lr`; `beta2` is the decay of the running mean of squared gradients.
 """
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -36,15 +38,6 @@ def decay(weights: Iterable[Tensor], rate: float, before: int, after: int) -> No
             weight.mul_(kept)
 
 
-class Optimizer(Protocol):
-    """One step moves `flat` (P,) along `grad` (P,); `state` is what a checkpoint must keep."""
-
-    state: dict[str, Tensor]
-
-    def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
-        """Take one step with learning rate `lr`; `beta2` is the decay of the running mean of squared gradients."""
-
-
 class Adam:
     """Kingma & Ba 2015."""
 
@@ -56,7 +49,7 @@ class Adam:
         }
 
     def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
-        """See Optimizer; bias-corrected means of the gradient and of its square."""
+        """Against the mean of the gradient, divided by the root of the mean of its square, both without bias."""
         means, squares, step = self.state["exp_avg"], self.state["exp_avg_sq"], self.state["step"]
         step.add_(1)
         torch._fused_adam_(
@@ -78,7 +71,7 @@ class RMSprop:
         self.state = {"square_avg": torch.zeros_like(flat)}
 
     def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
-        """See Optimizer."""
+        """Against the gradient, divided by the root of the mean of its square."""
         square_avg = self.state["square_avg"].mul_(beta2).addcmul_(grad, grad, value=1 - beta2)
         flat.addcdiv_(grad, square_avg.sqrt().add_(1e-8), value=-lr)
 
@@ -90,9 +83,10 @@ class SGD:
         self.state = {"momentum": torch.zeros_like(flat)}
 
     def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
-        """See Optimizer; beta2 plays no part."""
+        """Against the momentum; beta2 plays no part."""
         momentum = self.state["momentum"].mul_(0.9).add_(grad)
         flat.add_(momentum, alpha=-lr)
 
 
-OPTIMIZERS: dict[str, Callable[[Tensor], Optimizer]] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
+Optimizer = Adam | RMSprop | SGD
+OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}

@@ -20,9 +20,8 @@ from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import name_of, prepare
 from rnnbptt.text.reading import Reader, Tell
-from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import load_checkpoint
-from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.folder import RunFolder
 from rnnbptt.training.loop import Trainer
 from rnnbptt.training.state import restore

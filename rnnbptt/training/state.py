@@ -9,8 +9,8 @@ from torch import Tensor
 from rnnbptt.errors import UserError
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.streams import Streams
-from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint
+from rnnbptt.training.config import Budget
 from rnnbptt.training.document import Document, TrainedOn, Versions
 from rnnbptt.training.loop import Trainer
 from rnnbptt.version import __version__

@@ -94,8 +94,7 @@ def measure(
     from rnnbptt.bptt.window import create_network
     from rnnbptt.model.config import ModelConfig
     from rnnbptt.text.corpus import Corpus
-    from rnnbptt.training.budget import Budget
-    from rnnbptt.training.config import TrainConfig
+    from rnnbptt.training.config import Budget, TrainConfig
     from rnnbptt.training.loop import Trainer
 
     torch.set_num_threads(threads)

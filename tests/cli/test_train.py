@@ -15,9 +15,8 @@ from safetensors.torch import load_file
 
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.options import TextOptions
-from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
-from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.config import Budget, TrainConfig
 from support.commands import SMALL, TRAIN, misuse, refusal, run, shell, succeed
 from support.texts import prose
 

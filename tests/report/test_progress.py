@@ -18,7 +18,7 @@ EVAL = {
     "nats": 1.7329,
     "chars": 2000,
     "seconds": 61.0,
-    "split": "valid",
+    "split": "valid", "settled": True,
 }
 
 

@@ -15,9 +15,8 @@ from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
-from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint
-from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.document import Document, Standing, TrainedOn
 from rnnbptt.training.folder import RunFolder
 from rnnbptt.training.loop import Trainer

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import strategies as st
 
-from rnnbptt.text import corpus as corpus_module
-from rnnbptt.text import preparing, reading
+from rnnbptt.text import reading
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
@@ -42,10 +41,9 @@ piece_sizes = st.integers(1, 9)
 
 @contextmanager
 def pieces_of(size: int) -> Iterator[None]:
-    """Read, hash and map that many bytes or symbols at a time."""
+    """Read that many bytes of a text at a time."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (corpus_module, preparing, reading):
-            patch.setattr(module, "PIECE", size)
+        patch.setattr(reading, "PIECE", size)
         yield
 
 

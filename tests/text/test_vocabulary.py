@@ -6,12 +6,12 @@ import json
 from dataclasses import asdict
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rnnbptt.storage.document import typed
 from rnnbptt.text.vocabulary import Vocabulary
 from support.refusals import message_of
 from support.texts import NASTY
@@ -27,7 +27,7 @@ def vocabulary_of(text: str, unit: str = "char", unknown: bool = False) -> Vocab
 
 def reread(vocabulary: Vocabulary) -> Vocabulary:
     """The same, by way of the JSON of a document."""
-    return typed(json.loads(json.dumps(asdict(vocabulary))), Vocabulary)
+    return msgspec.convert(json.loads(json.dumps(asdict(vocabulary))), Vocabulary)
 
 
 @given(st.one_of(with_surrogates, st.sampled_from(NASTY)), st.booleans())
@@ -50,12 +50,12 @@ def test_bytes_round_trip_and_decode_in_pieces(text: str, step: int) -> None:
     ids = vocabulary.encode(text)
     assert bytes(ord(vocabulary.symbols[i]) for i in ids) == text.encode()
     assert vocabulary.decode(ids) == text
-    decoder = vocabulary.decoder()
+    decode = vocabulary.decoder()
     shown = ""
     for start in range(0, len(ids), step):
-        shown += decoder.feed(ids[start : start + step])
+        shown += decode(ids[start : start + step])
         assert text.startswith(shown)
-    assert shown + decoder.finish() == text
+    assert shown + decode([], final=True) == text
 
 
 @given(st.binary(min_size=1))
@@ -118,7 +118,7 @@ def test_a_prompt_with_what_the_vocabulary_lacks(vocabulary: Vocabulary, prompt:
     ],
 )
 def test_damaged_vocabulary(data: Any) -> None:
-    assert message_of(typed, data, Vocabulary).startswith("the vocabulary is damaged: ")
+    assert message_of(msgspec.convert, data, Vocabulary).startswith("the vocabulary is damaged: ")
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_damaged_vocabulary(data: Any) -> None:
 )
 def test_what_is_no_vocabulary(data: Any) -> None:
     with pytest.raises(ValueError, match=r"Expected `|missing required|expected a character"):
-        typed(data, Vocabulary)
+        msgspec.convert(data, Vocabulary)
 
 
 def test_ids_of_leaves_open_what_is_lacking() -> None:

@@ -16,9 +16,8 @@ import torch
 from rnnbptt.bptt.window import create_network
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus
-from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint
-from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.folder import FILES, RunFolder
 from rnnbptt.training.loop import DivergedError, Trainer
 from rnnbptt.training.records import Record

@@ -10,6 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+import msgspec
 import pytest
 import torch
 from torch import Tensor
@@ -26,11 +27,9 @@ from rnnbptt.inference.evaluation import score
 from rnnbptt.inference.sampling import sample
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.shapes import update_flops
-from rnnbptt.storage.document import typed
 from rnnbptt.text.corpus import Corpus
-from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.document import Document
 from rnnbptt.training.loop import DivergedError, Trainer
 from rnnbptt.training.records import Record, Validations
@@ -650,14 +649,16 @@ def test_weights_decay_by_characters_whatever_the_truncation(small: Corpus, trun
 
 
 def test_a_low_rate_and_short_updates_do_not_lose_the_decay_in_rounding(small: Corpus) -> None:
+    """A single update's share is so small that a float32 times it stays what it is."""
+    assert torch.ones(()) * math.exp(-0.1 * 1e-4 / 1000) == 1
     settings = {"weight_decay": 0.1, "lr": 1e-4, "final_lr": 1.0, "warmup": 0, "streams": 1}
-    trainer = make_trainer(small, trunc="1", precision="float32", budget=Budget("chars", 40_000), **settings)
+    trainer = make_trainer(small, trunc="1", precision="float32", budget=Budget("chars", 5_000), **settings)
     trainer.optimizer = NoStep()
     weight = trainer.model.parameters.values["head.weight"]
     before = weight.double().clone()
     list(trainer.run())
     taken_off = float(1 - (weight.double() * before).sum() / before.square().sum())
-    assert taken_off == pytest.approx(40 * 0.1 * 1e-4, rel=0.02)
+    assert taken_off == pytest.approx(5 * 0.1 * 1e-4, rel=0.02)
 
 
 def test_rates_are_those_of_characters_and_do_not_depend_on_k(small: Corpus) -> None:
@@ -945,7 +946,7 @@ def test_the_ends_of_the_range_of_seeds_train(small: Corpus, seed: int) -> None:
 
 def test_configuration_survives_json() -> None:
     config = TrainConfig(trunc="1..8@plateau", budget=Budget("minutes", 0.1), lr=0.1 + 0.2, seed=7)
-    assert typed(json.loads(json.dumps(asdict(config))), TrainConfig) == config
+    assert msgspec.convert(json.loads(json.dumps(asdict(config))), TrainConfig) == config
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,8 @@ from pathlib import Path
 import pytest
 
 from rnnbptt.model.config import ModelConfig
-from rnnbptt.training.budget import Budget
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
-from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.folder import RunFolder
 from rnnbptt.training.starting import RunConfig, begin, default_folder, resume
 from support.refusals import message_of

@@ -1,4 +1,4 @@
-"""Budgets and learning rates: shares, ends, and what is refused."""
+"""Budgets and learning rates of a configuration: shares, ends, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnbptt.training.budget import UNITS, Budget, LearningRate
+from rnnbptt.training.config import UNITS, Budget, TrainConfig
 from rnnbptt.training.records import Axes
 from support.refusals import message_of
 
@@ -57,17 +57,19 @@ def test_a_budget_starts_unspent(unit: str) -> None:
 
 @pytest.mark.parametrize(("spent", "rate"), [(0.0, 2.0), (1 / 3, 1.55), (0.5, 1.1), (2 / 3, 0.65), (1.0, 0.2)])
 def test_cosine_decay(spent: float, rate: float) -> None:
-    assert LearningRate(2.0, 0, 0.1).at(spent, 12345) == pytest.approx(rate, rel=1e-12)
+    assert TrainConfig(lr=2.0, final_lr=0.1).learning_rate(spent, 12345) == pytest.approx(rate, rel=1e-12)
 
 
 @pytest.mark.parametrize(("chars", "share"), [(0, 0.01), (49, 0.5), (99, 1.0), (100, 1.0), (10**9, 1.0)])
 def test_warmup_is_linear_in_characters(chars: int, share: float) -> None:
-    assert LearningRate(2.0, 100, 1.0).at(0.3, chars) == pytest.approx(2 * share, rel=1e-12)
+    config = TrainConfig(lr=2.0, warmup=100, final_lr=1.0)
+    assert config.learning_rate(0.3, chars) == pytest.approx(2 * share, rel=1e-12)
 
 
 @given(st.floats(0, 1), st.integers(0, 10**9), st.integers(0, 10**6), st.floats(0, 1))
 def test_rate_lies_between_its_ends(spent: float, chars: int, warmup: int, final: float) -> None:
-    rate = LearningRate(1.0, warmup, final)
-    rise = min(1.0, (chars + 1) / warmup) if warmup else 1.0
-    assert final * rise * (1 - 1e-12) <= rate.at(spent, chars) <= rise * (1 + 1e-12)
-    assert rate.at(spent, chars) >= rate.at(1.0, chars)
+    config = TrainConfig(lr=1.0, warmup=warmup, final_lr=final)
+    first, now, last = (config.learning_rate(share, chars) for share in (0.0, spent, 1.0))
+    assert first >= now >= last
+    assert last == pytest.approx(final * first, rel=1e-12)
+    assert now <= config.learning_rate(spent, chars + 1) <= 1
