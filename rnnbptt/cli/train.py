@@ -85,12 +85,13 @@ def train(
 
 def _follow(trainer: "Trainer", folder: Path, sample_length: int, quiet: bool) -> None:
     """Run the trainer and show what it does; it ends with 130 after Ctrl-C."""
-    from rnnbptt.report.progress import TrainingView, say, say_memory, say_stopped
+    from rnnbptt.report.progress import TrainingView, say, say_memory, say_stopped, say_validations
     from rnnbptt.report.tables import show_run
     from rnnbptt.training.folder import RunFolder
 
     if not quiet:
         say_memory(trainer.memory)
+        say_validations(trainer.validation_chars, trainer.affordable_validations)
     with _interrupts() as interrupted, TrainingView(trainer.spent, quiet) as view:
         for record in RunFolder(folder).follow(trainer, interrupted):
             wanted = sample_length if record["kind"] == "eval" else 0

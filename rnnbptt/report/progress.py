@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rnnbptt.training.records import Record
 
 MEMORY_NOTE = 2**30  # bytes a tape may take before the user is told
+LONG_VALIDATION = 1_000_000  # characters of a validation of which the user is told
 
 
 @contextmanager
@@ -43,6 +44,18 @@ def say_memory(size: int) -> None:
     if size > MEMORY_NOTE:
         advice = "a shorter --trunc, fewer --streams or less --hidden takes less"
         say("note", [f"the longest update keeps {size / 2**30:.1f} GiB; {advice}"])
+
+
+def say_validations(size: int, affordable: int | None) -> None:
+    """Say that only so many validations of `size` characters will be made, where they are fewer than usual; where it
+    cannot be told (None) that they take their time, if they do.
+    """
+    reads = f"a validation reads {size:,} characters"
+    if affordable is not None:
+        few = f"only {affordable} will be made, and one at the end: they read no more than training does"
+        say("note", [f"{reads}; {few}; --eval-every asks for more"])
+    elif size > LONG_VALIDATION:
+        say("note", [f"{reads}, the one at the end too; a smaller part for it in --split takes less time"])
 
 
 def say_subject(subject: Subject) -> None:

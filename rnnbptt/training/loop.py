@@ -67,7 +67,8 @@ class Trainer:
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
         """Train until the budget is spent or `stop()`, asked before each update, says so.
 
-        Yields a "train" record ten times a validation, and an "eval" record for each validation.
+        Yields a "train" record ten times a validation, and an "eval" record for each validation. These read no more
+        than training does, but for the last one, unless the run says when to make them.
         """
         standing = self.standing
         while self.spent < 1 and not stop():
@@ -81,13 +82,34 @@ class Trainer:
             now, done = self._validations_due(), self.spent >= 1
             if int(now * RECORDS_PER_VALIDATION) > int(before * RECORDS_PER_VALIDATION) or done:
                 yield self._train_record()
-            if int(now) > int(before) or done:
+            if done or (int(now) > int(before) and self._affords_validation()):
                 yield self._validate()
 
     def _validations_due(self) -> float:
         """How many validations should have been made by now."""
         every = self.config.eval_every
         return self.standing.axes.chars / every if every else VALIDATIONS * self.spent
+
+    def _affords_validation(self) -> bool:
+        """Whether one more validation leaves training with no less to read than all of them."""
+        made = len(self.standing.validations.nats)
+        return bool(self.config.eval_every) or (made + 1) * self.validation_chars <= self.standing.axes.chars
+
+    @property
+    def validation_chars(self) -> int:
+        """Characters that a validation reads."""
+        _, (start, stop) = self.validation_split()
+        return stop - start
+
+    @property
+    def affordable_validations(self) -> int | None:
+        """How many validations there will be before the last one where these are fewer than usual, because they would
+        read more than training does; None: as many as usual, or the budget does not tell.
+        """
+        chars = self.config.budget.chars(self.streams.epoch_chars)
+        if self.config.eval_every or chars is None or chars >= VALIDATIONS * self.validation_chars:
+            return None
+        return chars // self.validation_chars
 
     def _progress(self) -> Progress:
         """What the strategy may look at."""

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rnnbptt.report.progress import TrainingView, counting_bar, say, say_memory
+from rnnbptt.report.progress import TrainingView, counting_bar, say, say_memory, say_validations
 
 TRAIN = {"kind": "train", "epoch": 0.5, "k1": 4, "bpc": 3.25, "chars_per_second": 12345.0}
 EVAL = {
@@ -18,7 +18,8 @@ EVAL = {
     "nats": 1.7329,
     "chars": 2000,
     "seconds": 61.0,
-    "split": "valid", "settled": True,
+    "split": "valid",
+    "settled": True,
 }
 
 
@@ -102,3 +103,28 @@ def test_memory_is_told_where_it_is_a_lot(size: int, note: str, capsys: pytest.C
 def test_each_line_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     say("warning", ["one", "two"])
     assert capsys.readouterr() == ("", "warning: one\nwarning: two\n")
+
+
+@pytest.mark.parametrize(
+    ("size", "affordable", "said"),
+    [
+        (500, None, ""),
+        (
+            500,
+            3,
+            "note: a validation reads 500 characters; only 3 will be made, and one at the end: they read no more than"
+            " training does; --eval-every asks for more\n",
+        ),
+        (
+            3_000_000,
+            None,
+            "note: a validation reads 3,000,000 characters, the one at the end too; a smaller part for it in --split"
+            " takes less time\n",
+        ),
+    ],
+)
+def test_the_cost_of_validations_is_announced(
+    capsys: pytest.CaptureFixture[str], size: int, affordable: int | None, said: str
+) -> None:
+    say_validations(size, affordable)
+    assert capsys.readouterr().err == said

@@ -502,9 +502,9 @@ def test_a_train_record_is_the_mean_of_its_updates(small: Corpus) -> None:
     ],
 )
 def test_validation_comes_twenty_times_at_equal_shares_of_any_budget(
-    small: Corpus, budget: Budget, updates: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, budget: Budget, updates: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clock = iter(range(10**6))
+    small, clock = make_corpus(tmp_path, prose(203), "200/3/0"), iter(range(10**6))
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))  # each look takes a second
     monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_: a_score(3.0))
     trainer, records = train(small, trunc="1", budget=budget)
@@ -518,9 +518,22 @@ def test_validation_comes_twenty_times_at_equal_shares_of_any_budget(
     assert evals == sorted({*range(90, 3 * updates, 90), 3 * updates})
 
 
-def test_a_run_of_few_updates_is_validated_after_each(small: Corpus) -> None:
-    _, records = train(small, budget=Budget("updates", 7))
+def test_a_run_of_few_updates_is_validated_after_each(tmp_path: Path) -> None:
+    _, records = train(make_corpus(tmp_path, prose(203), "200/3/0"), budget=Budget("updates", 7))
     assert [record["updates"] for record in of_kind("eval", records)] == [1, 2, 3, 4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("budget", [Budget("chars", 150), Budget("updates", 50), Budget("epochs", 0.75)])
+def test_validations_read_no_more_than_training_unless_they_are_asked_for(small: Corpus, budget: Budget) -> None:
+    """20 of 20 characters each would read 400, and training reads 150; the last one is made in any case."""
+    trainer, records = train(small, trunc="1", budget=budget)
+    assert trainer.validation_chars == 20
+    seen = [record["chars"] for record in of_kind("eval", records)]
+    assert len(seen) == 8
+    assert all(20 * number <= chars for number, chars in enumerate(seen[:-1], 1))
+    assert seen[-1] == trainer.standing.axes.chars
+    _, records = train(small, trunc="1", budget=budget, eval_every=6)
+    assert len(list(of_kind("eval", records))) == 25
 
 
 def test_the_document_tells_the_device_and_the_rate_of_the_last_update(small: Corpus) -> None:
