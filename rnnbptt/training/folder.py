@@ -1,12 +1,13 @@
 """The folder of a run: `last.safetensors`, `best.safetensors`, `metrics.jsonl`, and `corpus/` where it made its own."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rnnbptt.errors import UserError
 from rnnbptt.storage.files import whole_file, writing
+from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
 from rnnbptt.text.corpus import may_be_replaced
 from rnnbptt.training.checkpoint import save_checkpoint
 from rnnbptt.training.loop import Trainer
@@ -23,7 +24,6 @@ class RunFolder:
         self.path = path
         self.last, self.best, self.metrics = (path / name for name in FILES)
         self.corpus = path / "corpus"
-        self.incoming = path / ".corpus"  # prepared here, so that the old one stays until all else is known to work
 
     def check(self, force: bool) -> None:
         """UserError where the folder holds a run already, unless `force`, or something else in the corpus's place."""
@@ -34,20 +34,23 @@ class RunFolder:
                 f"{self.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
             )
 
-    def clear(self) -> None:
-        """Make the folder ready for a new run: what an earlier one left goes, and `incoming` becomes its corpus."""
-        with writing(self.path, "; give another --run"):
-            self.path.mkdir(parents=True, exist_ok=True)
-            for name in FILES:
-                (self.path / name).unlink(missing_ok=True)
-            if self.incoming.exists():  # otherwise the corpus may be the very one that the new run reads
-                if self.corpus.exists():
-                    shutil.rmtree(self.corpus)
-                self.incoming.rename(self.corpus)
+    @contextmanager
+    def beginning(self, force: bool) -> Iterator[Path]:
+        """Give an empty folder in which the corpus of a new run may be made; in the end it takes the place of what is
+        here. Where anything goes wrong, all stays as it was.
 
-    def discard_incoming(self) -> None:
-        """Leave the folder as it was: the run that its new corpus was for does not begin."""
-        shutil.rmtree(self.incoming, ignore_errors=True)
+        UserError as by `check`.
+        """
+        with (
+            writing(self.path, "; give another --run"),
+            made_folder(self.path),
+            scratch_folder(self.path) as scratch,
+        ):
+            self.check(force)
+            yield scratch / "new"
+            # without a new corpus the old one stays: it may be the very one that the new run reads
+            new_corpus = (scratch / "new" / self.corpus.name).exists()
+            replace_by_new(scratch, (*FILES, self.corpus.name) if new_corpus else FILES)
 
     @property
     def used(self) -> bool:

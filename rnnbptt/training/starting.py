@@ -71,22 +71,16 @@ def begin(config: RunConfig, tell: Tell | None = None) -> Trainer:
     """
     set_up_torch(config.threads)
     folder = RunFolder(config.folder)
-    folder.check(config.force)
-    folder.discard_incoming()  # of a start that was killed
-    try:
+    with folder.beginning(config.force) as new:
         if config.source.is_dir():
             corpus = Corpus.open(config.source)
         else:
-            corpus = prepare([config.source], folder.incoming, config.text, force=True, tell=tell)
+            corpus = prepare([config.source], new / folder.corpus.name, config.text, tell=tell)
         shape = replace(config.model, vocabulary=len(corpus.vocabulary))
         model = create_network(shape, config.precision, config.device, config.train.seed)
         trainer = Trainer(model, corpus, config.train)
-        folder.clear()
-    except BaseException:
-        folder.discard_incoming()
-        raise
-    if corpus.path == folder.incoming:
-        trainer.corpus = Corpus.open(folder.corpus)
+    if not config.source.is_dir():
+        trainer.corpus = replace(corpus, path=folder.corpus)  # the same files, which have moved
     return trainer
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
@@ -83,12 +84,24 @@ def test_a_start_that_fails_leaves_the_folder_as_it_was(
     assert tree(config.folder) == before
 
 
-def test_a_corpus_that_a_killed_start_has_left_is_not_taken(config: RunConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", ["missing.txt", "text.txt"])
+def test_a_folder_of_the_user_is_not_touched(config: RunConfig, source: str) -> None:
+    theirs = config.folder / ".corpus"
+    theirs.mkdir(parents=True)
+    (theirs / "precious").touch()
+    try:
+        begin(replace(config, source=config.source.with_name(source)))
+    except UserError:
+        assert list(tree(config.folder)) == [".corpus", ".corpus/precious"]
+    assert list(tree(theirs)) == ["precious"]
+
+
+def test_a_corpus_within_the_folder_of_the_run_is_read_and_kept(config: RunConfig, tmp_path: Path) -> None:
     config.folder.mkdir()
-    make_corpus(tmp_path, prose(500)).path.rename(config.folder / ".corpus")
-    corpus = make_corpus(tmp_path, prose(3000))
-    assert begin(replace(config, source=corpus.path)).corpus.fingerprint == corpus.fingerprint
-    assert not any(config.folder.iterdir())
+    source = make_corpus(tmp_path, prose(3000)).path.rename(config.folder / ".corpus")
+    before = tree(source)
+    follow(replace(config, source=source))
+    assert tree(source) == before
 
 
 def test_a_run_goes_on_with_its_text_for_longer(config: RunConfig) -> None:
