@@ -6,6 +6,8 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from rnnbptt.errors import UserError
+
 _held: dict[Path, int] = {}  # the descriptors of what this process holds
 
 
@@ -29,6 +31,14 @@ def take(path: Path) -> bool:
         else:  # who held it has removed it meanwhile
             os.close(descriptor)
     return True
+
+
+def hold(path: Path, place: Path | str, work: str, option: str) -> None:
+    """`take`, or a UserError that says who does that work at that place, and which option names another."""
+    if not take(path):
+        who = holder(path)
+        name = f"process {who}" if who else "another process"
+        raise UserError(f"{place}: {name} is {work}; wait for it, or give another {option}")
 
 
 def is_ours(path: Path) -> bool:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError, check_option
 from rnnbptt.storage.files import writing
+from rnnbptt.storage.lock import hold, release
 from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
 from rnnbptt.text.corpus import IDS_NAME, JSON_NAME, Corpus, Description, Ids, id_dtype, may_be_replaced, start_digest
 from rnnbptt.text.options import TextOptions, split_offsets
@@ -63,12 +64,23 @@ def _taking_place_of(out: Path, force: bool) -> Iterator[Path]:
     target = out.resolve()  # with a symbolic link, what it points to is replaced, and the link stays
     _refuse_to_overwrite(out, target, force)
     # Beside `out`, so that the renames stay within one file system.
-    with made_folder(target.parent), scratch_folder(target.parent) as scratch:
+    with made_folder(target.parent), _one_writer(out, target), scratch_folder(target.parent) as scratch:
         new = scratch / "new" / target.name
         new.mkdir()
         yield new
         _refuse_to_overwrite(out, target, force)  # again: somebody may have put a file there meanwhile
         replace_by_new(scratch, [target.name])
+
+
+@contextmanager
+def _one_writer(out: Path, target: Path) -> Iterator[None]:
+    """UserError where another process prepares `out`, which is `target` or a link to it."""
+    lock = target.with_name(f".rnnbptt.{target.name}.lock")
+    hold(lock, repr(str(out)), "preparing it", "--out")
+    try:
+        yield
+    finally:
+        release(lock)
 
 
 def _refuse_to_overwrite(out: Path, target: Path, force: bool) -> None:

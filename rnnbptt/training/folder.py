@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rnnbptt.errors import UserError
 from rnnbptt.storage.files import whole_file, writing
+from rnnbptt.storage.lock import hold, release
 from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
 from rnnbptt.text.corpus import may_be_replaced
 from rnnbptt.training.checkpoint import save_checkpoint
@@ -24,6 +25,7 @@ class RunFolder:
         self.path = path
         self.last, self.best, self.metrics = (path / name for name in FILES)
         self.corpus = path / "corpus"
+        self.lock = path / ".rnnbptt.lock"
 
     def check(self, force: bool) -> None:
         """UserError where the folder holds a run already, unless `force`, or something else in the corpus's place."""
@@ -33,6 +35,25 @@ class RunFolder:
             raise UserError(
                 f"{self.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
             )
+
+    def hold(self) -> None:
+        """Let nobody else train here until `release`, or this process ends. UserError where another one does."""
+        with writing(self.path, "; give another --run"):
+            hold(self.lock, self.path, "training here", "--run")
+
+    def release(self) -> None:
+        """Let others train here again."""
+        release(self.lock)
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """`hold` it, and `release` it only where anything fails: otherwise `follow` does, at the end."""
+        self.hold()
+        try:
+            yield
+        except BaseException:
+            self.release()
+            raise
 
     @contextmanager
     def beginning(self, force: bool) -> Iterator[Path]:
@@ -44,6 +65,7 @@ class RunFolder:
         with (
             writing(self.path, "; give another --run"),
             made_folder(self.path),
+            self.starting(),
             scratch_folder(self.path) as scratch,
         ):
             self.check(force)
@@ -74,7 +96,16 @@ class RunFolder:
         """Run the trainer, recording and saving as it goes; yields its records.
 
         The last checkpoint is saved after each validation and at the end, the best when a validation is the best yet.
+        Until then no other process can train here.
         """
+        self.hold()
+        try:
+            yield from self._follow(trainer, stop)
+        finally:
+            self.release()
+
+    def _follow(self, trainer: Trainer, stop: Callable[[], bool]) -> Iterator[Record]:
+        """Without a look at others."""
         for record in trainer.run(stop):
             with (
                 writing(self.metrics, "; --resume goes on from the last save"),

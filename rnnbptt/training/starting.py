@@ -101,17 +101,18 @@ def resume(
     run = RunFolder(folder)
     if not run.last.exists():
         raise UserError(f"{run.path}: no run to resume; name its folder with --run, or leave --resume out to begin one")
-    checkpoint = load_checkpoint(run.last)
-    if source.is_dir():
-        corpus = Corpus.open(source)
-    elif run.corpus.exists():
-        corpus = Corpus.open(run.corpus)
-        _check_text(source, corpus, run, tell)
-    else:
-        trained_on = checkpoint.document.corpus.path
-        raise UserError(f"{source}: {run.last} was trained on the prepared {trained_on}; give that to resume")
-    trainer = restore(checkpoint, corpus, "auto", device or checkpoint.document.device, budget)
-    run.rewind(trainer.standing.axes.updates)
+    with run.starting():
+        checkpoint = load_checkpoint(run.last)
+        if source.is_dir():
+            corpus = Corpus.open(source)
+        elif run.corpus.exists():
+            corpus = Corpus.open(run.corpus)
+            _check_text(source, corpus, run, tell)
+        else:
+            trained_on = checkpoint.document.corpus.path
+            raise UserError(f"{source}: {run.last} was trained on the prepared {trained_on}; give that to resume")
+        trainer = restore(checkpoint, corpus, "auto", device or checkpoint.document.device, budget)
+        run.rewind(trainer.standing.axes.updates)
     return trainer
 
 

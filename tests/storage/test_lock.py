@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-from rnnbptt.storage.lock import holder, release, take
-from support.commands import ROOT
-
-HOLD = "import sys; from pathlib import Path; from rnnbptt.storage.lock import take; assert take(Path(sys.argv[1]))"
+from rnnbptt.storage.lock import hold, holder, release, take
+from support.processes import held_elsewhere
+from support.refusals import message_of
 
 
 def test_a_file_is_held_by_one_process_and_free_when_that_is_killed(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    code = f"{HOLD}; print(flush=True); sys.stdin.read()"
-    command = [sys.executable, "-c", code, str(path)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as other:
-        assert other.stdout
-        other.stdout.readline()
+    with held_elsewhere(path) as other:
         assert not take(path)
-        assert holder(path) == other.pid
+        assert holder(path) == other
         release(path)
-        assert holder(path) == other.pid
-        other.kill()
-        other.wait()
+        assert holder(path) == other
+        assert message_of(hold, path, "runs/x", "training here", "--run") == (
+            f"runs/x: process {other} is training here; wait for it, or give another --run"
+        )
     for _ in range(2):
         assert take(path)
     release(path)

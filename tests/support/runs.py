@@ -50,9 +50,10 @@ def assert_same(a: Checkpoint, b: Checkpoint) -> None:
 
 
 def make_room(folder: RunFolder) -> None:
-    """Begin in it, by force, what has no corpus of its own."""
+    """Begin in it, by force, a run without a corpus of its own."""
     with folder.beginning(force=True):
         pass
+    folder.release()
 
 
 def train_run(

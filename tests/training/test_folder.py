@@ -114,6 +114,7 @@ def test_a_new_corpus_takes_the_place_of_the_old_run(used: RunFolder) -> None:
     with used.beginning(force=True) as new:
         (new / "corpus").mkdir()
         (new / "corpus" / "file").write_text("new")
+    used.release()
     assert contents(used.path) == {"corpus/file": "new"}
 
 
@@ -129,6 +130,7 @@ def test_a_link_is_replaced_and_not_what_it_leads_to(used: RunFolder, tmp_path: 
     before = tree(tmp_path / "precious")
     with used.beginning(force=True) as new:
         (new / "corpus").mkdir()
+    used.release()
     assert not used.corpus.is_symlink()
     assert tree(tmp_path / "precious") == before
 

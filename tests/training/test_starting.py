@@ -10,10 +10,12 @@ import pytest
 
 from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
+from rnnbptt.storage.lock import is_ours
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.folder import RunFolder
 from rnnbptt.training.starting import RunConfig, begin, default_folder, resume
+from support.processes import held_elsewhere
 from support.refusals import message_of
 from support.runs import assert_same, follow
 from support.texts import make_corpus, prose, tree
@@ -34,7 +36,7 @@ def test_a_run_begins_on_a_text_file(config: RunConfig, capsys: pytest.CaptureFi
     assert told[-1] == (3000, 3000)
     assert trainer.corpus.path == config.folder / "corpus"
     assert trainer.model.config == replace(config.model, vocabulary=len(trainer.corpus.vocabulary))
-    assert sorted(tree(config.folder)) == ["corpus", "corpus/corpus.json", "corpus/ids.npy"]
+    assert sorted(tree(config.folder)) == [".rnnbptt.lock", "corpus", "corpus/corpus.json", "corpus/ids.npy"]
     records = list(RunFolder(config.folder).follow(trainer))
     assert records[-1]["chars"] == 800
     assert capsys.readouterr() == ("", "")
@@ -44,7 +46,7 @@ def test_a_run_begins_on_a_prepared_corpus(config: RunConfig, tmp_path: Path) ->
     corpus = make_corpus(tmp_path, prose(3000))
     trainer = begin(replace(config, source=corpus.path), pytest.fail)
     assert trainer.corpus.path == corpus.path
-    assert not any(config.folder.iterdir())
+    assert list(tree(config.folder)) == [".rnnbptt.lock"]
 
 
 def test_a_process_of_its_own_makes_the_same_run(config: RunConfig, tmp_path: Path) -> None:
@@ -65,7 +67,41 @@ def test_a_run_that_is_there_is_replaced_only_by_force(config: RunConfig) -> Non
     assert "holds a run; give --resume" in message_of(begin, config)
     assert tree(config.folder) == before
     begin(replace(config, force=True))
-    assert sorted(tree(config.folder)) == ["corpus", "corpus/corpus.json", "corpus/ids.npy"]
+    assert sorted(tree(config.folder)) == [".rnnbptt.lock", "corpus", "corpus/corpus.json", "corpus/ids.npy"]
+
+
+def test_one_process_trains_in_a_folder(config: RunConfig, tmp_path: Path) -> None:
+    follow(config)
+    before = tree(config.folder)
+    run = RunFolder(config.folder)
+    trainer = begin(replace(config, folder=tmp_path / "other"))
+    with held_elsewhere(run.lock) as other:
+        held = tree(config.folder)
+        for start in (
+            lambda: begin(replace(config, force=True)),
+            lambda: resume(config.source, config.folder),
+            lambda: next(run.follow(trainer)),
+        ):
+            assert message_of(start) == (
+                f"{config.folder}: process {other} is training here; wait for it, or give another --run"
+            )
+        assert tree(config.folder) == held
+    resume(config.source, config.folder)
+    run.release()
+    assert tree(config.folder) == before
+
+
+def test_a_run_is_let_go_when_it_ends_or_fails(config: RunConfig) -> None:
+    run = RunFolder(config.folder)
+    trainer = begin(config)
+    assert is_ours(run.lock)
+    for _ in run.follow(trainer):
+        assert is_ours(run.lock)
+    assert not is_ours(run.lock)
+    message_of(begin, config)
+    message_of(resume, config.source.with_name("missing"), config.folder)
+    assert not is_ours(run.lock)
+    assert not run.lock.exists()
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), MemoryError(), RuntimeError("cannot allocate memory")])
