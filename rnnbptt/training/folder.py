@@ -1,6 +1,7 @@
 """The folder of a run: `last.safetensors`, `best.safetensors`, `metrics.jsonl`, and `corpus/` where it made its own."""
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,13 +10,15 @@ from rnnbptt.errors import UserError
 from rnnbptt.storage.files import whole_file, writing
 from rnnbptt.storage.lock import hold, release
 from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
-from rnnbptt.text.corpus import may_be_replaced
+from rnnbptt.text.corpus import JSON_NAME, may_be_replaced
 from rnnbptt.training.checkpoint import save_checkpoint
 from rnnbptt.training.loop import Trainer
 from rnnbptt.training.records import Record
 from rnnbptt.training.state import snapshot
 
 FILES = ("last.safetensors", "best.safetensors", "metrics.jsonl")
+# The records of a run that has no checkpoint yet: its first validation at most.
+KILLED_EARLY = re.compile(rb'(\{"kind": "train".*\n)*(\{"kind": "(train|eval)".*\n?)?')
 
 
 class RunFolder:
@@ -28,13 +31,32 @@ class RunFolder:
         self.lock = path / ".rnnbptt.lock"
 
     def check(self, force: bool) -> None:
-        """UserError where the folder holds a run already, unless `force`, or something else in the corpus's place."""
+        """UserError where the folder holds a run already, unless `force`, or something else in the corpus's place.
+
+        What a run has left that was killed before its first checkpoint is no run.
+        """
         if self.corpus.exists() and not may_be_replaced(self.corpus):
             raise UserError(f"{self.corpus}: not a prepared corpus, and a run has its own there; give another --run")
-        if self.used and not force:
+        if not force and self.checkpoint:
             raise UserError(
                 f"{self.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
             )
+        if not force and not self._recorded_nothing():
+            raise UserError(f"{self.metrics}: no checkpoint is beside it; give --force to replace it, or another --run")
+
+    def _recorded_nothing(self) -> bool:
+        """Whether the records are at most those of a run that was killed before its first checkpoint."""
+        try:
+            return KILLED_EARLY.fullmatch(self.metrics.read_bytes()) is not None
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+
+    def _check_corpus(self, new: Path) -> None:
+        """UserError where another corpus than the new one is here."""
+        old_json, new_json = self.corpus / JSON_NAME, new / JSON_NAME
+        if old_json.exists() and new_json.exists() and old_json.read_bytes() != new_json.read_bytes():
+            advice = "give --force to replace it, or another --run"
+            raise UserError(f"{self.corpus}: made of another text, or with other options; {advice}")
 
     def hold(self) -> None:
         """Let nobody else train here until `release`, or this process ends. UserError where another one does."""
@@ -69,15 +91,17 @@ class RunFolder:
             scratch_folder(self.path) as scratch,
         ):
             self.check(force)
+            new_corpus = scratch / "new" / self.corpus.name
             yield scratch / "new"
+            if not force:
+                self._check_corpus(new_corpus)
             # without a new corpus the old one stays: it may be the very one that the new run reads
-            new_corpus = (scratch / "new" / self.corpus.name).exists()
-            replace_by_new(scratch, (*FILES, self.corpus.name) if new_corpus else FILES)
+            replace_by_new(scratch, (*FILES, self.corpus.name) if new_corpus.exists() else FILES)
 
     @property
-    def used(self) -> bool:
-        """Whether a run has left something here."""
-        return self.corpus.exists() or any((self.path / name).exists() for name in FILES)
+    def checkpoint(self) -> Path | None:
+        """What a run goes on from: the last checkpoint, or the best where it was killed before it saved that."""
+        return next((path for path in (self.last, self.best) if path.exists()), None)
 
     def rewind(self, updates: int) -> None:
         """Drop what was recorded after the checkpoint that the run resumes from, so that no line comes twice."""

@@ -58,27 +58,49 @@ def lines(folder: RunFolder) -> list[Record]:
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "a" / "b")
-    assert not folder.used
+    assert not folder.checkpoint
     folder.check(force=False)
     assert not folder.path.exists()
     make_room(folder)
     assert list(folder.path.iterdir()) == []
-    assert not folder.used
+    assert not folder.checkpoint
     folder.check(force=False)
 
 
-@pytest.mark.parametrize("name", [*FILES, "corpus"])
+@pytest.mark.parametrize("name", ["last.safetensors", "best.safetensors"])
 def test_a_used_folder_is_refused_unless_forced(folder: RunFolder, name: str) -> None:
-    if name == "corpus":
-        make_corpus(folder.path, prose(500)).path.rename(folder.corpus)
-    else:
-        (folder.path / name).touch()
-    assert folder.used
+    (folder.path / name).touch()
     assert message_of(folder.check, force=False) == (
         f"{folder.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
     )
     folder.check(force=True)
-    assert folder.used, "checking alone removes nothing"
+    assert (folder.path / name).exists(), "checking alone removes nothing"
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "",
+        '{"kind": "train", "bpc": 1.0}\n',
+        '{"kind": "train", "bpc": 1.0}\n{"kind": "train", "bpc": 1.0}\n{"kind": "eval"}\n',
+        '{"kind": "train", "bpc": 1.0}\n{"kind": "train", "bp',
+    ],
+)
+def test_what_was_killed_before_its_first_checkpoint_is_no_run(folder: RunFolder, left: str) -> None:
+    folder.metrics.write_text(left)
+    folder.check(force=False)
+    make_room(folder)
+    assert list(folder.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", ["my own notes\n", '{"kind": "eval"}\n{"kind": "train"}\n'])
+def test_records_that_are_no_such_remains_are_replaced_only_by_force(folder: RunFolder, kept: str) -> None:
+    """Of a run whose checkpoints were moved away, or of the user."""
+    folder.metrics.write_text(kept)
+    assert message_of(folder.check, force=False) == (
+        f"{folder.metrics}: no checkpoint is beside it; give --force to replace it, or another --run"
+    )
+    folder.check(force=True)
 
 
 @pytest.mark.parametrize("force", [False, True])

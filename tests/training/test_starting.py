@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -11,11 +12,12 @@ import pytest
 from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.storage.lock import is_ours
+from rnnbptt.text.options import TextOptions
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.folder import RunFolder
 from rnnbptt.training.starting import RunConfig, begin, default_folder, resume
-from support.processes import held_elsewhere
+from support.processes import die_holding, held_elsewhere
 from support.refusals import message_of
 from support.runs import assert_same, follow
 from support.texts import make_corpus, prose, tree
@@ -118,6 +120,47 @@ def test_a_start_that_fails_leaves_the_folder_as_it_was(
     with pytest.raises(type(failure)):
         begin(replace(config, force=True))
     assert tree(config.folder) == before
+
+
+@pytest.mark.parametrize("records", [0, 1, 4])
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(config: RunConfig, records: int) -> None:
+    follow(replace(config, folder=config.folder.with_name("whole")))
+    run = RunFolder(config.folder)
+    going = run.follow(begin(config))
+    kinds = [record["kind"] for record in islice(going, records)]
+    assert kinds == ["train", "train", "train", "eval"][:records]
+    die_holding(run.lock)
+    for name in ("last", "best"):
+        (config.folder / f"{name}.safetensors").unlink(missing_ok=True)
+    assert "leave --resume out to begin" in message_of(resume, config.source, config.folder)
+    follow(config)
+    folders = (config.folder, config.folder.with_name("whole"))
+    lines = [len((folder / "metrics.jsonl").read_text().splitlines()) for folder in folders]
+    assert lines[0] == lines[1]
+
+
+def test_a_run_goes_on_from_its_best_checkpoint_where_it_was_killed_before_the_last_was_saved(
+    config: RunConfig,
+) -> None:
+    follow(config)
+    (config.folder / "last.safetensors").unlink()
+    assert "holds a run; give --resume" in message_of(begin, config)
+    standing = load_checkpoint(config.folder / "best.safetensors").document.standing
+    assert resume(config.source, config.folder).standing.axes == standing.axes
+
+
+def test_a_corpus_that_is_there_is_replaced_only_by_the_same_or_by_force(config: RunConfig) -> None:
+    begin(config)
+    before = tree(config.folder / "corpus")
+    begin(config)
+    assert tree(config.folder / "corpus") == before
+    other = replace(config, text=TextOptions(min_count=9))
+    assert message_of(begin, other) == (
+        f"{config.folder / 'corpus'}: made of another text, or with other options;"
+        " give --force to replace it, or another --run"
+    )
+    assert tree(config.folder / "corpus") == before
+    assert begin(replace(other, force=True)).corpus.options == other.text
 
 
 @pytest.mark.parametrize("source", ["missing.txt", "text.txt"])
