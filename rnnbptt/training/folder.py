@@ -1,6 +1,7 @@
 """The folder of a run: `last.safetensors`, `best.safetensors`, `metrics.jsonl`, and `corpus/` where it made its own."""
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -137,10 +138,16 @@ class RunFolder:
             ):
                 file.write(json.dumps(record, allow_nan=False) + "\n")
             if record["kind"] == "eval":
-                state = snapshot(trainer)
-                # the best first: whatever is cut off between the two, the last one is there to do it again
-                if trainer.standing.validations.latest_is_best():
-                    save_checkpoint(self.best, *state)
-                save_checkpoint(self.last, *state)
+                self._save(trainer, trainer.standing.validations.latest_is_best())
             yield record
-        save_checkpoint(self.last, *snapshot(trainer))
+        self._save(trainer, best=False)
+
+    def _save(self, trainer: Trainer, best: bool) -> None:
+        """Save the last checkpoint, and the best if this is it; what was recorded before is on disk before."""
+        if self.metrics.exists():
+            with writing(self.metrics), self.metrics.open("rb+") as file:
+                os.fsync(file.fileno())  # or a power failure could leave a checkpoint without the records up to it
+        state = snapshot(trainer)
+        # the best first: whatever is cut off between the two, the last one is there to do it again
+        for path in (self.best, self.last) if best else (self.last,):
+            save_checkpoint(path, *state)

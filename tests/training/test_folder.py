@@ -342,6 +342,26 @@ def test_a_run_killed_while_a_file_is_replaced_resumes_as_if_nothing_happened(
     assert calls > 5, "last is saved five times, and best should have been hit too"
 
 
+def test_records_are_synced_before_the_checkpoint_that_follows_them(
+    folder: RunFolder, small: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power failure could leave a checkpoint without them."""
+    synced: list[tuple[int, int]] = []
+    fsync = os.fsync
+
+    def recorded_fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        synced.append((status.st_ino, status.st_size))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    asked = count()
+    for record in folder.follow(make_trainer(small), stop=lambda: next(asked) == 7):
+        if record["kind"] == "eval":
+            assert (folder.metrics.stat().st_ino, folder.metrics.stat().st_size) in synced
+    assert synced[-2:] == [(path.stat().st_ino, path.stat().st_size) for path in (folder.metrics, folder.last)]
+
+
 @pytest.mark.parametrize("torn", ["", '{"kind": "tr', '{"kind": "train", "updates": 3}', "\0\0\0"])
 def test_rewinding_drops_what_came_after_the_checkpoint_and_a_torn_line(
     folder: RunFolder, small: Corpus, torn: str
