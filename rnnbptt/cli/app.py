@@ -3,8 +3,6 @@
 torch is imported inside the commands, so that help and refusals are instant.
 """
 
-import os
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -29,9 +27,6 @@ class _Boundary(TyperGroup):
             return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
-        except BrokenPipeError:  # the reader has seen enough; let nothing be flushed into the closed pipe at exit
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(0) from None
         except (UserError, UnicodeEncodeError, MemoryError, RuntimeError) as error:
             if not (message := _message(error)):
                 raise

@@ -42,15 +42,17 @@ def compare(
             load_checkpoint(find_checkpoint(path)).vocabulary.encode(prompt)
     with progress.counting_bar("compare", "char") as tell:
         comparison = compare_checkpoints(checkpoints, text, tell)
-    tables.show_comparison(comparison)
-    progress.say("warning", comparison.warnings)
-    progress.say("note", comparison.notes)
-    if json:
-        write_json(comparison, json)
-    if plot:
-        from rnnbptt.report.curves import plot_curves
+    try:  # files first: standard output may be closed or full
+        if json:
+            write_json(comparison, json)
+        if plot:
+            from rnnbptt.report.curves import plot_curves
 
-        progress.say("note", plot_curves(comparison.rows, plot))
+            progress.say("note", plot_curves(comparison.rows, plot))
+    finally:
+        tables.show_comparison(comparison)
+        progress.say("warning", comparison.warnings)
+        progress.say("note", comparison.notes)
     for row in comparison.rows if sample_length else ():
         checkpoint = load_checkpoint(row.path)
         tables.show_name(row)

@@ -40,15 +40,17 @@ def probe(
     set_up_torch(threads)
     subject = open_subject(checkpoint, depth, streams, more)
     checks = check_subject(subject) if check else ()
-    tables.show_checks(checks)
     progress.say_subject(subject)
     with progress.counting_bar("probe", "char") as tell:
         found = replace(probe_subject(subject, tell), checks=checks)
-    tables.show_probe(found)
-    progress.say_meaning(found)
-    if json:
-        write_json(found, json)
-    if plot:
-        from rnnbptt.report.probe_picture import plot_probe
+    try:  # files first: standard output may be closed or full
+        if json:
+            write_json(found, json)
+        if plot:
+            from rnnbptt.report.probe_picture import plot_probe
 
-        plot_probe(found, plot)
+            plot_probe(found, plot)
+    finally:
+        tables.show_checks(checks)
+        tables.show_probe(found)
+        progress.say_meaning(found)

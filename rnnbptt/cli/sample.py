@@ -25,6 +25,7 @@ def sample(
         config = replace(config, prompt=_read_prompt(prompt_file))
 
     from rnnbptt.inference import sampling
+    from rnnbptt.report.outlets import OutputError
     from rnnbptt.report.tables import show_samples, stream
     from rnnbptt.training.checkpoint import find_checkpoint, load_checkpoint
     from rnnbptt.training.starting import set_up_torch
@@ -32,10 +33,14 @@ def sample(
     set_up_torch(threads)
     loaded = load_checkpoint(find_checkpoint(checkpoint))
     model, vocabulary = loaded.build_model(device=device), loaded.vocabulary
-    if config.count == 1:
-        stream(config.prompt, sampling.sample(model, vocabulary, config))
-    else:
-        show_samples(config.prompt, sampling.sample_many(model, vocabulary, config))
+    try:
+        if config.count == 1:
+            stream(config.prompt, sampling.sample(model, vocabulary, config))
+        else:
+            show_samples(config.prompt, sampling.sample_many(model, vocabulary, config))
+    except OutputError as error:
+        if not error.closed:  # otherwise the reader has seen enough, and all is well
+            raise
 
 
 def refuse_two_prompts(values: Mapping[str, Any]) -> None:

@@ -1,11 +1,10 @@
 """`rnnbptt train`."""
 
 import signal
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
 
 # What a resumed run may be told: where it is, how long it lasts, and what changes none of its results.
 BESIDE_RESUME = {"ctx", "corpus", "run", "resume", "quiet", "sample_length", "threads", "device", *UNITS}
+
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def train(
 
 
 def _follow(trainer: "Trainer", folder: Path, sample_length: int, quiet: bool) -> None:
-    """Run the trainer and show what it does; it ends with 130 after Ctrl-C."""
+    """Run the trainer and show what it does; it ends with 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
     from rnnbptt.report.progress import TrainingView, say, say_memory, say_stopped, say_validations
     from rnnbptt.report.tables import show_run
     from rnnbptt.training.folder import RunFolder
@@ -92,8 +93,8 @@ def _follow(trainer: "Trainer", folder: Path, sample_length: int, quiet: bool) -
     if not quiet:
         say_memory(trainer.memory)
         say_validations(trainer.validation_chars, trainer.affordable_validations)
-    with _interrupts() as interrupted, TrainingView(trainer.spent, quiet) as view:
-        for record in RunFolder(folder).follow(trainer, interrupted):
+    with _stop_by_signal() as stop, TrainingView(trainer.spent, quiet) as view:
+        for record in RunFolder(folder).follow(trainer, stop.asked):
             wanted = sample_length if record["kind"] == "eval" else 0
             view.show(record, trainer.spent, _sample(trainer, wanted) if wanted else "")
     if trainer.standing.validations.nats and not quiet:
@@ -101,8 +102,8 @@ def _follow(trainer: "Trainer", folder: Path, sample_length: int, quiet: bool) -
         say("note", (f"best validation: {remark}" for remark in trainer.remarks))
     elif not quiet:
         say_stopped(folder)
-    if interrupted():
-        raise typer.Exit(130)
+    if stop.signal:
+        raise typer.Exit(128 + stop.signal)
 
 
 def _sample(trainer: "Trainer", length: int) -> str:
@@ -114,20 +115,39 @@ def _sample(trainer: "Trainer", length: int) -> str:
     return "".join(sample(trainer.model, trainer.corpus.vocabulary, config))
 
 
+class _Stop:
+    """Which signal has asked the run to stop, 0 as long as none has."""
+
+    def __init__(self) -> None:
+        self.signal = 0
+
+    def asked(self) -> bool:
+        """Whether one has."""
+        return self.signal != 0
+
+
 @contextmanager
-def _interrupts() -> Iterator[Callable[[], bool]]:
-    """Ctrl-C only raises a flag here, so that the update under way is finished and saved; a second one kills."""
-    flag = Event()
+def _stop_by_signal() -> Iterator[_Stop]:
+    """Ctrl-C, `kill` and a lost terminal only raise a flag here, so that the update under way is finished and saved; a
+    second one does what it did before. What the process was started to ignore, as by nohup, it goes on ignoring.
+    """
+    stop = _Stop()
 
-    def interrupt(*_: object) -> None:
-        flag.set()
-        signal.signal(signal.SIGINT, previous)
+    def note(number: int, frame: object) -> None:
+        stop.signal = number
+        put_back()
 
-    previous = signal.signal(signal.SIGINT, interrupt)
+    def put_back() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    before = {number: signal.getsignal(number) for number in STOPS if signal.getsignal(number) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, note)
     try:
-        yield flag.is_set
+        yield stop
     finally:
-        signal.signal(signal.SIGINT, previous)
+        put_back()
 
 
 def refuse_what_has_no_effect(values: Mapping[str, Any]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from tqdm import tqdm
 
+from rnnbptt.report.outlets import STANDARD_ERROR
 from rnnbptt.text.reading import Tell
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ LONG_VALIDATION = 1_000_000  # characters of a validation of which the user is t
 @contextmanager
 def counting_bar(label: str, unit: str, quiet: bool = False) -> Iterator[Tell]:
     """A bar on a terminal, gone when all is done. What it gives is told how much is done, and of how much."""
-    with tqdm(unit=unit, unit_scale=True, desc=label, file=sys.stderr, disable=quiet or None, leave=False) as bar:
+    with tqdm(unit=unit, unit_scale=True, desc=label, file=STANDARD_ERROR, disable=quiet or None, leave=False) as bar:
 
         def tell(done: int, total: int | None) -> None:
             bar.total = total
@@ -36,7 +36,7 @@ def counting_bar(label: str, unit: str, quiet: bool = False) -> Iterator[Tell]:
 def say(kind: str, lines: Iterable[str]) -> None:
     """Write each line behind its kind, as in "note: ..."."""
     for line in lines:
-        print(f"{kind}: {line}", file=sys.stderr)
+        print(f"{kind}: {line}", file=STANDARD_ERROR)
 
 
 def say_memory(size: int) -> None:
@@ -68,7 +68,7 @@ def say_subject(subject: Subject) -> None:
 
 def say_stopped(folder: Path) -> None:
     """Say that a run has nothing to show yet."""
-    print(f"stopped before the first validation; saved in {folder}", file=sys.stderr)
+    print(f"stopped before the first validation; saved in {folder}", file=STANDARD_ERROR)
 
 
 def say_meaning(probe: Probe) -> None:
@@ -92,8 +92,8 @@ class TrainingView:
         self._bar = tqdm(
             total=1.0,
             initial=spent,
-            file=sys.stderr,
-            disable=quiet or not sys.stderr.isatty(),
+            file=STANDARD_ERROR,
+            disable=quiet or not STANDARD_ERROR.isatty(),
             bar_format="{percentage:3.0f}% {bar:20} {desc} [{elapsed}<{remaining}]",
             dynamic_ncols=True,
         )
@@ -116,7 +116,7 @@ class TrainingView:
             lines = [self._line(record, spent)]
             if sample:
                 lines += [*(f"    {line}" for line in sample.strip("\n").split("\n")), ""]
-            self._bar.write("\n".join(lines), file=sys.stderr)
+            self._bar.write("\n".join(lines), file=STANDARD_ERROR)
         losses = f"train {self._train}  valid {self._valid} bpc"
         self._bar.set_description_str(
             f"epoch {record['epoch']:.1f}  k {record['k1']}  {losses}  {self._speed}", refresh=False

@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rnnbptt.report.outlets import printing
+
 if TYPE_CHECKING:
     from rnnbptt.study.probe.checking import Check
     from rnnbptt.study.probe.probing import Probe
@@ -21,9 +23,17 @@ if TYPE_CHECKING:
 WIDE = 160  # characters of a line
 
 
+class _Console(Console):
+    """What tables are printed with. A closed pipe is an error like any other."""
+
+    def on_broken_pipe(self) -> None:
+        """Where rich would end the program."""
+        raise
+
+
 def _console() -> Console:
-    """What tables are printed with."""
-    console = Console(highlight=False)
+    """As wide as the terminal."""
+    console = _Console(highlight=False)
     if not console.is_terminal:
         console.width = WIDE  # nothing is cut where a file or a pipe reads along
     return console
@@ -37,6 +47,7 @@ def _table(*columns: str) -> Table:
     return table
 
 
+@printing
 def show_corpus(corpus: Corpus) -> None:
     """The closing table of `prepare`."""
     console = _console()
@@ -56,6 +67,7 @@ def show_corpus(corpus: Corpus) -> None:
     console.print(f"most common      {common}", markup=False)
 
 
+@printing
 def show_run(folder: Path, trainer: Trainer) -> None:
     """The closing table of `train`, after a validation at least."""
     axes, chars, nats = trainer.standing.axes, trainer.standing.validations.chars, trainer.standing.validations.nats
@@ -67,6 +79,7 @@ def show_run(folder: Path, trainer: Trainer) -> None:
     console.print(f"{axes.updates:,} updates, {axes.seconds:,.0f} s of training", markup=False)
 
 
+@printing
 def stream(prompt: str, pieces: Iterable[str]) -> None:
     """Write a sample as it is made."""
     print(prompt, end="")
@@ -75,11 +88,13 @@ def stream(prompt: str, pieces: Iterable[str]) -> None:
     print(flush=True)
 
 
+@printing
 def show_samples(prompt: str, texts: list[str]) -> None:
     """Write several samples, a blank line between them."""
     print("\n\n".join(prompt + text for text in texts), flush=True)
 
 
+@printing
 def show_comparison(comparison: Comparison) -> None:
     """The tables of `compare`: the runs, then for each text their scores, with a verdict for each against the first."""
     console = _console()
@@ -89,6 +104,7 @@ def show_comparison(comparison: Comparison) -> None:
         console.print(_scores_table(comparison, split))
 
 
+@printing
 def show_name(row: Row) -> None:
     """Above the sample of a checkpoint."""
     print(f"\n--- {row.name} ({row.trunc})")
@@ -116,6 +132,7 @@ def _scores_table(comparison: Comparison, split: str) -> Table:
     return table
 
 
+@printing
 def show_checks(checks: Iterable[Check]) -> None:
     """The table of `probe --check`, nothing where there are none."""
     if not checks:
@@ -130,6 +147,7 @@ def show_checks(checks: Iterable[Check]) -> None:
     _print_wide(table)
 
 
+@printing
 def show_probe(probe: Probe) -> None:
     """The tables of `probe`."""
     name = f"{probe.path} ({probe.cell}, trunc {probe.trunc})"

@@ -4,12 +4,13 @@ import errno
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rnnbptt.errors import UserError
+from rnnbptt.storage.scratch import scratch_folder
 
 
 def check_place(path: Path, advice: str = "; give a file that can be written") -> None:
@@ -39,16 +40,12 @@ def whole_file(path: Path, advice: str = "") -> Iterator[Path]:
     UserError, with the advice at its end, where it cannot be written.
     """
     check_place(path, advice)
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        with writing(path, advice):
-            yield partial
-            with partial.open("rb+") as file:
-                os.fsync(file.fileno())  # or a power failure could leave the new name with none of its bytes
-            partial.replace(path)
-    finally:
-        with suppress(OSError):
-            partial.unlink()
+    with writing(path, advice), scratch_folder(path.parent) as scratch:
+        partial = scratch / "new" / path.name
+        yield partial
+        with partial.open("rb+") as file:
+            os.fsync(file.fileno())  # or a power failure could leave the new name with none of its bytes
+        partial.replace(path)
 
 
 def to_json(result: Any) -> Any:

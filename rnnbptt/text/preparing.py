@@ -8,7 +8,7 @@ is read back, and the code points become ids. Neither takes more memory for a lo
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError, check_option
 from rnnbptt.storage.files import writing
+from rnnbptt.storage.lock import hold, release
+from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
 from rnnbptt.text.corpus import IDS_NAME, JSON_NAME, Corpus, Description, Ids, id_dtype, may_be_replaced, start_digest
 from rnnbptt.text.options import TextOptions, split_offsets
 from rnnbptt.text.reading import Reader, Tell, code_blocks
@@ -61,28 +63,24 @@ def _taking_place_of(out: Path, force: bool) -> Iterator[Path]:
     """
     target = out.resolve()  # with a symbolic link, what it points to is replaced, and the link stays
     _refuse_to_overwrite(out, target, force)
-    missing = [parent for parent in target.parents if not parent.exists()]
+    # Beside `out`, so that the renames stay within one file system.
+    with made_folder(target.parent), _one_writer(out, target), scratch_folder(target.parent) as scratch:
+        new = scratch / "new" / target.name
+        new.mkdir()
+        yield new
+        _refuse_to_overwrite(out, target, force)  # again: somebody may have put a file there meanwhile
+        replace_by_new(scratch, [target.name])
+
+
+@contextmanager
+def _one_writer(out: Path, target: Path) -> Iterator[None]:
+    """UserError where another process prepares `out`, which is `target` or a link to it."""
+    lock = target.with_name(f".rnnbptt.{target.name}.lock")
+    hold(lock, repr(str(out)), "preparing it", "--out")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # Beside `out`, so that the renames stay within one file system.
-        with tempfile.TemporaryDirectory(prefix=".rnnbptt-", dir=target.parent) as scratch:
-            new, old = Path(scratch, "new"), Path(scratch, "old")
-            new.mkdir()
-            yield new
-            _refuse_to_overwrite(out, target, force)  # again: somebody may have put a file there meanwhile
-            try:
-                if target.exists():
-                    target.rename(old)
-                new.rename(target)
-            except BaseException:
-                if old.exists() and not target.exists():
-                    old.rename(target)
-                raise
-    except BaseException:
-        for parent in missing:
-            with suppress(OSError):
-                parent.rmdir()
-        raise
+        yield
+    finally:
+        release(lock)
 
 
 def _refuse_to_overwrite(out: Path, target: Path, force: bool) -> None:

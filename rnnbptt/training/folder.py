@@ -1,19 +1,25 @@
 """The folder of a run: `last.safetensors`, `best.safetensors`, `metrics.jsonl`, and `corpus/` where it made its own."""
 
 import json
-import shutil
+import os
+import re
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from rnnbptt.errors import UserError
 from rnnbptt.storage.files import whole_file, writing
-from rnnbptt.text.corpus import may_be_replaced
+from rnnbptt.storage.lock import hold, release
+from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
+from rnnbptt.text.corpus import JSON_NAME, may_be_replaced
 from rnnbptt.training.checkpoint import save_checkpoint
 from rnnbptt.training.loop import Trainer
 from rnnbptt.training.records import Record
 from rnnbptt.training.state import snapshot
 
 FILES = ("last.safetensors", "best.safetensors", "metrics.jsonl")
+# The records of a run that has no checkpoint yet: its first validation at most.
+KILLED_EARLY = re.compile(rb'(\{"kind": "train".*\n)*(\{"kind": "(train|eval)".*\n?)?')
 
 
 class RunFolder:
@@ -23,36 +29,80 @@ class RunFolder:
         self.path = path
         self.last, self.best, self.metrics = (path / name for name in FILES)
         self.corpus = path / "corpus"
-        self.incoming = path / ".corpus"  # prepared here, so that the old one stays until all else is known to work
+        self.lock = path / ".rnnbptt.lock"
 
     def check(self, force: bool) -> None:
-        """UserError where the folder holds a run already, unless `force`, or something else in the corpus's place."""
+        """UserError where the folder holds a run already, unless `force`, or something else in the corpus's place.
+
+        What a run has left that was killed before its first checkpoint is no run.
+        """
         if self.corpus.exists() and not may_be_replaced(self.corpus):
             raise UserError(f"{self.corpus}: not a prepared corpus, and a run has its own there; give another --run")
-        if self.used and not force:
+        if not force and self.checkpoint:
             raise UserError(
                 f"{self.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
             )
+        if not force and not self._recorded_nothing():
+            raise UserError(f"{self.metrics}: no checkpoint is beside it; give --force to replace it, or another --run")
 
-    def clear(self) -> None:
-        """Make the folder ready for a new run: what an earlier one left goes, and `incoming` becomes its corpus."""
+    def _recorded_nothing(self) -> bool:
+        """Whether the records are at most those of a run that was killed before its first checkpoint."""
+        try:
+            return KILLED_EARLY.fullmatch(self.metrics.read_bytes()) is not None
+        except (FileNotFoundError, NotADirectoryError):
+            return True
+
+    def _check_corpus(self, new: Path) -> None:
+        """UserError where another corpus than the new one is here."""
+        old_json, new_json = self.corpus / JSON_NAME, new / JSON_NAME
+        if old_json.exists() and new_json.exists() and old_json.read_bytes() != new_json.read_bytes():
+            advice = "give --force to replace it, or another --run"
+            raise UserError(f"{self.corpus}: made of another text, or with other options; {advice}")
+
+    def hold(self) -> None:
+        """Let nobody else train here until `release`, or this process ends. UserError where another one does."""
         with writing(self.path, "; give another --run"):
-            self.path.mkdir(parents=True, exist_ok=True)
-            for name in FILES:
-                (self.path / name).unlink(missing_ok=True)
-            if self.incoming.exists():  # otherwise the corpus may be the very one that the new run reads
-                if self.corpus.exists():
-                    shutil.rmtree(self.corpus)
-                self.incoming.rename(self.corpus)
+            hold(self.lock, self.path, "training here", "--run")
 
-    def discard_incoming(self) -> None:
-        """Leave the folder as it was: the run that its new corpus was for does not begin."""
-        shutil.rmtree(self.incoming, ignore_errors=True)
+    def release(self) -> None:
+        """Let others train here again."""
+        release(self.lock)
+
+    @contextmanager
+    def starting(self) -> Iterator[None]:
+        """`hold` it, and `release` it only where anything fails: otherwise `follow` does, at the end."""
+        self.hold()
+        try:
+            yield
+        except BaseException:
+            self.release()
+            raise
+
+    @contextmanager
+    def beginning(self, force: bool) -> Iterator[Path]:
+        """Give an empty folder in which the corpus of a new run may be made; in the end it takes the place of what is
+        here. Where anything goes wrong, all stays as it was.
+
+        UserError as by `check`.
+        """
+        with (
+            writing(self.path, "; give another --run"),
+            made_folder(self.path),
+            self.starting(),
+            scratch_folder(self.path) as scratch,
+        ):
+            self.check(force)
+            new_corpus = scratch / "new" / self.corpus.name
+            yield scratch / "new"
+            if not force:
+                self._check_corpus(new_corpus)
+            # without a new corpus the old one stays: it may be the very one that the new run reads
+            replace_by_new(scratch, (*FILES, self.corpus.name) if new_corpus.exists() else FILES)
 
     @property
-    def used(self) -> bool:
-        """Whether a run has left something here."""
-        return self.corpus.exists() or any((self.path / name).exists() for name in FILES)
+    def checkpoint(self) -> Path | None:
+        """What a run goes on from: the last checkpoint, or the best where it was killed before it saved that."""
+        return next((path for path in (self.last, self.best) if path.exists()), None)
 
     def rewind(self, updates: int) -> None:
         """Drop what was recorded after the checkpoint that the run resumes from, so that no line comes twice."""
@@ -71,7 +121,16 @@ class RunFolder:
         """Run the trainer, recording and saving as it goes; yields its records.
 
         The last checkpoint is saved after each validation and at the end, the best when a validation is the best yet.
+        Until then no other process can train here.
         """
+        self.hold()
+        try:
+            yield from self._follow(trainer, stop)
+        finally:
+            self.release()
+
+    def _follow(self, trainer: Trainer, stop: Callable[[], bool]) -> Iterator[Record]:
+        """Without a look at others."""
         for record in trainer.run(stop):
             with (
                 writing(self.metrics, "; --resume goes on from the last save"),
@@ -79,10 +138,16 @@ class RunFolder:
             ):
                 file.write(json.dumps(record, allow_nan=False) + "\n")
             if record["kind"] == "eval":
-                state = snapshot(trainer)
-                # the best first: whatever is cut off between the two, the last one is there to do it again
-                if trainer.standing.validations.latest_is_best():
-                    save_checkpoint(self.best, *state)
-                save_checkpoint(self.last, *state)
+                self._save(trainer, trainer.standing.validations.latest_is_best())
             yield record
-        save_checkpoint(self.last, *snapshot(trainer))
+        self._save(trainer, best=False)
+
+    def _save(self, trainer: Trainer, best: bool) -> None:
+        """Save the last checkpoint, and the best if this is it; what was recorded before is on disk before."""
+        if self.metrics.exists():
+            with writing(self.metrics), self.metrics.open("rb+") as file:
+                os.fsync(file.fileno())  # or a power failure could leave a checkpoint without the records up to it
+        state = snapshot(trainer)
+        # the best first: whatever is cut off between the two, the last one is there to do it again
+        for path in (self.best, self.last) if best else (self.last,):
+            save_checkpoint(path, *state)

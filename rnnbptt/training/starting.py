@@ -71,22 +71,16 @@ def begin(config: RunConfig, tell: Tell | None = None) -> Trainer:
     """
     set_up_torch(config.threads)
     folder = RunFolder(config.folder)
-    folder.check(config.force)
-    folder.discard_incoming()  # of a start that was killed
-    try:
+    with folder.beginning(config.force) as new:
         if config.source.is_dir():
             corpus = Corpus.open(config.source)
         else:
-            corpus = prepare([config.source], folder.incoming, config.text, force=True, tell=tell)
+            corpus = prepare([config.source], new / folder.corpus.name, config.text, tell=tell)
         shape = replace(config.model, vocabulary=len(corpus.vocabulary))
         model = create_network(shape, config.precision, config.device, config.train.seed)
         trainer = Trainer(model, corpus, config.train)
-        folder.clear()
-    except BaseException:
-        folder.discard_incoming()
-        raise
-    if corpus.path == folder.incoming:
-        trainer.corpus = Corpus.open(folder.corpus)
+    if not config.source.is_dir():
+        trainer.corpus = replace(corpus, path=folder.corpus)  # the same files, which have moved
     return trainer
 
 
@@ -105,26 +99,29 @@ def resume(
     """
     set_up_torch(threads)
     run = RunFolder(folder)
-    if not run.last.exists():
+    if not run.checkpoint:
         raise UserError(f"{run.path}: no run to resume; name its folder with --run, or leave --resume out to begin one")
-    checkpoint = load_checkpoint(run.last)
-    if source.is_dir():
-        corpus = Corpus.open(source)
-    elif run.corpus.exists():
-        corpus = Corpus.open(run.corpus)
-        _check_text(source, corpus, run, tell)
-    else:
-        trained_on = checkpoint.document.corpus.path
-        raise UserError(f"{source}: {run.last} was trained on the prepared {trained_on}; give that to resume")
-    trainer = restore(checkpoint, corpus, "auto", device or checkpoint.document.device, budget)
-    run.rewind(trainer.standing.axes.updates)
+    with run.starting():
+        checkpoint = load_checkpoint(run.checkpoint)
+        if source.is_dir():
+            corpus = Corpus.open(source)
+        elif run.corpus.exists():
+            corpus = Corpus.open(run.corpus)
+            _check_text(source, corpus, checkpoint.path, tell)
+        else:
+            trained_on = checkpoint.document.corpus.path
+            raise UserError(
+                f"{source}: {checkpoint.path} was trained on the prepared {trained_on}; give that to resume"
+            )
+        trainer = restore(checkpoint, corpus, "auto", device or checkpoint.document.device, budget)
+        run.rewind(trainer.standing.axes.updates)
     return trainer
 
 
-def _check_text(source: Path, corpus: Corpus, run: RunFolder, tell: Tell | None) -> None:
+def _check_text(source: Path, corpus: Corpus, checkpoint: Path, tell: Tell | None) -> None:
     """UserError unless the text is still the one that the run's own corpus was made from."""
     reader = Reader([str(source)], tell)
     for _ in reader.pieces(str(source)):
         pass  # only its hash is wanted
     if [text.sha256 for text in reader.finished] != [text.sha256 for text in corpus.sources]:
-        raise UserError(f"{source}: not the text that {run.last} was trained on; give that one to resume")
+        raise UserError(f"{source}: not the text that {checkpoint} was trained on; give that one to resume")

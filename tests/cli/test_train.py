@@ -160,17 +160,18 @@ def test_no_failure_at_the_start_leaves_a_corpus_that_a_later_run_would_take(
     assert not [path for path in Path("mine").rglob("*") if path.is_file()]
 
 
-def test_an_interrupted_run_resumes_bit_for_bit() -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["INT", "TERM", "HUP"]
+)
+def test_an_interrupted_run_resumes_bit_for_bit(number: signal.Signals, code: int) -> None:
     options = ["train", "text.txt", *SMALL, "--chars", "12000", "--trunc", "1", "--dropout", "0.2"]
     succeed(*options, "--run", "whole")
     child = shell(*options, "--run", "parts")
     metrics = Path("parts/metrics.jsonl")
-    deadline = time.monotonic() + 60
-    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    child.send_signal(signal.SIGINT)
+    wait_for_records("parts")
+    child.send_signal(number)
     _, stderr = child.communicate(timeout=60)
-    assert (child.returncode, stderr) == (130, "")
+    assert (child.returncode, stderr) == (code, "")
     assert len(metrics.read_text().splitlines()) < len(Path("whole/metrics.jsonl").read_text().splitlines())
 
     succeed("train", "text.txt", "--run", "parts", "--resume", "--quiet", "--threads", "1")
@@ -185,6 +186,25 @@ def test_an_interrupted_run_resumes_bit_for_bit() -> None:
         for name in ("whole", "parts")
     ]
     assert records[0] == records[1]
+
+
+def test_a_run_that_ignores_a_lost_terminal_goes_on_ignoring_it() -> None:
+    """As nohup has it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        child = shell(*TRAIN, "--chars", "12000", "--trunc", "1", "--run", "it")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_for_records("it")
+    child.send_signal(signal.SIGHUP)
+    child.communicate(timeout=60)
+    assert child.returncode == 0
+
+
+def wait_for_records(run: str) -> None:
+    metrics, deadline = Path(run, "metrics.jsonl"), time.monotonic() + 60
+    while not (metrics.exists() and metrics.stat().st_size) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def test_a_resumed_run_may_go_on_for_longer(mine: str) -> None:

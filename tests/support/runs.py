@@ -49,6 +49,13 @@ def assert_same(a: Checkpoint, b: Checkpoint) -> None:
         assert torch.equal(tensor, b.tensors[name]), name
 
 
+def make_room(folder: RunFolder) -> None:
+    """Begin in it, by force, a run without a corpus of its own."""
+    with folder.beginning(force=True):
+        pass
+    folder.release()
+
+
 def train_run(
     folder: Path,
     corpus: Corpus,
@@ -63,7 +70,7 @@ def train_run(
     model_config = ModelConfig(len(corpus.vocabulary), cell, hidden, dropout=0.0)
     model = create_network(model_config, precision, seed=config.seed)
     run = RunFolder(folder)
-    run.clear()
+    make_room(run)
     list(run.follow(Trainer(model, corpus, config)))
     return folder
 

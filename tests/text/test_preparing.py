@@ -19,6 +19,7 @@ from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.text.vocabulary import Vocabulary
+from support.processes import held_elsewhere
 from support.refusals import message_of
 from support.texts import ALL_IN_TRAIN, NASTY, piece_sizes, pieces_of, prepared, text_of, tree
 
@@ -227,3 +228,15 @@ def test_a_file_that_arrives_meanwhile_is_not_deleted(tmp_path: Path) -> None:
     )
     assert sorted(os.listdir(out)) == ["corpus.json", "ids.npy", "notes"]
     assert sorted(os.listdir(tmp_path)) == ["out", "t"]
+
+
+def test_one_process_prepares_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("text " * 20)
+    out = tmp_path / "out"
+    with held_elsewhere(tmp_path / ".rnnbptt.out.lock") as other:
+        assert message_of(prepare, [tmp_path / "t"], out, TextOptions()) == (
+            f"{str(out)!r}: process {other} is preparing it; wait for it, or give another --out"
+        )
+        prepare([tmp_path / "t"], tmp_path / "other", TextOptions())
+    prepare([tmp_path / "t"], out, TextOptions())
+    assert sorted(os.listdir(tmp_path)) == ["other", "out", "t"]

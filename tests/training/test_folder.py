@@ -15,6 +15,7 @@ import torch
 
 from rnnbptt.bptt.window import create_network
 from rnnbptt.model.config import ModelConfig
+from rnnbptt.storage import scratch
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
@@ -22,15 +23,16 @@ from rnnbptt.training.folder import FILES, RunFolder
 from rnnbptt.training.loop import DivergedError, Trainer
 from rnnbptt.training.records import Record
 from rnnbptt.training.state import restore, snapshot
+from support.processes import die_holding
 from support.refusals import message_of
-from support.runs import a_score, assert_same, without_time
-from support.texts import make_corpus, prose
+from support.runs import a_score, assert_same, make_room, without_time
+from support.texts import make_corpus, prose, tree
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> RunFolder:
     folder = RunFolder(tmp_path / "runs" / "name")
-    folder.clear()
+    make_room(folder)
     return folder
 
 
@@ -56,27 +58,49 @@ def lines(folder: RunFolder) -> list[Record]:
 
 def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "a" / "b")
-    assert not folder.used
+    assert not folder.checkpoint
     folder.check(force=False)
     assert not folder.path.exists()
-    folder.clear()
+    make_room(folder)
     assert list(folder.path.iterdir()) == []
-    assert not folder.used
+    assert not folder.checkpoint
     folder.check(force=False)
 
 
-@pytest.mark.parametrize("name", [*FILES, "corpus"])
+@pytest.mark.parametrize("name", ["last.safetensors", "best.safetensors"])
 def test_a_used_folder_is_refused_unless_forced(folder: RunFolder, name: str) -> None:
-    if name == "corpus":
-        make_corpus(folder.path, prose(500)).path.rename(folder.corpus)
-    else:
-        (folder.path / name).touch()
-    assert folder.used
+    (folder.path / name).touch()
     assert message_of(folder.check, force=False) == (
         f"{folder.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
     )
     folder.check(force=True)
-    assert folder.used, "checking alone removes nothing"
+    assert (folder.path / name).exists(), "checking alone removes nothing"
+
+
+@pytest.mark.parametrize(
+    "left",
+    [
+        "",
+        '{"kind": "train", "bpc": 1.0}\n',
+        '{"kind": "train", "bpc": 1.0}\n{"kind": "train", "bpc": 1.0}\n{"kind": "eval"}\n',
+        '{"kind": "train", "bpc": 1.0}\n{"kind": "train", "bp',
+    ],
+)
+def test_what_was_killed_before_its_first_checkpoint_is_no_run(folder: RunFolder, left: str) -> None:
+    folder.metrics.write_text(left)
+    folder.check(force=False)
+    make_room(folder)
+    assert list(folder.path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kept", ["my own notes\n", '{"kind": "eval"}\n{"kind": "train"}\n'])
+def test_records_that_are_no_such_remains_are_replaced_only_by_force(folder: RunFolder, kept: str) -> None:
+    """Of a run whose checkpoints were moved away, or of the user."""
+    folder.metrics.write_text(kept)
+    assert message_of(folder.check, force=False) == (
+        f"{folder.metrics}: no checkpoint is beside it; give --force to replace it, or another --run"
+    )
+    folder.check(force=True)
 
 
 @pytest.mark.parametrize("force", [False, True])
@@ -92,7 +116,7 @@ def test_what_is_no_corpus_is_never_taken_for_one(folder: RunFolder, force: bool
 def test_clearing_removes_a_run_and_nothing_else(folder: RunFolder) -> None:
     for name in (*FILES, "notes.txt"):
         (folder.path / name).write_text("x")
-    folder.clear()
+    make_room(folder)
     assert [entry.name for entry in folder.path.iterdir()] == ["notes.txt"]
 
 
@@ -101,35 +125,69 @@ def contents(path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def incoming(folder: RunFolder) -> RunFolder:
-    """A folder with a run and its corpus, and the corpus of the run that is to take its place."""
-    for path in (folder.corpus, folder.incoming):
-        path.mkdir()
-        (path / f"of_{path.name}").write_text(path.name)
+def used(folder: RunFolder, tmp_path: Path) -> RunFolder:
+    """A folder with a run and its corpus."""
+    make_corpus(tmp_path, prose(500)).path.rename(folder.corpus)
     folder.last.write_text("x")
     return folder
 
 
-def test_clearing_replaces_the_corpus_by_the_incoming_one(incoming: RunFolder) -> None:
-    incoming.clear()
-    assert contents(incoming.path) == {"corpus/of_.corpus": ".corpus"}
-    assert not incoming.incoming.exists()
-    incoming.clear()
-    assert contents(incoming.path) == {"corpus/of_.corpus": ".corpus"}, "it may be what the new run reads"
+def test_a_new_corpus_takes_the_place_of_the_old_run(used: RunFolder) -> None:
+    with used.beginning(force=True) as new:
+        (new / "corpus").mkdir()
+        (new / "corpus" / "file").write_text("new")
+    used.release()
+    assert contents(used.path) == {"corpus/file": "new"}
 
 
-def test_discarding_the_incoming_corpus_leaves_the_old_run_whole(incoming: RunFolder) -> None:
-    for _ in range(2):  # where there is none, there is nothing to do
-        incoming.discard_incoming()
-        assert contents(incoming.path) == {"corpus/of_corpus": "corpus", "last.safetensors": "x"}
-        assert not incoming.incoming.exists()
-    assert incoming.used
+def test_without_a_new_corpus_the_old_one_stays(used: RunFolder) -> None:
+    """It may be what the new run reads."""
+    make_room(used)
+    assert sorted(tree(used.path)) == ["corpus", "corpus/corpus.json", "corpus/ids.npy"]
 
 
-def test_an_incoming_corpus_alone_is_no_run(folder: RunFolder) -> None:
-    folder.incoming.mkdir()
-    assert not folder.used
-    folder.check(force=False)
+def test_a_link_is_replaced_and_not_what_it_leads_to(used: RunFolder, tmp_path: Path) -> None:
+    used.corpus.rename(tmp_path / "precious")
+    used.corpus.symlink_to(tmp_path / "precious")
+    before = tree(tmp_path / "precious")
+    with used.beginning(force=True) as new:
+        (new / "corpus").mkdir()
+    used.release()
+    assert not used.corpus.is_symlink()
+    assert tree(tmp_path / "precious") == before
+
+
+@pytest.mark.parametrize("moment", range(1, 6))
+@pytest.mark.parametrize("killed", [False, True])
+def test_whatever_stops_the_exchange_the_old_run_is_whole(
+    used: RunFolder, monkeypatch: pytest.MonkeyPatch, moment: int, killed: bool
+) -> None:
+    for name in FILES:
+        (used.path / name).write_text(name)
+    before, rename, calls = tree(used.path), Path.rename, 0
+
+    def rename_or_fail(self: Path, target: Path) -> Path:
+        nonlocal calls
+        calls += 1
+        if calls == moment:
+            raise PowerFailure
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename_or_fail)
+        if killed:
+            patch.setattr(scratch, "_clear_away", lambda folder: die_holding(folder / scratch.OWNER))
+        with pytest.raises(PowerFailure), used.beginning(force=True) as new:
+            (new / "corpus").mkdir()
+    if killed:
+        assert tree(used.path) != before
+        assert "holds a run" in message_of(refused, used)
+    assert tree(used.path) == before
+
+
+def refused(folder: RunFolder) -> None:
+    with folder.beginning(force=False):
+        pass
 
 
 @pytest.mark.parametrize(("name", "reason"), [("file", "File exists"), ("file/below", "Not a directory")])
@@ -137,7 +195,7 @@ def test_a_file_in_the_way_is_the_users_to_mend(tmp_path: Path, name: str, reaso
     (tmp_path / "file").touch()
     path = tmp_path / name
     RunFolder(path).check(force=False)
-    assert message_of(RunFolder(path).clear) == f"cannot write {path}: {reason}; give another --run"
+    assert message_of(make_room, RunFolder(path)) == f"cannot write {path}: {reason}; give another --run"
 
 
 # --- what a run leaves ------------------------------------------------------------------------------------------------
@@ -248,7 +306,7 @@ def test_a_run_killed_after_any_record_resumes_as_if_nothing_happened(
     assert len(records) > first + 10
     for after in range(first, len(records) + 1):
         folder = RunFolder(tmp_path / str(after))
-        folder.clear()
+        make_room(folder)
         list(interrupted(folder, make_trainer(small), after))
         list(folder.follow(resume(folder, small)))
         assert_as_if_nothing_happened(folder, whole)
@@ -269,7 +327,7 @@ def test_a_run_killed_while_a_file_is_replaced_resumes_as_if_nothing_happened(
     monkeypatch.setattr(os, "replace", replace_or_fail)
     for moment in count(1):
         folder, calls = RunFolder(tmp_path / str(moment)), 0
-        folder.clear()
+        make_room(folder)
         try:
             list(folder.follow(make_trainer(small)))
             break
@@ -277,11 +335,31 @@ def test_a_run_killed_while_a_file_is_replaced_resumes_as_if_nothing_happened(
             if folder.last.exists():
                 trainer = resume(folder, small)
             else:
-                folder.clear()
+                make_room(folder)
                 trainer = make_trainer(small)
             list(folder.follow(trainer))
             assert_as_if_nothing_happened(folder, whole)
     assert calls > 5, "last is saved five times, and best should have been hit too"
+
+
+def test_records_are_synced_before_the_checkpoint_that_follows_them(
+    folder: RunFolder, small: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a power failure could leave a checkpoint without them."""
+    synced: list[tuple[int, int]] = []
+    fsync = os.fsync
+
+    def recorded_fsync(descriptor: int) -> None:
+        status = os.fstat(descriptor)
+        synced.append((status.st_ino, status.st_size))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    asked = count()
+    for record in folder.follow(make_trainer(small), stop=lambda: next(asked) == 7):
+        if record["kind"] == "eval":
+            assert (folder.metrics.stat().st_ino, folder.metrics.stat().st_size) in synced
+    assert synced[-2:] == [(path.stat().st_ino, path.stat().st_size) for path in (folder.metrics, folder.last)]
 
 
 @pytest.mark.parametrize("torn", ["", '{"kind": "tr', '{"kind": "train", "updates": 3}', "\0\0\0"])

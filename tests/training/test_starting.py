@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 
+from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
+from rnnbptt.storage.lock import is_ours
+from rnnbptt.text.options import TextOptions
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.folder import RunFolder
 from rnnbptt.training.starting import RunConfig, begin, default_folder, resume
+from support.processes import die_holding, held_elsewhere
 from support.refusals import message_of
 from support.runs import assert_same, follow
 from support.texts import make_corpus, prose, tree
@@ -33,7 +38,7 @@ def test_a_run_begins_on_a_text_file(config: RunConfig, capsys: pytest.CaptureFi
     assert told[-1] == (3000, 3000)
     assert trainer.corpus.path == config.folder / "corpus"
     assert trainer.model.config == replace(config.model, vocabulary=len(trainer.corpus.vocabulary))
-    assert sorted(tree(config.folder)) == ["corpus", "corpus/corpus.json", "corpus/ids.npy"]
+    assert sorted(tree(config.folder)) == [".rnnbptt.lock", "corpus", "corpus/corpus.json", "corpus/ids.npy"]
     records = list(RunFolder(config.folder).follow(trainer))
     assert records[-1]["chars"] == 800
     assert capsys.readouterr() == ("", "")
@@ -43,7 +48,7 @@ def test_a_run_begins_on_a_prepared_corpus(config: RunConfig, tmp_path: Path) ->
     corpus = make_corpus(tmp_path, prose(3000))
     trainer = begin(replace(config, source=corpus.path), pytest.fail)
     assert trainer.corpus.path == corpus.path
-    assert not any(config.folder.iterdir())
+    assert list(tree(config.folder)) == [".rnnbptt.lock"]
 
 
 def test_a_process_of_its_own_makes_the_same_run(config: RunConfig, tmp_path: Path) -> None:
@@ -64,7 +69,41 @@ def test_a_run_that_is_there_is_replaced_only_by_force(config: RunConfig) -> Non
     assert "holds a run; give --resume" in message_of(begin, config)
     assert tree(config.folder) == before
     begin(replace(config, force=True))
-    assert sorted(tree(config.folder)) == ["corpus", "corpus/corpus.json", "corpus/ids.npy"]
+    assert sorted(tree(config.folder)) == [".rnnbptt.lock", "corpus", "corpus/corpus.json", "corpus/ids.npy"]
+
+
+def test_one_process_trains_in_a_folder(config: RunConfig, tmp_path: Path) -> None:
+    follow(config)
+    before = tree(config.folder)
+    run = RunFolder(config.folder)
+    trainer = begin(replace(config, folder=tmp_path / "other"))
+    with held_elsewhere(run.lock) as other:
+        held = tree(config.folder)
+        for start in (
+            lambda: begin(replace(config, force=True)),
+            lambda: resume(config.source, config.folder),
+            lambda: next(run.follow(trainer)),
+        ):
+            assert message_of(start) == (
+                f"{config.folder}: process {other} is training here; wait for it, or give another --run"
+            )
+        assert tree(config.folder) == held
+    resume(config.source, config.folder)
+    run.release()
+    assert tree(config.folder) == before
+
+
+def test_a_run_is_let_go_when_it_ends_or_fails(config: RunConfig) -> None:
+    run = RunFolder(config.folder)
+    trainer = begin(config)
+    assert is_ours(run.lock)
+    for _ in run.follow(trainer):
+        assert is_ours(run.lock)
+    assert not is_ours(run.lock)
+    message_of(begin, config)
+    message_of(resume, config.source.with_name("missing"), config.folder)
+    assert not is_ours(run.lock)
+    assert not run.lock.exists()
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt(), MemoryError(), RuntimeError("cannot allocate memory")])
@@ -83,12 +122,65 @@ def test_a_start_that_fails_leaves_the_folder_as_it_was(
     assert tree(config.folder) == before
 
 
-def test_a_corpus_that_a_killed_start_has_left_is_not_taken(config: RunConfig, tmp_path: Path) -> None:
+@pytest.mark.parametrize("records", [0, 1, 4])
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(config: RunConfig, records: int) -> None:
+    follow(replace(config, folder=config.folder.with_name("whole")))
+    run = RunFolder(config.folder)
+    going = run.follow(begin(config))
+    kinds = [record["kind"] for record in islice(going, records)]
+    assert kinds == ["train", "train", "train", "eval"][:records]
+    die_holding(run.lock)
+    for name in ("last", "best"):
+        (config.folder / f"{name}.safetensors").unlink(missing_ok=True)
+    assert "leave --resume out to begin" in message_of(resume, config.source, config.folder)
+    follow(config)
+    folders = (config.folder, config.folder.with_name("whole"))
+    lines = [len((folder / "metrics.jsonl").read_text().splitlines()) for folder in folders]
+    assert lines[0] == lines[1]
+
+
+def test_a_run_goes_on_from_its_best_checkpoint_where_it_was_killed_before_the_last_was_saved(
+    config: RunConfig,
+) -> None:
+    follow(config)
+    (config.folder / "last.safetensors").unlink()
+    assert "holds a run; give --resume" in message_of(begin, config)
+    standing = load_checkpoint(config.folder / "best.safetensors").document.standing
+    assert resume(config.source, config.folder).standing.axes == standing.axes
+
+
+def test_a_corpus_that_is_there_is_replaced_only_by_the_same_or_by_force(config: RunConfig) -> None:
+    begin(config)
+    before = tree(config.folder / "corpus")
+    begin(config)
+    assert tree(config.folder / "corpus") == before
+    other = replace(config, text=TextOptions(min_count=9))
+    assert message_of(begin, other) == (
+        f"{config.folder / 'corpus'}: made of another text, or with other options;"
+        " give --force to replace it, or another --run"
+    )
+    assert tree(config.folder / "corpus") == before
+    assert begin(replace(other, force=True)).corpus.options == other.text
+
+
+@pytest.mark.parametrize("source", ["missing.txt", "text.txt"])
+def test_a_folder_of_the_user_is_not_touched(config: RunConfig, source: str) -> None:
+    theirs = config.folder / ".corpus"
+    theirs.mkdir(parents=True)
+    (theirs / "precious").touch()
+    try:
+        begin(replace(config, source=config.source.with_name(source)))
+    except UserError:
+        assert list(tree(config.folder)) == [".corpus", ".corpus/precious"]
+    assert list(tree(theirs)) == ["precious"]
+
+
+def test_a_corpus_within_the_folder_of_the_run_is_read_and_kept(config: RunConfig, tmp_path: Path) -> None:
     config.folder.mkdir()
-    make_corpus(tmp_path, prose(500)).path.rename(config.folder / ".corpus")
-    corpus = make_corpus(tmp_path, prose(3000))
-    assert begin(replace(config, source=corpus.path)).corpus.fingerprint == corpus.fingerprint
-    assert not any(config.folder.iterdir())
+    source = make_corpus(tmp_path, prose(3000)).path.rename(config.folder / ".corpus")
+    before = tree(source)
+    follow(replace(config, source=source))
+    assert tree(source) == before
 
 
 def test_a_run_goes_on_with_its_text_for_longer(config: RunConfig) -> None:

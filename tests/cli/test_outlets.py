@@ -1,0 +1,76 @@
+"""Standard output and standard error that are closed or full: what they cost, and what they do not."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from support.commands import ROOT, SMALL, TRAIN
+
+REFUSED = "files that were asked for are written; give it a place that takes the rest"
+
+
+def in_shell(line: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A line of the shell in which "$@" is the command."""
+    command = ["bash", "-c", line, "bash", sys.executable, "-m", "rnnbptt", *arguments]
+    environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin", "COLUMNS": "100"}
+    return subprocess.run(command, capture_output=True, text=True, env=environment, check=False, timeout=120)
+
+
+def last_record(run: str) -> int:
+    return int(json.loads(Path(run, "metrics.jsonl").read_text().splitlines()[-1])["chars"])
+
+
+@pytest.mark.parametrize("redirection", ["2> >(head -1)", "2>&-", "2>/dev/full"])
+def test_training_goes_on_when_nobody_reads_its_progress(redirection: str) -> None:
+    loud = [argument for argument in TRAIN if argument != "--quiet"]
+    done = in_shell(f'"$@" {redirection}', *loud, "--chars", "2000", "--run", "it", "--sample-length", "20")
+    assert done.returncode == 0
+    assert last_record("it") == 2000
+    assert "bits per character" in done.stdout
+
+
+def test_training_goes_on_when_nobody_reads_anything() -> None:
+    loud = [argument for argument in TRAIN if argument != "--quiet"]
+    done = in_shell('"$@" 2>&1 | head -1; exit ${PIPESTATUS[0]}', *loud, "--chars", "2000", "--run", "it")
+    assert done.returncode == 1, "its last table was lost"
+    assert done.stdout.count("\n") == 1
+    assert last_record("it") == 2000
+
+
+@pytest.mark.parametrize(
+    ("redirection", "reason"),
+    [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor"), ("| true", "Broken pipe")],
+)
+@pytest.mark.parametrize("command", ["compare", "probe"])
+def test_no_result_is_lost_with_standard_output(pair: list[str], command: str, redirection: str, reason: str) -> None:
+    rest = [*pair, "--sample-length", "0"] if command == "compare" else [pair[0], "--depth", "8", "--check"]
+    line = f'"$@" {redirection}; exit ${{PIPESTATUS[0]}}'
+    done = in_shell(line, command, *rest, "--json", "all.json", "--plot", "it.svg", "--threads", "1")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.splitlines()[-1] == f"error: cannot write standard output: {reason}; {REFUSED}"
+    assert "Traceback" not in done.stderr
+    assert json.loads(Path("all.json").read_text())
+    assert Path("it.svg").exists()
+
+
+@pytest.mark.parametrize("arguments", [["prepare", "text.txt"], ["train", "text.txt", "--chars", "400", *SMALL[:4]]])
+def test_what_was_made_stays(arguments: list[str]) -> None:
+    done = in_shell('"$@" >/dev/full', *arguments)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1] == f"error: cannot write standard output: No space left on device; {REFUSED}"
+    assert Path("text.corpus/ids.npy").exists() or Path("runs/text-16..64/best.safetensors").exists()
+
+
+@pytest.mark.parametrize("count", ["1", "2"])
+def test_a_reader_who_has_seen_enough_of_a_sample_is_no_error(mine: str, count: str) -> None:
+    line = '"$@" | head -c 5; exit ${PIPESTATUS[0]}'
+    done = in_shell(line, "sample", mine, "--length", "20000", "--count", count)
+    assert (done.returncode, done.stderr, len(done.stdout)) == (0, "", 5)
+    done = in_shell('"$@" >/dev/full', "sample", mine, "--length", "20", "--count", count)
+    assert done.returncode == 1
+    assert done.stderr == f"error: cannot write standard output: No space left on device; {REFUSED}\n"
