@@ -15,6 +15,7 @@ from rnnbptt.bptt.influence import INFLUENCES
 from rnnbptt.bptt.lags import norms_by_lag
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
+from rnnbptt.errors import check_bytes
 from rnnbptt.model.shapes import update_flops
 from rnnbptt.text.streams import Segment
 from rnnbptt.truncation.plan import Plan, Strategy
@@ -57,6 +58,8 @@ class TorchEngine:
     def __init__(self, network: CharRNN, strategy: Strategy, streams: int, seed: int) -> None:
         self._network, self._streams = network, streams
         self._history = strategy.history if network.cell.carried else 0  # there is no going back without a state
+        size = network.zero_state(1).nbytes * streams
+        check_bytes(size, f"the state of {streams:,} streams", "give fewer --streams or less --hidden")
         self._state = network.zero_state(streams)
         self._influence = INFLUENCES[strategy.influence](network, streams)
         self._dropout = torch.Generator(device=network.device).manual_seed(seed)

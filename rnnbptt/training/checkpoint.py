@@ -16,6 +16,8 @@ from torch import Tensor
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.window import create_network
 from rnnbptt.errors import UserError
+from rnnbptt.model.parameters import check_weights
+from rnnbptt.model.shapes import parameter_shapes
 from rnnbptt.storage.files import whole_file
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.document import Document
@@ -46,8 +48,10 @@ class Checkpoint:
     def build_model(self, precision: str = "float32", device: str = "cpu") -> CharRNN:
         """The model with its weights; UserError when weights and configuration do not belong together."""
         try:
+            weights = self.group("model")
+            check_weights(parameter_shapes(self.document.model), weights)  # before anything of that size is made
             model = create_network(self.document.model, precision, device)
-            model.parameters.load(self.group("model"))
+            model.parameters.load(weights)
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None
         return model

@@ -18,7 +18,8 @@ EVAL = {
     "nats": 1.7329,
     "chars": 2000,
     "seconds": 61.0,
-    "split": "valid", "settled": True,
+    "split": "valid",
+    "settled": True,
 }
 
 

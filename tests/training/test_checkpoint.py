@@ -240,7 +240,7 @@ def test_a_damaged_document_is_refused(tmp_path: Path, document: str, reason: st
 def test_settings_that_no_run_can_have_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a"
     save_file(model_tensors(), path, metadata={"rnnbptt": damaged(model={"vocabulary": 7, "layers": 0})})
-    assert message_of(load_checkpoint, path) == f"{path}: --layers 0: must be between 1 and 2,000,000"
+    assert message_of(load_checkpoint, path) == f"{path}: --layers 0: must be between 1 and 1,000"
 
 
 def test_a_document_of_format_1_is_read(tmp_path: Path) -> None:
@@ -261,16 +261,20 @@ def test_a_document_of_format_1_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden": 6}, "the weights 'rnn.weight_ih_l0' have shape (20, 7), the model wants (24, 7)"),
+        ({"hidden": 6}, "'rnn.weight_ih_l0' has shape (20, 7), the model wants (24, 7)"),
         ({"layers": 2}, "the weights lack 'rnn.bias_hh_l1': they belong to another model"),
-        ({"cell": "rnn"}, "the weights 'rnn.weight_ih_l0' have shape (20, 7), the model wants (5, 7)"),
+        ({"hidden": 8000}, "'rnn.weight_ih_l0' has shape (20, 7), the model wants (32000, 7)"),
+        ({"layers": 1000}, "the weights lack 'rnn.bias_hh_l1': they belong to another model"),
+        ({"cell": "rnn"}, "'rnn.weight_ih_l0' has shape (20, 7), the model wants (5, 7)"),
     ],
 )
 def test_weights_that_do_not_fit_their_configuration_are_refused(
-    tmp_path: Path, change: dict[str, Any], message: str
+    tmp_path: Path, change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Before anything is made of the size that the configuration speaks of."""
     path = tmp_path / "a"
     save_checkpoint(path, model_tensors(), make_document(replace(MODEL, **change)))
+    monkeypatch.setattr("rnnbptt.training.checkpoint.create_network", pytest.fail)
     assert message_of(load_checkpoint(path).build_model) == f"{path}: {message}"
 
 
