@@ -73,6 +73,12 @@ def check_tensor(name: str, tensor: Tensor, shape: Sequence[int], *dtypes: torch
         raise UserError(f"{name!r} has numbers that are not finite")
 
 
+def copy_checked(name: str, target: Tensor, tensors: Mapping[str, Tensor]) -> None:
+    """Copy one of the tensors where it has the target's shape and dtype; KeyError without it, UserError otherwise."""
+    check_tensor(name, tensors[name], target.shape, target.dtype)
+    target.copy_(tensors[name])
+
+
 def _plain(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 

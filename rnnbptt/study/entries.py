@@ -88,6 +88,6 @@ def find_corpora(entries: Sequence[Entry]) -> list[Corpus | None]:
         for path in (entry.corpus.path, entry.checkpoint.path.parent / "corpus"):
             with suppress(UserError):
                 corpus = opened.get(fingerprint) or Corpus.open(path)
-                if corpus.fingerprint == fingerprint:
+                if corpus.fingerprint == fingerprint and entry.corpus.splits["test"][1] <= len(corpus.ids):
                     opened[fingerprint] = corpus
     return [opened.get(entry.corpus.fingerprint) for entry in entries]
