@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 
 from tqdm import tqdm
 
+from rnnbptt.report.terminal import as_read, escaped
 from rnnbptt.text.reading import Tell
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def counting_bar(label: str, unit: str, quiet: bool = False) -> Iterator[Tell]:
 def say(kind: str, lines: Iterable[str]) -> None:
     """Write each line behind its kind, as in "note: ..."."""
     for line in lines:
-        print(f"{kind}: {line}", file=sys.stderr)
+        print(f"{kind}: {escaped(line)}", file=sys.stderr)
 
 
 def say_memory(size: int) -> None:
@@ -55,7 +56,7 @@ def say_subject(subject: Subject) -> None:
 
 def say_stopped(folder: Path) -> None:
     """Say that a run has nothing to show yet."""
-    print(f"stopped before the first validation; saved in {folder}", file=sys.stderr)
+    print(f"stopped before the first validation; saved in {escaped(str(folder))}", file=sys.stderr)
 
 
 def say_meaning(probe: Probe) -> None:
@@ -102,7 +103,7 @@ class TrainingView:
             self._valid = f"{record['bpc']:.3f}"
             lines = [self._line(record, spent)]
             if sample:
-                lines += [*(f"    {line}" for line in sample.strip("\n").split("\n")), ""]
+                lines += [*(f"    {line}" for line in as_read(sample, sys.stderr).strip("\n").split("\n")), ""]
             self._bar.write("\n".join(lines), file=sys.stderr)
         losses = f"train {self._train}  valid {self._valid} bpc"
         self._bar.set_description_str(
