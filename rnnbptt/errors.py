@@ -2,6 +2,7 @@
 
 import math
 import os
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -27,3 +28,9 @@ def check_bytes(size: int, what: str, advice: str) -> None:
     """UserError, before anything is allocated, where `what` would take more bytes than the machine has."""
     if size > (most := memory_of_machine()):
         raise UserError(f"{what} would take {size:,} bytes, and this machine has {most:,.0f}; {advice}")
+
+
+def check_file(path: Path, given: str, advice: str) -> None:
+    """UserError where something is at `path` that may never begin, or never end: a pipe, a socket or a device."""
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{given}: a pipe or a device, not a file; {advice}")

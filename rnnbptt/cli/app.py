@@ -41,7 +41,7 @@ class _Boundary(TyperGroup):
         except BrokenPipeError:  # the reader has seen enough; let nothing be flushed into the closed pipe at exit
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(0) from None
-        except (UserError, UnicodeEncodeError, MemoryError, RuntimeError) as error:
+        except (UserError, OSError, UnicodeEncodeError, MemoryError, RuntimeError) as error:
             if not (message := _message(error)):
                 raise
             typer.echo(f"error: {escaped(message)}", err=True)
@@ -68,6 +68,11 @@ def _message(error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError):
         lacking = f"{error.encoding}, which has no {error.object[error.start]!a}"
         return f"the output is in {lacking}; set PYTHONIOENCODING=utf-8"
+    if isinstance(error, OSError):  # of a path that no file system bears, say
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return f"{where}{error.strerror or error}; give another path, or make room there"
+    if "Symlink loop" in str(error):  # by pathlib, in a RuntimeError
+        return f"{error}; give another path"
     told = ("allocate memory", "out of memory", "Storage size calculation overflowed")  # by torch, in a RuntimeError
     if isinstance(error, MemoryError) or any(words in str(error) for words in told):
         return "out of memory; give a shorter --trunc or --depth, fewer --streams or less --hidden"

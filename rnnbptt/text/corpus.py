@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_file
 from rnnbptt.text.options import TextOptions, split_offsets
 from rnnbptt.text.vocabulary import Vocabulary
 
@@ -155,6 +155,7 @@ def start_digest(vocabulary: Vocabulary) -> Any:
 
 def _map_ids(path: Path) -> Ids:
     """A plain array on the map: each slice of a memmap costs several times as much. ValueError where it is damaged."""
+    check_file(path, str(path), "prepare the text again")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
@@ -169,6 +170,7 @@ def _map_ids(path: Path) -> Ids:
 def _read_own(folder: Path) -> dict[str, Any] | None:
     """The content of a folder's corpus.json, None unless it is one of ours, of whatever format."""
     try:
+        check_file(folder / JSON_NAME, str(folder), "prepare the text again")
         data = json.loads((folder / JSON_NAME).read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None

@@ -68,6 +68,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint file; UserError when it is missing, damaged, foreign or of a newer format."""
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; give a run folder (such as runs/NAME) or a .safetensors file")
+    if any("\udc80" <= char <= "\udcff" for char in str(path)):  # how Python has such a byte
+        raise UserError(f"{path}: the name is not UTF-8, as safetensors wants it; give the folder another name")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
