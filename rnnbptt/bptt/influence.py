@@ -25,7 +25,7 @@ from rnnbptt.bptt.buffers import Scratch
 from rnnbptt.bptt.layers import Boundary
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.tape import Adjoint, Tape
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_bytes
 from rnnbptt.model.shapes import update_flops
 
 MOST_BYTES = 2 * 2**30  # of an exact influence
@@ -70,6 +70,8 @@ class UnitInfluence(Influence):
     def __init__(self, network: CharRNN, streams: int, alone: bool = False) -> None:
         self._network, self._scratch = network, Scratch()
         self._parts = list(network.cell.carried)
+        size = network.parameters.flat.nbytes * len(self._parts) * streams
+        check_bytes(size, f"the influences of {streams:,} streams", "give fewer --streams or less --hidden")
         self.boundary: Boundary = Boundary(network.zero_state(streams), alone)
         one_layer = network.zero_state(streams)[0]
         self._seed, self._passed_on = one_layer, torch.zeros_like(one_layer)

@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from rnnbptt.model.shapes import check_tensor
+
 
 @dataclass(frozen=True)
 class TapeShape:
@@ -277,6 +279,13 @@ class Tape:
             buffer[at : at + len(older)] = older.clone()  # it may be of the same buffer, and overlap
         self.segment = self.held = Span(at, at + len(history["x"]))
 
+    def check(self, history: Mapping[str, Tensor]) -> None:
+        """UserError where a tensor from a file is not as `hold` wants it, KeyError where one is missing."""
+        count = len(history["x"])
+        for name, buffer in self._buffers().items():
+            shape = (count + len(buffer) - self.capacity, *buffer.shape[1:])
+            check_tensor(f"history.{name}", history[name], shape, buffer.dtype)
+
     def _buffers(self) -> dict[str, Tensor]:
         buffers = {"x": self.x}
         for index, layer in enumerate(self.layers):
@@ -322,8 +331,9 @@ class Tapes:
 
     def hold(self, streams: int, history: Mapping[str, Tensor]) -> None:
         """Hold what `history` gave, in the same place of a tape as long: matrix products of operands that lie
-        otherwise in memory may round otherwise.
+        otherwise in memory may round otherwise. UserError and KeyError as for `Tape.check`.
         """
         start, capacity = (int(number) for number in history["place"])
         tape = self._tapes[streams] = Tape(self._shape_for(streams), capacity, self._layers)
+        tape.check(history)
         tape.hold(history, start)

@@ -5,6 +5,7 @@ this folder. Whatever is carried from update to update (state, tape, influence, 
 engine's own, and it saves and restores itself.
 """
 
+import sys
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
@@ -15,7 +16,8 @@ from rnnbptt.bptt.influence import INFLUENCES
 from rnnbptt.bptt.lags import norms_by_lag
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
-from rnnbptt.model.shapes import update_flops
+from rnnbptt.errors import UserError, check_bytes
+from rnnbptt.model.shapes import check_tensor, copy_checked, update_flops
 from rnnbptt.text.streams import Segment
 from rnnbptt.truncation.plan import Plan, Strategy
 
@@ -46,7 +48,7 @@ class Engine(Protocol):
         """All that it takes to go on bit for bit elsewhere, by name; the tensors are its own."""
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go on from what `state_dict` gave; KeyError where a tensor is missing."""
+        """Go on from what `state_dict` gave; KeyError where a tensor is missing, UserError where one does not fit."""
 
 
 class TorchEngine:
@@ -57,7 +59,10 @@ class TorchEngine:
     def __init__(self, network: CharRNN, strategy: Strategy, streams: int, seed: int) -> None:
         self._network, self._streams = network, streams
         self._history = strategy.history if network.cell.carried else 0  # there is no going back without a state
+        size = network.zero_state(1).nbytes * streams
+        check_bytes(size, f"the state of {streams:,} streams", "give fewer --streams or less --hidden")
         self._state = network.zero_state(streams)
+        self._longest = strategy.longest(sys.maxsize)
         self._influence = INFLUENCES[strategy.influence](network, streams)
         self._dropout = torch.Generator(device=network.device).manual_seed(seed)
 
@@ -107,10 +112,28 @@ class TorchEngine:
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """The inverse of `state_dict`."""
-        self._state.copy_(tensors["state.carried"])
-        self._dropout.set_state(tensors["rng.dropout"])
+        copy_checked("state.carried", self._state, tensors)
         for name, tensor in self._influence.state.items():
-            tensor.copy_(tensors[f"influence.{name}"])
-        prefix = "history."
-        if history := {name[len(prefix) :]: t for name, t in tensors.items() if name.startswith(prefix)}:
-            self._network.tapes.hold(self._streams, history)
+            copy_checked(f"influence.{name}", tensor, tensors)
+        dropout = self._dropout.get_state()
+        copy_checked("rng.dropout", dropout, tensors)
+        try:
+            self._dropout.set_state(dropout)
+        except RuntimeError:
+            raise UserError("'rng.dropout' is no state of a random generator") from None
+        if any(name.startswith("history.") for name in tensors):
+            self._load_history(tensors)
+
+    def _load_history(self, tensors: Mapping[str, Tensor]) -> None:
+        """Hold the characters before, where they are no more than this run holds, in buffers no longer than its own."""
+        held = {name.removeprefix("history."): t for name, t in tensors.items() if name.startswith("history.")}
+        ids, place = held["x"], held["place"]
+        check_tensor("history.x", ids, (*ids.shape[:1], self._streams), torch.int64)
+        check_tensor("history.place", place, (2,), torch.int64)
+        start, capacity = place.tolist()
+        most = self._history + max(self._longest, self._history)
+        if len(ids) > self._history or not 0 <= start <= start + len(ids) <= capacity <= most:
+            raise UserError(f"'history.place' has {len(ids)} characters at {start} of {capacity}, the run keeps {most}")
+        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self._network.config.vocabulary:
+            raise UserError("'history.x' has symbols that the vocabulary lacks")
+        self._network.tapes.hold(self._streams, held)

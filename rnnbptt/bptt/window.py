@@ -14,6 +14,7 @@ from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.tape import LayerTape, Span, Tape
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.precision import choose_device, choose_precision
+from rnnbptt.model.shapes import check_size
 
 
 class WindowInput(OneHotInput):
@@ -97,9 +98,11 @@ class WindowNetwork(CharRNN):
 
 
 def create_network(config: ModelConfig, precision: str = "auto", device: str = "cpu", seed: int = 0) -> CharRNN:
-    """A network of that configuration with fresh weights."""
+    """A network of that configuration with fresh weights; UserError where the machine cannot hold it."""
     place = choose_device(device)
     kind = WindowNetwork if config.window else CharRNN
-    network = kind(config, choose_precision(precision, place), place)
+    dtypes = choose_precision(precision, place)
+    check_size(config, dtypes)
+    network = kind(config, dtypes, place)
     network.parameters.draw(config, seed)
     return network

@@ -3,6 +3,9 @@
 torch is imported inside the commands, so that help and refusals are instant.
 """
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
@@ -15,23 +18,43 @@ from rnnbptt.cli.probe import probe
 from rnnbptt.cli.sample import refuse_two_prompts, sample
 from rnnbptt.cli.train import refuse_what_has_no_effect, train
 from rnnbptt.errors import UserError
+from rnnbptt.report.terminal import escaped
 from rnnbptt.version import __version__
 
 
 class _Boundary(TyperGroup):
     """The one place where errors become a line on standard error and an exit code."""
 
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Read what stands before the command."""
+        with _escaping_misuse():
+            return super().make_context(*args, **kwargs)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was given."""
         try:
-            return super().invoke(ctx)
+            with _escaping_misuse():
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             raise typer.Exit(130) from None
-        except (UserError, UnicodeEncodeError, MemoryError, RuntimeError) as error:
+        except (UserError, OSError, UnicodeEncodeError, MemoryError, RuntimeError) as error:
             if not (message := _message(error)):
                 raise
-            typer.echo(f"error: {message}", err=True)
+            typer.echo(f"error: {escaped(message)}", err=True)
             raise typer.Exit(1) from None
+
+
+Misuse: Any = typer.BadParameter.__base__  # of click, which typer has in itself or beside it
+
+
+@contextmanager
+def _escaping_misuse() -> Iterator[None]:
+    """What was typed is shown in the message, and can be anything."""
+    try:
+        yield
+    except Misuse as error:
+        error.message = escaped(error.message)
+        raise
 
 
 def _message(error: Exception) -> str:
@@ -41,6 +64,11 @@ def _message(error: Exception) -> str:
     if isinstance(error, UnicodeEncodeError):
         lacking = f"{error.encoding}, which has no {error.object[error.start]!a}"
         return f"the output is in {lacking}; set PYTHONIOENCODING=utf-8"
+    if isinstance(error, OSError):  # of a path that no file system bears, say
+        where = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return f"{where}{error.strerror or error}; give another path, or make room there"
+    if "Symlink loop" in str(error):  # by pathlib, in a RuntimeError
+        return f"{error}; give another path"
     told = ("allocate memory", "out of memory", "Storage size calculation overflowed")  # by torch, in a RuntimeError
     if isinstance(error, MemoryError) or any(words in str(error) for words in told):
         return "out of memory; give a shorter --trunc or --depth, fewer --streams or less --hidden"

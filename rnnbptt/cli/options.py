@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 from annotated_doc import Doc
 
+from rnnbptt.errors import check_file
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.options import TextOptions
 from rnnbptt.training.config import Budget
@@ -90,5 +91,7 @@ def check_results(plot: Path | None, json: Path | None) -> None:
         from rnnbptt.report.drawing import check_format
 
         check_format(plot)
-    for path in filter(None, (plot, json)):
-        check_place(path)
+    for option, path in (("--plot", plot), ("--json", json)):
+        if path:
+            check_file(path, f"{option} {path}", "give a file that can be written")  # it would be replaced by a file
+            check_place(path)

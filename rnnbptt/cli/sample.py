@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rnnbptt.cli.options import CheckpointPath, Device, Threads
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_file
 from rnnbptt.inference.config import SampleConfig
 
 
@@ -51,6 +51,7 @@ def refuse_two_prompts(values: Mapping[str, Any]) -> None:
 
 def _read_prompt(path: Path) -> str:
     """The content of a UTF-8 file."""
+    check_file(path, f"--prompt-file {path}", "give a readable UTF-8 text")
     try:
         return path.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from rnnbptt.bptt.network import CharRNN
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_bytes
 from rnnbptt.inference.config import SampleConfig
 from rnnbptt.text.vocabulary import Vocabulary
 
@@ -22,6 +22,7 @@ PIECE = 256  # symbols of the prompt read at a time: bounds memory, changes noth
 BLOCK = 1 << 12  # random numbers drawn at a time: a call for each character would cost more than the numbers
 LOCKSTEP = 16  # characters that the streams of a batch make between two looks at whether all have ended
 COLDEST, HOTTEST = 1e-6, 1e6  # beyond these a temperature does nothing more, and float32 overflows in the end
+TEXT_BYTES = 1000  # that Python takes for each of several texts in the making
 BATCH = 16  # streams from which products in bfloat16 are faster than in float32, whatever the cell
 
 
@@ -39,6 +40,8 @@ def sample_many(model: CharRNN, vocabulary: Vocabulary, config: SampleConfig) ->
 
     UserError as for `sample`.
     """
+    one = model.zero_state(1).nbytes + model.tape_bytes(1, 1) + len(vocabulary) * 8 + TEXT_BYTES
+    check_bytes(config.count * one, f"--count {config.count}", "give a smaller --count")
     pieces = _pieces(model, vocabulary, config, config.count, LOCKSTEP)
     return ["".join(text) for text in zip(*pieces, strict=True)]
 

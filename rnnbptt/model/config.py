@@ -12,7 +12,8 @@ from annotated_doc import Doc
 from rnnbptt.errors import check_option
 
 WIDEST_WINDOW = 256
-LARGEST = 2_000_000  # of units, layers and symbols: there are 1,114,112 Unicode characters
+LARGEST = 2_000_000  # of units and symbols: there are 1,114,112 Unicode characters
+MOST_LAYERS = 1000
 
 
 class CellSizes(NamedTuple):
@@ -52,9 +53,9 @@ class ModelConfig:
             check_option(known, "cell", self.cell, f"unknown; give one of {', '.join(CELL_NAMES)}, window:N")
             advice = f"a window has 1 to {WIDEST_WINDOW} characters; give window:2, say"
             check_option(1 <= self.window <= WIDEST_WINDOW, "cell", self.cell, advice)
-        for name in ("vocabulary", "hidden", "layers"):
+        for name, most in (("vocabulary", LARGEST), ("hidden", LARGEST), ("layers", MOST_LAYERS)):
             size = getattr(self, name)
-            check_option(1 <= size <= LARGEST, name, size, f"must be between 1 and {LARGEST:,}")
+            check_option(1 <= size <= most, name, size, f"must be between 1 and {most:,}")
         check_option(0 <= self.dropout < 1, "dropout", self.dropout, "must be at least 0 and below 1")
 
     @property

@@ -12,7 +12,7 @@ from torch import Tensor
 from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.precision import Precision
-from rnnbptt.model.shapes import Shapes, initial_bias
+from rnnbptt.model.shapes import Shapes, check_tensor, initial_bias
 
 
 class Parameters:
@@ -75,15 +75,18 @@ class Parameters:
             self._operands.copy_(self.flat)
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take the values of `tensors`; UserError when a name is missing, unknown or of another shape."""
-        if missing := self.shapes.keys() - tensors.keys():
-            raise UserError(f"the weights lack {sorted(missing)[0]!r}: they belong to another model")
-        if unknown := tensors.keys() - self.shapes.keys():
-            raise UserError(f"the weights hold an unknown {sorted(unknown)[0]!r}: they belong to another model")
-        for name, view in self.values.items():
-            if tensors[name].shape != view.shape:
-                given, wanted = tuple(tensors[name].shape), tuple(view.shape)
-                raise UserError(f"the weights {name!r} have shape {given}, the model wants {wanted}")
+        """Take the values of `tensors`; UserError, and nothing is changed, where `check_weights` refuses them."""
+        check_weights(self.shapes, tensors)
         for name, view in self.values.items():
             view.copy_(tensors[name])
         self.refresh_operands()
+
+
+def check_weights(shapes: Shapes, tensors: Mapping[str, Tensor]) -> None:
+    """UserError when a name is missing or unknown, or a tensor of another shape, no floats or not finite."""
+    if missing := shapes.keys() - tensors.keys():
+        raise UserError(f"the weights lack {min(missing)!r}: they belong to another model")
+    if unknown := tensors.keys() - shapes.keys():
+        raise UserError(f"the weights hold an unknown {min(unknown)!r}: they belong to another model")
+    for name, shape in shapes.items():
+        check_tensor(name, tensors[name], shape, torch.float32, torch.float64)

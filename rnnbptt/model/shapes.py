@@ -4,12 +4,14 @@ Axes: H hidden units, G = gates x H, V symbols, L layers, S tensors of a state, 
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
+from rnnbptt.errors import UserError, check_bytes
 from rnnbptt.model.config import ModelConfig
+from rnnbptt.model.precision import Precision
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -50,6 +52,35 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     shapes["head.weight"] = (config.vocabulary, config.hidden)
     shapes["head.bias"] = (config.vocabulary,)
     return shapes
+
+
+def check_size(config: ModelConfig, precision: Precision) -> None:
+    """UserError where the parameters, their gradient and their copy for products are more than the machine can hold."""
+    numbers = sum(map(math.prod, parameter_shapes(config).values()))
+    size = numbers * (2 * precision.float.itemsize + precision.operand.itemsize)
+    what = f"a model of {config.layers:,} x {config.hidden:,} units and {config.vocabulary:,} symbols"
+    check_bytes(size, what, "give less --hidden or fewer --layers")
+
+
+def check_tensor(name: str, tensor: Tensor, shape: Sequence[int], *dtypes: torch.dtype) -> None:
+    """UserError unless a tensor that somebody gave has this shape, one of these dtypes, and only finite numbers."""
+    if tuple(tensor.shape) != tuple(shape):
+        raise UserError(f"{name!r} has shape {tuple(tensor.shape)}, the model wants {tuple(shape)}")
+    if tensor.dtype not in dtypes:
+        wanted = " or ".join(map(_plain, dtypes))
+        raise UserError(f"{name!r} has numbers of type {_plain(tensor.dtype)}, the model wants {wanted}")
+    if tensor.is_floating_point() and not tensor.float().isfinite().all():  # in float32, whatever they are kept in
+        raise UserError(f"{name!r} has numbers that are not finite")
+
+
+def copy_checked(name: str, target: Tensor, tensors: Mapping[str, Tensor]) -> None:
+    """Copy one of the tensors where it has the target's shape and dtype; KeyError without it, UserError otherwise."""
+    check_tensor(name, tensors[name], target.shape, target.dtype)
+    target.copy_(tensors[name])
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def initial_bias(config: ModelConfig) -> Tensor:

@@ -17,6 +17,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethod
 
 from rnnbptt.errors import UserError
 from rnnbptt.report.drawing import COLOURS, GREY, MARKERS, STYLES, label, panels_side_by_side, save
+from rnnbptt.report.terminal import escaped
 from rnnbptt.study.results import Curve, Row
 
 PANELS = {"chars": "characters seen", "updates": "updates", "seconds": "training time (seconds)"}
@@ -73,7 +74,7 @@ def draw_curves(rows: Sequence[Row]) -> Figure:
     # Set afterwards: a label that starts with _ would be dropped, and one with two $ be taken for a formula.
     for text, row in zip(legend.get_texts(), (row for row in rows if row.curve), strict=True):
         text.set_parse_math(False)
-        text.set_text(f"{row.name}  (trunc {row.trunc})")
+        text.set_text(escaped(f"{row.name}  (trunc {row.trunc})"))
     return figure
 
 

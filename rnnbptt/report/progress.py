@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from tqdm import tqdm
 
 from rnnbptt.report.outlets import STANDARD_ERROR
+from rnnbptt.report.terminal import as_read, escaped
 from rnnbptt.text.reading import Tell
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def counting_bar(label: str, unit: str, quiet: bool = False) -> Iterator[Tell]:
 def say(kind: str, lines: Iterable[str]) -> None:
     """Write each line behind its kind, as in "note: ..."."""
     for line in lines:
-        print(f"{kind}: {line}", file=STANDARD_ERROR)
+        print(f"{kind}: {escaped(line)}", file=STANDARD_ERROR)
 
 
 def say_memory(size: int) -> None:
@@ -68,7 +69,7 @@ def say_subject(subject: Subject) -> None:
 
 def say_stopped(folder: Path) -> None:
     """Say that a run has nothing to show yet."""
-    print(f"stopped before the first validation; saved in {folder}", file=STANDARD_ERROR)
+    print(f"stopped before the first validation; saved in {escaped(str(folder))}", file=STANDARD_ERROR)
 
 
 def say_meaning(probe: Probe) -> None:
@@ -115,7 +116,8 @@ class TrainingView:
             self._valid = f"{record['bpc']:.3f}"
             lines = [self._line(record, spent)]
             if sample:
-                lines += [*(f"    {line}" for line in sample.strip("\n").split("\n")), ""]
+                shown = as_read(sample, STANDARD_ERROR).strip("\n")
+                lines += [*(f"    {line}" for line in shown.split("\n")), ""]
             self._bar.write("\n".join(lines), file=STANDARD_ERROR)
         losses = f"train {self._train}  valid {self._valid} bpc"
         self._bar.set_description_str(

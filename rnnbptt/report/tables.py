@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from rnnbptt.report.outlets import printing
+from rnnbptt.report.terminal import as_read, escaped
 
 if TYPE_CHECKING:
     from rnnbptt.study.probe.checking import Check
@@ -33,7 +33,7 @@ class _Console(Console):
 
 def _console() -> Console:
     """As wide as the terminal."""
-    console = _Console(highlight=False)
+    console = _Console(highlight=False, markup=False, emoji=False)  # what is printed may come from anybody's file
     if not console.is_terminal:
         console.width = WIDE  # nothing is cut where a file or a pipe reads along
     return console
@@ -43,8 +43,13 @@ def _table(*columns: str) -> Table:
     """A table whose first column is text and whose others are numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(Text(column), justify="right" if index else "left")
+        table.add_column(escaped(column), justify="right" if index else "left")
     return table
+
+
+def _add(table: Table, *cells: str) -> None:
+    """A row of it."""
+    table.add_row(*map(escaped, cells))
 
 
 @printing
@@ -53,18 +58,18 @@ def show_corpus(corpus: Corpus) -> None:
     console = _console()
     total = len(corpus.ids)
     table = _table("", str(corpus.path))
-    table.add_row("characters" if corpus.vocabulary.unit == "char" else "bytes", f"{total:,}")
-    table.add_row("symbols", f"{len(corpus.vocabulary):,}")
+    _add(table, "characters" if corpus.vocabulary.unit == "char" else "bytes", f"{total:,}")
+    _add(table, "symbols", f"{len(corpus.vocabulary):,}")
     for name, label in (("train", "training"), ("valid", "validation"), ("test", "test")):
-        table.add_row(label, f"{len(corpus.split(name)):,}")
+        _add(table, label, f"{len(corpus.split(name)):,}")
     if corpus.unused:
-        table.add_row("in no part", f"{corpus.unused:,}")
+        _add(table, "in no part", f"{corpus.unused:,}")
     if corpus.vocabulary.unknown is not None:
-        table.add_row("unknown", f"{corpus.unknown_count:,}")
-    table.add_row("order-0 entropy", f"{corpus.entropy():.4f} bits per character")
+        _add(table, "unknown", f"{corpus.unknown_count:,}")
+    _add(table, "order-0 entropy", f"{corpus.entropy():.4f} bits per character")
     console.print(table)
     common = "  ".join(f"{symbol!r} {count / total:.1%}" for symbol, count in corpus.most_common(8))
-    console.print(f"most common      {common}", markup=False)
+    console.print(f"most common      {common}")
 
 
 @printing
@@ -73,25 +78,25 @@ def show_run(folder: Path, trainer: Trainer) -> None:
     axes, chars, nats = trainer.standing.axes, trainer.standing.validations.chars, trainer.standing.validations.nats
     table = _table(str(folder), "characters", "bits per character", "nats")
     for label, index in (("best", nats.index(min(nats))), ("last", -1)):
-        table.add_row(label, f"{chars[index]:,}", f"{nats[index] / math.log(2):.4f}", f"{nats[index]:.4f}")
+        _add(table, label, f"{chars[index]:,}", f"{nats[index] / math.log(2):.4f}", f"{nats[index]:.4f}")
     console = _console()
     console.print(table)
-    console.print(f"{axes.updates:,} updates, {axes.seconds:,.0f} s of training", markup=False)
+    console.print(f"{axes.updates:,} updates, {axes.seconds:,.0f} s of training")
 
 
 @printing
 def stream(prompt: str, pieces: Iterable[str]) -> None:
     """Write a sample as it is made."""
-    print(prompt, end="")
+    print(as_read(prompt), end="")
     for piece in pieces:
-        print(piece, end="", flush=True)
+        print(as_read(piece), end="", flush=True)
     print(flush=True)
 
 
 @printing
 def show_samples(prompt: str, texts: list[str]) -> None:
     """Write several samples, a blank line between them."""
-    print("\n\n".join(prompt + text for text in texts), flush=True)
+    print(as_read("\n\n".join(prompt + text for text in texts)), flush=True)
 
 
 @printing
@@ -107,7 +112,7 @@ def show_comparison(comparison: Comparison) -> None:
 @printing
 def show_name(row: Row) -> None:
     """Above the sample of a checkpoint."""
-    print(f"\n--- {row.name} ({row.trunc})")
+    print(f"\n--- {escaped(f'{row.name} ({row.trunc})')}")
 
 
 def _runs_table(comparison: Comparison) -> Table:
@@ -116,7 +121,7 @@ def _runs_table(comparison: Comparison) -> Table:
     for row in comparison.rows:
         speed = f"{row.characters_per_second:,.0f}" if row.characters_per_second else "-"
         counts = (f"{number:,.0f}" for number in (row.parameters, row.chars, row.updates, row.seconds))
-        table.add_row(Text(row.name), row.trunc, row.cell, *counts, speed)
+        _add(table, row.name, row.trunc, row.cell, *counts, speed)
     return table
 
 
@@ -127,8 +132,8 @@ def _scores_table(comparison: Comparison, split: str) -> Table:
     table = _table(f"{split}: {scores[0].characters:,} characters", "bits per character", "perplexity", "verdict")
     table.columns[-1].justify = "left"
     for row, score in zip(comparison.rows, scores, strict=True):
-        verdict = Text(verdicts.get(row.name, ""))
-        table.add_row(Text(row.name), f"{score.bpc:.4f}", f"{score.perplexity:.3f}", verdict)
+        verdict = verdicts.get(row.name, "")
+        _add(table, row.name, f"{score.bpc:.4f}", f"{score.perplexity:.3f}", verdict)
     return table
 
 
@@ -143,14 +148,14 @@ def show_checks(checks: Iterable[Check]) -> None:
         entry = ", ".join(map(str, check.entry))
         decimals = (f"{value:.15f}" for value in (check.written_out, check.autograd, check.finite_difference))
         errors = (f"{error:.1e}" for error in (check.autograd_error, check.finite_difference_error))
-        table.add_row(Text(f"{check.parameter}[{entry}]"), *decimals, *errors)
+        _add(table, f"{check.parameter}[{entry}]", *decimals, *errors)
     _print_wide(table)
 
 
 @printing
 def show_probe(probe: Probe) -> None:
     """The tables of `probe`."""
-    name = f"{probe.path} ({probe.cell}, trunc {probe.trunc})"
+    name = escaped(f"{probe.path} ({probe.cell}, trunc {probe.trunc})")
     print(f"{name}\n{probe.streams} streams x {probe.depth} characters of {probe.text}, {probe.precision}\n")
     for table in (*_fidelity_tables(probe), _fading_table(probe), _context_table(probe), _staleness_table(probe)):
         _print_wide(table)
@@ -171,13 +176,13 @@ def _fidelity_tables(probe: Probe) -> Iterator[Table]:
     table = _table("trunc", "cosine", "relative bias", "with the head: cosine", "relative bias")
     for found in probe.gradients:
         figures = (figure[group] for group in (RECURRENT, ALL) for figure in (found.cosine, found.bias))
-        table.add_row(found.trunc, *(f"{figure:.4f}" for figure in figures))
+        _add(table, found.trunc, *(f"{figure:.4f}" for figure in figures))
     yield table
     cosines, biases = zip(*((found.cosine, found.bias) for found in probe.gradients), strict=True)
     for title, by_trunc in (("cosine", cosines), ("relative bias", biases)):
         table = _table(title, *(found.trunc for found in probe.gradients))
         for group in (group for group in by_trunc[0] if group not in (RECURRENT, ALL)):
-            table.add_row(group, *(f"{figure[group]:.3f}" for figure in by_trunc))
+            _add(table, group, *(f"{figure[group]:.3f}" for figure in by_trunc))
         yield table
 
 
@@ -189,11 +194,11 @@ def _fading_table(probe: Probe) -> Table:
     table = _table("characters back", "norm of the gradient of one loss")
     for lag in (0, *(context.characters for context in probe.contexts)):
         norm = fading.norms[lag]
-        table.add_row(str(lag), f"{norm:.3g}" if norm > FAINTEST else f"below {FAINTEST:g}")
+        _add(table, str(lag), f"{norm:.3g}" if norm > FAINTEST else f"below {FAINTEST:g}")
     first, stop = fading.fitted
     if 0 < fading.beta < math.inf:  # not where there were too few lags to fit a decay on
         fate = f"halves in {fading.half_life:.1f}" if fading.beta < 1 else "does not fade"
-        table.add_row(f"from {first} to {stop - 1}", f"x {fading.beta:.4f} a character: {fate}")
+        _add(table, f"from {first} to {stop - 1}", f"x {fading.beta:.4f} a character: {fate}")
     return table
 
 
@@ -201,7 +206,7 @@ def _context_table(probe: Probe) -> Table:
     """How well the model reads after so many characters."""
     table = _table("characters read since a reset", f"bits per character, the same {probe.targets:,} targets")
     for context in probe.contexts:
-        table.add_row(str(context.characters), f"{context.bpc:.4f}")
+        _add(table, str(context.characters), f"{context.bpc:.4f}")
     return table
 
 
@@ -210,5 +215,5 @@ def _staleness_table(probe: Probe) -> Table:
     table = _table("carried state off the fresh one by", "median", "largest", "the fresh one, of half the text")
     for layer in probe.staleness:
         shares = (layer.median, layer.largest, layer.unsettled)
-        table.add_row(f"layer {layer.layer}", *("-" if math.isnan(share) else f"{share:.2%}" for share in shares))
+        _add(table, f"layer {layer.layer}", *("-" if math.isnan(share) else f"{share:.2%}" for share in shares))
     return table

@@ -67,7 +67,8 @@ def _read_curve(checkpoint: Checkpoint) -> Curve | None:
     """The curve beside a checkpoint, None where there is none or it is of another run."""
     own = checkpoint.document.standing.validations
     try:
-        lines = (checkpoint.path.parent / "metrics.jsonl").read_text("utf-8").splitlines(keepends=True)
+        metrics = checkpoint.path.parent / "metrics.jsonl"
+        lines = metrics.read_text("utf-8").splitlines(keepends=True) if metrics.is_file() else []
         # A run that is going on, or was cut off, may have left half a line at the end.
         records = [json.loads(line) for line in lines if line.endswith("\n")]
         evals = [record for record in records if record["kind"] == "eval" and record["nats"] is not None]
@@ -88,6 +89,6 @@ def find_corpora(entries: Sequence[Entry]) -> list[Corpus | None]:
         for path in (entry.corpus.path, entry.checkpoint.path.parent / "corpus"):
             with suppress(UserError):
                 corpus = opened.get(fingerprint) or Corpus.open(path)
-                if corpus.fingerprint == fingerprint:
+                if corpus.fingerprint == fingerprint and entry.corpus.splits["test"][1] <= len(corpus.ids):
                     opened[fingerprint] = corpus
     return [opened.get(entry.corpus.fingerprint) for entry in entries]

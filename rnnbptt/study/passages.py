@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_file
 from rnnbptt.inference.evaluation import character_nats
 from rnnbptt.study.entries import Entry, find_corpora
 from rnnbptt.text.corpus import Ids
@@ -126,6 +126,7 @@ def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
 
 def open_text(path: Path, entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
     """The text as all checkpoints read it, and what is to be said about that."""
+    check_file(path, f"--text {path}", "give a text file")
     try:
         data = path.read_bytes()
     except OSError as error:

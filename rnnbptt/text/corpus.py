@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_file
 from rnnbptt.text.options import TextOptions, split_offsets
 from rnnbptt.text.vocabulary import Vocabulary
 
@@ -84,14 +85,13 @@ class Corpus(Description):
                 "update rnnbptt, or prepare the text again"
             )
         try:
-            # A plain array on the map: each slice of a memmap costs several times as much.
-            ids = np.lib.format.open_memmap(path / IDS_NAME, mode="r").view(np.ndarray)
+            ids = _map_ids(path / IDS_NAME)
             description = msgspec.convert(data, Description)
             if json.loads(description.to_json()) != data:
                 raise ValueError("another format, or names that this version does not know")
             corpus = cls(**vars(description), path=path, ids=ids)
             corpus._verify()
-        except (UserError, OSError, EOFError, ValueError) as error:
+        except (UserError, OSError, EOFError, ValueError, RecursionError) as error:
             # The many ways in which files can be wrong have one remedy.
             raise UserError(f"{str(path)!r} is damaged or incomplete; prepare the text again") from error
         return corpus
@@ -153,11 +153,26 @@ def start_digest(vocabulary: Vocabulary) -> Any:
     return hashlib.sha256(json.dumps(asdict(vocabulary)).encode("ascii"))
 
 
+def _map_ids(path: Path) -> Ids:
+    """A plain array on the map: each slice of a memmap costs several times as much. ValueError where it is damaged."""
+    check_file(path, str(path), "prepare the text again")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            ids = np.lib.format.open_memmap(path, mode="r")
+        if ids.offset + ids.nbytes != path.stat().st_size:
+            raise ValueError("not all of the file")
+        return ids.view(np.ndarray)
+    except Exception as error:  # the header is read by Python's own parser, which can fail in any way
+        raise ValueError("header") from error
+
+
 def _read_own(folder: Path) -> dict[str, Any] | None:
     """The content of a folder's corpus.json, None unless it is one of ours, of whatever format."""
     try:
+        check_file(folder / JSON_NAME, str(folder), "prepare the text again")
         data = json.loads((folder / JSON_NAME).read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError, RecursionError):
         return None
     except OSError as error:
         raise UserError(f"cannot read {str(folder / JSON_NAME)!r}: {error.strerror}") from error

@@ -78,6 +78,8 @@ def _size(name: str) -> int | None:
         status = os.stat(name)
     if stat.S_ISDIR(status.st_mode):
         raise UserError(f"{name!r} is a folder; give the text files in it")
+    if stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode):
+        raise UserError(f"{name!r} is a device, which may have no end; give a text file, or - for standard input")
     return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 

@@ -16,6 +16,8 @@ from torch import Tensor
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.window import create_network
 from rnnbptt.errors import UserError
+from rnnbptt.model.parameters import check_weights
+from rnnbptt.model.shapes import parameter_shapes
 from rnnbptt.storage.files import whole_file
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.document import Document
@@ -46,8 +48,10 @@ class Checkpoint:
     def build_model(self, precision: str = "float32", device: str = "cpu") -> CharRNN:
         """The model with its weights; UserError when weights and configuration do not belong together."""
         try:
+            weights = self.group("model")
+            check_weights(parameter_shapes(self.document.model), weights)  # before anything of that size is made
             model = create_network(self.document.model, precision, device)
-            model.parameters.load(self.group("model"))
+            model.parameters.load(weights)
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None
         return model
@@ -64,6 +68,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint file; UserError when it is missing, damaged, foreign or of a newer format."""
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; give a run folder (such as runs/NAME) or a .safetensors file")
+    if any("\udc80" <= char <= "\udcff" for char in str(path)):  # how Python has such a byte
+        raise UserError(f"{path}: the name is not UTF-8, as safetensors wants it; give the folder another name")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -15,7 +15,7 @@ import msgspec
 
 from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
-from rnnbptt.text.options import TextOptions
+from rnnbptt.text.options import PARTS, TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.records import Standing
@@ -39,6 +39,12 @@ class TrainedOn:
     fingerprint: str
     splits: dict[str, tuple[int, int]]
     options: TextOptions
+
+    def __post_init__(self) -> None:
+        """ValueError unless the splits lie one after the other, as those of every corpus do."""
+        offsets = [offset for part in PARTS for offset in self.splits.get(part, (-1, -1))]
+        if len(self.splits) != len(PARTS) or offsets != sorted(offsets) or offsets[0] < 0:
+            raise ValueError("splits that no text has")
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,9 @@ class Document:
         """ValueError where the parts do not belong together."""
         if len(self.vocabulary) != self.model.vocabulary:
             raise ValueError(f"{len(self.vocabulary)} symbols, and a model of {self.model.vocabulary}")
+        validations = self.standing.validations
+        if len(validations.chars) != len(validations.nats):
+            raise ValueError(f"{len(validations.chars)} and {len(validations.nats)} figures of validations")
 
     def to_json(self) -> str:
         """Only ASCII: a lone surrogate, which some encodings produce, has no UTF-8."""
@@ -76,7 +85,7 @@ class Document:
 
         NewerFormatError for a newer one; ValueError or UserError for anything that is no such document.
         """
-        data = json.loads(text)
+        data = json.loads(text, parse_constant=_refuse_constant)
         version = data.get("format") if isinstance(data, dict) else None
         if not isinstance(version, int) or version < 1:
             raise ValueError("no format")
@@ -88,6 +97,10 @@ class Document:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"format {version} lacks {error}") from None
         return msgspec.convert(data, cls)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 class NewerFormatError(UserError):

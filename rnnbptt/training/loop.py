@@ -13,7 +13,7 @@ import torch
 
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import Engine, Outcome, TorchEngine
-from rnnbptt.errors import UserError, check_option
+from rnnbptt.errors import UserError, check_bytes, check_option
 from rnnbptt.inference.evaluation import LN2, remarks, score
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import stand_in
@@ -52,6 +52,7 @@ class Trainer:
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat)
         self.standing = Standing()
         self.remarks: list[str] = []
+        check_bytes(self.memory, "the longest update", "give a shorter --trunc, fewer --streams or less --hidden")
 
     @property
     def spent(self) -> float:

@@ -1,7 +1,12 @@
 """What a run counts and writes down: plain data that a checkpoint keeps and metrics.jsonl is made of."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from msgspec import Meta
+
+Count = Annotated[int, Meta(ge=0, le=2**53)]  # what a file may say
+Amount = Annotated[float, Meta(ge=0, le=1e300)]
 
 Record = dict[str, Any]  # a line of metrics.jsonl
 
@@ -16,30 +21,30 @@ class Axes:
     flops    floating-point operations of the matrix products
     """
 
-    chars: int = 0
-    updates: int = 0
-    seconds: float = 0.0
-    flops: float = 0.0
+    chars: Count = 0
+    updates: Count = 0
+    seconds: Amount = 0.0
+    flops: Amount = 0.0
 
 
 @dataclass
 class Sums:
     """Sums over the updates since the last train record; `nats` over their characters, `grad_norm` before clipping."""
 
-    chars: int = 0
-    updates: int = 0
-    seconds: float = 0.0
-    nats: float = 0.0
-    grad_norm: float = 0.0
-    clipped: int = 0
+    chars: Count = 0
+    updates: Count = 0
+    seconds: Amount = 0.0
+    nats: Amount = 0.0
+    grad_norm: Amount = 0.0
+    clipped: Count = 0
 
 
 @dataclass
 class Validations:
     """The validations so far: characters seen and nats per character."""
 
-    chars: list[int] = field(default_factory=list)
-    nats: list[float] = field(default_factory=list)
+    chars: list[Count] = field(default_factory=list)
+    nats: list[Amount] = field(default_factory=list)
 
     def latest_is_best(self) -> bool:
         """Whether the last one is better than all before it."""
@@ -56,11 +61,11 @@ class Standing:
     k1, k2    of the last update, and `lr` its learning rate
     """
 
-    position: int = 0
+    position: Count = 0
     axes: Axes = field(default_factory=Axes)
     sums: Sums = field(default_factory=Sums)
     validations: Validations = field(default_factory=Validations)
-    measured: list[int] = field(default_factory=list)
-    k1: int = 0
-    k2: int = 0
-    lr: float = 0.0
+    measured: list[Count] = field(default_factory=list)
+    k1: Count = 0
+    k2: Count = 0
+    lr: Amount = 0.0

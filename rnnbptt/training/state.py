@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rnnbptt.errors import UserError
+from rnnbptt.model.shapes import copy_checked
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.streams import Streams
 from rnnbptt.training.checkpoint import Checkpoint
@@ -43,22 +44,28 @@ def restore(
     """The run that left this checkpoint, where it left off.
 
     With another `budget` its schedules stretch to that; the precision "auto" is the one it was trained in. UserError
-    where the corpus is another one or split otherwise, and where a tensor is missing.
+    where the corpus is another one or split otherwise, and where a part is missing or does not fit.
     """
     document = checkpoint.document
     if corpus.fingerprint != document.corpus.fingerprint:
         raise UserError(f"{corpus.path}: not the text that {checkpoint.path} was trained on; give that one to resume")
     if corpus.splits != document.corpus.splits:
         raise UserError(f"{corpus.path}: split otherwise than for {checkpoint.path}; prepare it with the same --split")
-    config = replace(document.train, budget=budget) if budget else document.train
+    config, standing = document.train, document.standing
+    if standing.position * config.streams != standing.axes.chars:
+        where = f"character {standing.position:,} of each of {config.streams:,} streams"
+        raise UserError(
+            f"{checkpoint.path}: damaged: {standing.axes.chars:,} characters do not end at {where}; begin a new run"
+        )
+    config = replace(config, budget=budget) if budget else config
     precision = document.precision if precision == "auto" else precision
     trainer = Trainer(checkpoint.build_model(precision, device), corpus, config)
-    trainer.standing = deepcopy(document.standing)
+    trainer.standing = deepcopy(standing)
     trainer.streams = Streams(corpus.split("train"), config.streams, trainer.standing.position)
     try:
         for name, tensor in trainer.optimizer.state.items():
-            tensor.copy_(checkpoint.tensors[f"optimizer.{name}"])
+            copy_checked(f"optimizer.{name}", tensor, checkpoint.tensors)
         trainer.engine.load_state_dict(checkpoint.tensors)
-    except (KeyError, RuntimeError) as error:  # RuntimeError: a tensor of another shape
+    except (KeyError, UserError) as error:
         raise UserError(f"{checkpoint.path}: damaged: {error}; begin a new run") from None
     return trainer

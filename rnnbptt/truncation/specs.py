@@ -33,7 +33,8 @@ def parse_truncation(spec: str) -> Strategy:
     if spec in WITHOUT_NUMBER:
         return WITHOUT_NUMBER[spec]
     if match := re.fullmatch(r"shuffle\((.+)\)", spec):
-        curriculum = parse_truncation(match[1])
+        nested = match[1].startswith("shuffle(")  # without end, maybe
+        curriculum = None if nested else parse_truncation(match[1])
         if not isinstance(curriculum, Progressive) or curriculum.growth == "plateau":
             raise UserError(f"--trunc {spec}: only A..B and A..B@linear can be shuffled; give shuffle(A..B)")
         if isinstance(curriculum.rungs[0], RandomLength | Unbiased):

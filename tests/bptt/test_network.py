@@ -294,7 +294,7 @@ def test_streams_do_not_see_each_other(cell: str) -> None:
         ({"vocabulary": 0}, "--vocabulary 0: must be between 1 and 2,000,000"),
         ({"hidden": 0}, "--hidden 0: must be between 1 and 2,000,000"),
         ({"hidden": 10**10}, "--hidden 10000000000: must be between 1 and 2,000,000"),
-        ({"layers": -1}, "--layers -1: must be between 1 and 2,000,000"),
+        ({"layers": -1}, "--layers -1: must be between 1 and 1,000"),
         ({"dropout": 1.0}, "--dropout 1: must be at least 0 and below 1"),
         ({"dropout": -0.1}, "--dropout -0.1: must be at least 0 and below 1"),
         ({"dropout": float("nan")}, "--dropout nan: must be at least 0 and below 1"),

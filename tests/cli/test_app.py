@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rnnbptt import __version__
-from support.commands import ROOT, TRAIN, refusal, run, shell, succeed
+from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
+from support.commands import ROOT, TRAIN, misuse, refusal, run, shell, succeed
 from support.tables import commands
 
 
@@ -115,3 +117,48 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -
     result = run(*TRAIN)
     assert isinstance(result.exception, RuntimeError)
     assert result.exit_code == 1
+
+
+HOSTILE = "a\x1b[2J\n[link=x]b[ bold]:smile:"
+
+
+def test_nothing_that_was_typed_steers_the_terminal(mine: str) -> None:
+    """Nor makes two lines of one."""
+    for arguments in (
+        ["sample", HOSTILE],
+        ["sample", mine, "--device", HOSTILE],
+        ["sample", mine, "--prompt-file", HOSTILE],
+        ["compare", mine, HOSTILE],
+        ["compare", mine, "--plot", f"{HOSTILE}/a.png"],
+        ["probe", mine, "--json", f"{HOSTILE}/a"],
+        ["prepare", HOSTILE],
+        ["prepare", "text.txt", "--out", "text.txt/" + HOSTILE],
+        *(["train", "text.txt", option, HOSTILE] for option in ("--trunc", "--cell", "--encoding", "--split")),
+        ["train", HOSTILE, "--run", HOSTILE],
+    ):
+        assert r"a\x1b[2J\n[link=x]b[ bold]:smile:" in refusal(*arguments), arguments
+    for misused in (
+        [f"--{HOSTILE}"],
+        [HOSTILE],
+        ["sample", f"--{HOSTILE}"],
+    ):
+        said = misuse(*misused)
+        assert "\x1b" not in said, said
+        assert r"a\x1b[2J" in said, said
+
+
+def test_names_and_notes_do_not_steer_the_terminal(mine: str) -> None:
+    """Of folders, and of what a checkpoint says of its corpus."""
+    Path(mine).rename(HOSTILE)
+    shown = r"a\x1b[2J\n[link=x]b[ bold]:smile:"
+    last = Path(HOSTILE, "last.safetensors")
+    table = succeed("train", "text.txt", "--run", HOSTILE, "--resume", "--chars", "2400", "--threads", "1")
+    assert table.startswith(shown)
+    compared = succeed("compare", HOSTILE, HOSTILE, "--sample-length", "5")
+    assert compared.count(shown) >= 2
+    assert "\x1b" not in compared.replace(shown, "")
+    checkpoint = load_checkpoint(last)
+    document = checkpoint.document
+    save_checkpoint(last, checkpoint.tensors, replace(document, corpus=replace(document.corpus, path=HOSTILE)))
+    Path(HOSTILE, "corpus").rename("elsewhere")
+    assert shown in refusal("train", "text.txt", "--run", HOSTILE, "--resume")

@@ -29,6 +29,7 @@ def test_sample_refuses(mine: str) -> None:
     )
     assert "'é' (U+00E9" in refusal("sample", mine, "--prompt", "café")
     assert refusal("sample", mine, "--temperature", "-1") == "--temperature -1: must be 0 or more"
+    assert "would take" in refusal("sample", mine, "--count", "1000000000000")
     assert "--prompt and --prompt-file both give a prompt" in misuse(
         "sample", "x", "--prompt", "a", "--prompt-file", "b"
     )

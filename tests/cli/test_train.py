@@ -253,6 +253,18 @@ def test_divergence_keeps_the_last_good_checkpoint() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--hidden", "2000000"],
+        ["--streams", "1000", "--hidden", "40", "--trunc", "1/999999999"],
+    ],
+)
+def test_what_the_machine_cannot_hold_is_refused_before_it_is_made(options: list[str]) -> None:
+    assert re.search(r"would take [\d,]{11,} bytes, and this machine has ", refusal(*TRAIN, *options))
+    assert not Path("runs").exists() or not any(Path("runs").rglob("*.safetensors"))
+
+
 @pytest.mark.parametrize("trunc", ["snap:8", "rtrl", "shuffle(snap:1..snap:4)", "adaptive:0.5"])
 def test_what_goes_back_through_the_state_is_refused_where_there_is_none(trunc: str) -> None:
     assert refusal(*TRAIN, "--cell", "window:2", "--trunc", trunc) == (

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from rnnbptt.bptt.window import create_network
+from rnnbptt.errors import memory_of_machine
+from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.parameters import Parameters
 from rnnbptt.model.precision import Precision, choose_precision
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
@@ -120,13 +122,35 @@ def test_load_takes_values_and_refreshes_operands() -> None:
     [
         ({"a": None, "b": None}, "the weights lack 'a': they belong to another model"),
         ({"d": (1,), "c": (1,)}, "the weights hold an unknown 'c': they belong to another model"),
-        ({"a": (3, 2)}, "the weights 'a' have shape (3, 2), the model wants (2, 3)"),
-        ({"b": ()}, "the weights 'b' have shape (), the model wants (5,)"),
+        ({"a": (3, 2)}, "'a' has shape (3, 2), the model wants (2, 3)"),
+        ({"b": ()}, "'b' has shape (), the model wants (5,)"),
     ],
 )
 def test_load_refuses_weights_of_another_model(change: dict[str, tuple[int, ...] | None], message: str) -> None:
     shapes = {name: shape for name, shape in (SHAPES | change).items() if shape is not None}
     assert message_of(make_parameters().load, {name: torch.ones(shape) for name, shape in shapes.items()}) == message
+
+
+@pytest.mark.parametrize(
+    ("tensor", "message"),
+    [
+        (torch.ones(5, dtype=torch.int64), "'b' has numbers of type int64, the model wants float32 or float64"),
+        (torch.ones(5).bfloat16(), "'b' has numbers of type bfloat16, the model wants float32 or float64"),
+        (torch.tensor([1, 1, 1, 1, torch.nan]), "'b' has numbers that are not finite"),
+        (torch.tensor([1, 1, 1, 1, 1e200], dtype=torch.float64), "'b' has numbers that are not finite"),
+    ],
+)
+def test_load_refuses_numbers_that_are_no_weights(tensor: torch.Tensor, message: str) -> None:
+    tensors = {name: torch.ones(shape) for name, shape in SHAPES.items()} | {"b": tensor}
+    assert message_of(make_parameters().load, tensors) == message
+
+
+def test_a_model_that_the_machine_cannot_hold_is_refused_before_it_is_made() -> None:
+    numbers = 4 * 2_000_000 * (7 + 2_000_000 + 2) + 2_000_001 * 7
+    assert message_of(create_network, ModelConfig(7, "lstm", 2_000_000), "float32") == (
+        f"a model of 1 x 2,000,000 units and 7 symbols would take {12 * numbers:,} bytes, and this machine has"
+        f" {memory_of_machine():,.0f}; give less --hidden or fewer --layers"
+    )
 
 
 def test_refused_weights_change_nothing() -> None:

@@ -260,11 +260,13 @@ def test_refusals(runs: Path, tmp_path: Path) -> None:
     assert message_of(compare, [runs / "one", tmp_path / "nothing"]).startswith(f"{tmp_path / 'nothing'}: no such ")
 
 
-def test_weights_that_are_no_numbers_are_refused(runs: Path, tmp_path: Path) -> None:
+def test_weights_that_make_no_numbers_are_refused(runs: Path, tmp_path: Path) -> None:
     shutil.copytree(runs / "one", tmp_path / "broken")
     path = tmp_path / "broken" / "best.safetensors"
     checkpoint = load_checkpoint(path)
-    checkpoint.tensors["model.head.bias"][0] = torch.nan
+    checkpoint.tensors["model.head.bias"][:] = torch.tensor(3e38) * (-1) ** torch.arange(
+        len(checkpoint.tensors["model.head.bias"])
+    )
     save_checkpoint(path, checkpoint.tensors, checkpoint.document)
     assert message_of(compare, [runs / "one", tmp_path / "broken"]) == (
         f"{path}: its loss is not a finite number, so its weights are damaged; "

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from rnnbptt.errors import UserError
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
@@ -55,7 +57,7 @@ def test_splits_statistics_and_fingerprint() -> None:
 def test_a_folder_that_is_no_corpus(tmp_path: Path) -> None:
     message = f"{str(tmp_path)!r} is not a prepared corpus; make one with: rnnbptt prepare TEXT"
     assert message_of(Corpus.open, tmp_path) == message
-    for content in ("", "[]", "{}", '{"kind": "recipe"}', "\xff"):
+    for content in ("[" * 100_000, "", "[]", "{}", '{"kind": "recipe"}', "\xff"):
         (tmp_path / "corpus.json").write_bytes(content.encode("latin-1"))
         assert message_of(Corpus.open, tmp_path) == message
     file = tmp_path / "corpus.json"
@@ -82,12 +84,16 @@ def _save_ids(array: Any) -> Callable[[Path], None]:
     return lambda folder: np.save(folder / "ids.npy", array)
 
 
+DEEP = ',"more":' + "[" * 900 + "]" * 900 + "}"
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         lambda folder: (folder / "ids.npy").unlink(),
         _change_ids(lambda data: b""),
         _change_ids(lambda data: data[:50]),
+        _change_ids(lambda data: data.replace(b"(100,)", b"(9" + 4 * b"9")),
         _change_ids(lambda data: data[:-1]),
         _change_ids(lambda data: data + b"\0"),
         _change_ids(lambda data: data[:-1] + bytes([data[-1] ^ 1])),
@@ -109,6 +115,7 @@ def _save_ids(array: Any) -> Callable[[Path], None]:
         _change_json(options={"split": "90M/5M/5M"}),
         _change_json(vocabulary={"unit": "char", "symbols": [" ", "e", "t", "y"], "unknown": None}),
         _change_json(vocabulary=None),
+        lambda folder: (folder / "corpus.json").write_text((folder / "corpus.json").read_text()[:-2] + DEEP),
         _change_json(fingerprint="0"),
         _change_json(sources=[{}]),
     ],
@@ -120,6 +127,18 @@ def test_damage_is_noticed(tmp_path: Path, damage: Callable[[Path], None]) -> No
     Corpus.open(out)
     damage(out)
     assert message_of(Corpus.open, out) == f"{str(out)!r} is damaged or incomplete; prepare the text again"
+
+
+def test_a_flipped_byte_in_the_header_of_the_ids_is_damage_or_nothing(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("text " * 20)
+    out = tmp_path / "out"
+    ids = prepare([tmp_path / "t"], out, TextOptions()).ids.tolist()
+    data = (out / "ids.npy").read_bytes()
+    for at in range(128):
+        for bits in (1, 24, 128):
+            (out / "ids.npy").write_bytes(data[:at] + bytes([data[at] ^ bits]) + data[at + 1 :])
+            with suppress(UserError):
+                assert Corpus.open(out).ids.tolist() == ids
 
 
 def test_a_newer_format_is_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import resource
 import stat
@@ -22,6 +23,7 @@ from torch import Tensor
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
+from rnnbptt.text.options import PARTS
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.checkpoint import find_checkpoint, load_checkpoint, save_checkpoint
 from rnnbptt.training.document import FORMAT, Standing
@@ -32,6 +34,7 @@ from support.runs import make_document
 
 MODEL = ModelConfig(7, "lstm", 5, dropout=0.0)
 DOCUMENT = make_document(MODEL)
+TRAINED_ON = json.loads(DOCUMENT.to_json())["corpus"]
 
 
 def model_tensors() -> dict[str, Tensor]:
@@ -225,6 +228,19 @@ def damaged(**parts: Any) -> str:
         (damaged(model={"vocabulary": 7, "hidden": "5"}), "Expected `int`, got `str` - at `$.model.hidden`"),
         (damaged(model={"vocabulary": 6}), "7 symbols, and a model of 6"),
         (damaged(standing=None), "Object missing required field `standing`"),
+        (damaged(standing={"position": -1}), "Expected `int` >= 0 - at `$.standing.position`"),
+        (
+            damaged(standing={"axes": {"chars": 10**30}}),
+            "Expected `int` <= 9007199254740992 - at `$.standing.axes.chars`",
+        ),
+        (damaged(standing={"sums": {"nats": -1.5}}), "Expected `float` >= 0.0 - at `$.standing.sums.nats`"),
+        (damaged(standing={"lr": math.inf}), "Infinity is no number"),
+        (damaged(standing={"validations": {"chars": [1]}}), "1 and 0 figures of validations"),
+        (damaged(corpus={**TRAINED_ON, "splits": {}}), "splits that no text has - at `$.corpus`"),
+        (
+            damaged(corpus={**TRAINED_ON, "splits": {part: [5, 3] for part in PARTS}}),
+            "splits that no text has - at `$.corpus`",
+        ),
         (damaged(standing={"axes": {"chars": 0.5}}), "Expected `int`, got `float` - at `$.standing.axes.chars`"),
         (damaged(precision=None, threads=True), "Expected `int`, got `bool` - at `$.threads`"),
     ],
@@ -240,7 +256,7 @@ def test_a_damaged_document_is_refused(tmp_path: Path, document: str, reason: st
 def test_settings_that_no_run_can_have_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "a"
     save_file(model_tensors(), path, metadata={"rnnbptt": damaged(model={"vocabulary": 7, "layers": 0})})
-    assert message_of(load_checkpoint, path) == f"{path}: --layers 0: must be between 1 and 2,000,000"
+    assert message_of(load_checkpoint, path) == f"{path}: --layers 0: must be between 1 and 1,000"
 
 
 def test_a_document_of_format_1_is_read(tmp_path: Path) -> None:
@@ -261,16 +277,20 @@ def test_a_document_of_format_1_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden": 6}, "the weights 'rnn.weight_ih_l0' have shape (20, 7), the model wants (24, 7)"),
+        ({"hidden": 6}, "'rnn.weight_ih_l0' has shape (20, 7), the model wants (24, 7)"),
         ({"layers": 2}, "the weights lack 'rnn.bias_hh_l1': they belong to another model"),
-        ({"cell": "rnn"}, "the weights 'rnn.weight_ih_l0' have shape (20, 7), the model wants (5, 7)"),
+        ({"hidden": 8000}, "'rnn.weight_ih_l0' has shape (20, 7), the model wants (32000, 7)"),
+        ({"layers": 1000}, "the weights lack 'rnn.bias_hh_l1': they belong to another model"),
+        ({"cell": "rnn"}, "'rnn.weight_ih_l0' has shape (20, 7), the model wants (5, 7)"),
     ],
 )
 def test_weights_that_do_not_fit_their_configuration_are_refused(
-    tmp_path: Path, change: dict[str, Any], message: str
+    tmp_path: Path, change: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Before anything is made of the size that the configuration speaks of."""
     path = tmp_path / "a"
     save_checkpoint(path, model_tensors(), make_document(replace(MODEL, **change)))
+    monkeypatch.setattr("rnnbptt.training.checkpoint.create_network", pytest.fail)
     assert message_of(load_checkpoint(path).build_model) == f"{path}: {message}"
 
 

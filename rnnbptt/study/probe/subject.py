@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rnnbptt.bptt.influence import MOST_BYTES, exact_bytes
 from rnnbptt.bptt.network import CharRNN
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_bytes
 from rnnbptt.study.entries import Entry, find_corpora
 from rnnbptt.study.probe.checking import STEPS, STREAMS, Check, check_gradient
 from rnnbptt.text.corpus import Corpus
@@ -101,6 +101,8 @@ def open_subject(path: Path, depth: int, streams: int, more: Sequence[Strategy] 
         )
     for strategy in more:
         check_memory(strategy, model, streams)
+    tape = model.tape_bytes(2 * depth, streams)
+    check_bytes(tape, f"--depth {depth} on {streams} streams", "give a smaller --depth or fewer --streams")
     chosen = {strategy.spec: strategy for strategy in (*usual(model, depth, streams), *more)}
     return Subject(checkpoint, model, corpus, start, stop, depth, streams, tuple(chosen.values()))
 

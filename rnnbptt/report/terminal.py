@@ -1,0 +1,33 @@
+"""What comes from files, options and models, made fit for a terminal: nothing in it can steer the terminal."""
+
+import sys
+import unicodedata
+from typing import Protocol
+
+
+def escaped(text: str) -> str:
+    """On one line, and as Python would write it: a newline as \\n, an escape as \\x1b, a lone surrogate as \\udc80."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def visible(text: str) -> str:
+    """Control characters as symbols that can be seen, but for newlines and tabs."""
+    return "".join(map(_symbol, text))
+
+
+def _symbol(char: str) -> str:
+    if char in "\n\t" or unicodedata.category(char) != "Cc":
+        return char
+    return chr(0x2400 + ord(char)) if char < " " else "\u2421" if char == "\x7f" else "\u2426"
+
+
+class Place(Protocol):
+    """Where text goes."""
+
+    def isatty(self) -> bool:
+        """Whether somebody looks at it."""
+
+
+def as_read(text: str, file: Place | None = None) -> str:
+    """Text for a file, standard output unless given: as it is, but `visible` for a person at a terminal."""
+    return visible(text) if (file or sys.stdout).isatty() else text
