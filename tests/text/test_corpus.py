@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.corpus import Corpus, start_digest
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 from support.refusals import message_of
@@ -119,6 +119,18 @@ def test_damage_is_noticed(tmp_path: Path, damage: Callable[[Path], None]) -> No
     prepare([tmp_path / "t"], out, TextOptions())
     Corpus.open(out)
     damage(out)
+    assert message_of(Corpus.open, out) == f"{str(out)!r} is damaged or incomplete; prepare the text again"
+
+
+def test_ids_that_the_vocabulary_lacks_are_noticed_even_with_their_own_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("text " * 20)
+    out = tmp_path / "out"
+    digest = start_digest(prepare([tmp_path / "t"], out, TextOptions()).vocabulary)
+    ids = np.load(out / "ids.npy")
+    ids[50] = 4  # of 4 symbols
+    np.save(out / "ids.npy", ids)
+    digest.update(ids.data)
+    _change_json(fingerprint=digest.hexdigest())(out)
     assert message_of(Corpus.open, out) == f"{str(out)!r} is damaged or incomplete; prepare the text again"
 
 
