@@ -25,8 +25,9 @@ def take(path: Path) -> bool:
             os.close(descriptor)
             return False
         if _is_at(descriptor, path):
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, b"held by rnnbptt, process %d\n" % os.getpid())
+            said = b"held by rnnbptt, process %10d\n" % os.getpid()
+            os.pwrite(descriptor, said, 0)  # over that of another one, which is as long: it says who at any moment
+            os.ftruncate(descriptor, len(said))
             _held[key] = descriptor
         else:  # who held it has removed it meanwhile
             os.close(descriptor)
@@ -59,7 +60,7 @@ def release(path: Path) -> None:
 def holder(path: Path) -> int | None:
     """The process that took the file last, None where that was none of ours."""
     try:
-        said = re.fullmatch(rb"held by rnnbptt, process (\d+)\n", path.read_bytes())
+        said = re.fullmatch(rb"held by rnnbptt, process +(\d+)\n", path.read_bytes())
     except OSError:
         return None
     return int(said[1]) if said else None

@@ -35,16 +35,31 @@ def scratch_folder(parent: Path) -> Iterator[Path]:
     """A folder in `parent` with an empty `new` in it, gone in the end. Those that killed processes left go first."""
     for left in parent.glob(f"{PREFIX}*"):
         with suppress(OSError):  # of another user, who will do it
-            owner = left / OWNER
-            if holder(owner) is not None and not is_ours(owner) and take(owner):
+            if _is_left(left) and take(left / OWNER):
                 _clear_away(left)
-    folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+    folder = _new_folder(parent)
     try:
-        take(folder / OWNER)
         (folder / "new").mkdir()
         yield folder
     finally:
         _clear_away(folder)
+
+
+def _new_folder(parent: Path) -> Path:
+    """Of a name that nobody has, and with the mark of this process in it."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
+        with suppress(FileNotFoundError):  # another process has swept it, in the moment in which it was empty
+            if take(folder / OWNER):
+                return folder
+
+
+def _is_left(folder: Path) -> bool:
+    """Whether it may be what a killed process has left: it has our mark, or nothing in it that could be anybody's."""
+    owner = folder / OWNER
+    if holder(owner) is not None:
+        return not is_ours(owner)
+    return all(entry == owner and not entry.stat().st_size for entry in folder.iterdir())
 
 
 def replace_by_new(scratch: Path, names: Iterable[str]) -> None:

@@ -27,6 +27,7 @@ from rnnbptt.text.vocabulary import Vocabulary
 FORMAT = 1
 KIND = "rnnbptt corpus"  # what tells our corpus.json from anybody else's
 JSON_NAME, IDS_NAME = "corpus.json", "ids.npy"
+BLOCK = 1 << 20  # bytes of the ids that are checked at a time
 
 Ids = NDArray[np.unsignedinteger[Any]]
 
@@ -63,10 +64,13 @@ class Description:
 
 @dataclass(frozen=True, eq=False)
 class Corpus(Description):
-    """A prepared text: what corpus.json says of it, and `ids` (n,), unsigned, read-only, memory-mapped."""
+    """A prepared text: what corpus.json says of it, `ids` (n,), unsigned, read-only, memory-mapped, and their file as
+    it was when it was opened.
+    """
 
     path: Path
     ids: Ids
+    file: os.stat_result
 
     @classmethod
     def open(cls, path: str | Path) -> Corpus:
@@ -85,11 +89,11 @@ class Corpus(Description):
                 "update rnnbptt, or prepare the text again"
             )
         try:
-            ids = _map_ids(path / IDS_NAME)
+            file, ids = os.stat(path / IDS_NAME), _map_ids(path / IDS_NAME)
             description = msgspec.convert(data, Description)
             if json.loads(description.to_json()) != data:
                 raise ValueError("another format, or names that this version does not know")
-            corpus = cls(**vars(description), path=path, ids=ids)
+            corpus = cls(**vars(description), path=path, ids=ids, file=file)
             corpus._verify()
         except (UserError, OSError, EOFError, ValueError, RecursionError) as error:
             # The many ways in which files can be wrong have one remedy.
@@ -105,12 +109,31 @@ class Corpus(Description):
             raise ValueError("counts")
         if self.splits != split_offsets(self.options.split, len(self.ids)):
             raise ValueError("splits")
+        digest = start_digest(self.vocabulary)
         # Read from the file, not through the map, whose pages would count as memory of this process.
         with (self.path / IDS_NAME).open("rb") as file:
             file.seek(-self.ids.nbytes, os.SEEK_END)
-            digest = hashlib.file_digest(file, lambda: start_digest(self.vocabulary))
+            while block := file.read(BLOCK):
+                digest.update(block)
+                if np.frombuffer(block, self.ids.dtype).max() >= v:
+                    raise ValueError("ids")
         if digest.hexdigest() != self.fingerprint:
             raise ValueError("fingerprint")
+
+    def check_unchanged(self) -> None:
+        """UserError where the file of the ids is another than it was: to be asked before they are read again.
+
+        A file that has taken its place, as `prepare --force` has it, is no matter: the map is still of the old one.
+        """
+        try:
+            now = os.stat(self.path / IDS_NAME)
+        except OSError:
+            return
+        if os.path.samestat(now, self.file) and (now.st_size, now.st_mtime_ns) != (
+            self.file.st_size,
+            self.file.st_mtime_ns,
+        ):
+            raise UserError(f"{str(self.path)!r} has changed since it was opened; prepare the text again")
 
     @property
     def unknown_count(self) -> int:

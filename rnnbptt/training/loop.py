@@ -75,6 +75,7 @@ class Trainer:
         while self.spent < 1 and not stop():
             before, started = self._validations_due(), time.perf_counter()
             plan = self.strategy.next(self._progress())
+            self.corpus.check_unchanged()
             outcome = self.engine.update(plan, self.streams.take(plan.advance))
             self._step(plan, outcome)
             seconds = time.perf_counter() - started
@@ -173,6 +174,7 @@ class Trainer:
     def _validate(self) -> Record:
         axes, validations = self.standing.axes, self.standing.validations
         split, (start, stop) = self.validation_split()
+        self.corpus.check_unchanged()
         nats, stretches, settled = score(self.model, self.corpus.ids, start, stop)
         if not math.isfinite(nats):
             raise self._diverged("validation loss", axes.chars, axes.updates)

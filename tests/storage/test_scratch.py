@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,33 @@ def test_what_is_in_use_stays_and_what_the_dead_left_goes(tmp_path: Path, monkey
     die_holding(left / OWNER)
     with scratch_folder(tmp_path):
         assert not left.exists()
+    assert tree(tmp_path) == {}
+
+
+@pytest.mark.parametrize("marked", [False, True])
+def test_what_was_killed_before_it_had_its_mark_goes(tmp_path: Path, marked: bool) -> None:
+    (tmp_path / ".rnnbptt-12345678").mkdir()
+    if marked:
+        (tmp_path / ".rnnbptt-12345678" / OWNER).touch()
+    with scratch_folder(tmp_path):
+        pass
+    assert tree(tmp_path) == {}
+
+
+def test_a_folder_that_is_swept_before_it_has_its_mark_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, made = scratch.tempfile.mkdtemp, []
+
+    def swept(**options: Any) -> str:
+        made.append(make(**options))
+        if len(made) == 1:
+            Path(made[0]).rmdir()
+        return made[-1]
+
+    monkeypatch.setattr(scratch.tempfile, "mkdtemp", swept)
+    with scratch_folder(tmp_path) as folder:
+        assert str(folder) == made[1]
     assert tree(tmp_path) == {}
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rnnbptt.errors import UserError
-from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.corpus import Corpus, start_digest
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 from support.refusals import message_of
@@ -139,6 +139,18 @@ def test_a_flipped_byte_in_the_header_of_the_ids_is_damage_or_nothing(tmp_path: 
             (out / "ids.npy").write_bytes(data[:at] + bytes([data[at] ^ bits]) + data[at + 1 :])
             with suppress(UserError):
                 assert Corpus.open(out).ids.tolist() == ids
+
+
+def test_ids_that_the_vocabulary_lacks_are_noticed_even_with_their_own_fingerprint(tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("text " * 20)
+    out = tmp_path / "out"
+    digest = start_digest(prepare([tmp_path / "t"], out, TextOptions()).vocabulary)
+    ids = np.load(out / "ids.npy")
+    ids[50] = 4  # of 4 symbols
+    np.save(out / "ids.npy", ids)
+    digest.update(ids.data)
+    _change_json(fingerprint=digest.hexdigest())(out)
+    assert message_of(Corpus.open, out) == f"{str(out)!r} is damaged or incomplete; prepare the text again"
 
 
 def test_a_newer_format_is_named(tmp_path: Path) -> None:

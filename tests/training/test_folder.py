@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
@@ -17,6 +18,8 @@ from rnnbptt.bptt.window import create_network
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.storage import scratch
 from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.options import TextOptions
+from rnnbptt.text.preparing import prepare
 from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.folder import FILES, RunFolder
@@ -253,6 +256,35 @@ def test_divergence_leaves_the_last_good_checkpoint(folder: RunFolder, small: Co
     with pytest.raises(DivergedError):
         list(run)
     assert kept == {path: path.read_bytes() for path in (folder.last, folder.best)}
+
+
+@pytest.mark.parametrize("cut", [True, False])
+@pytest.mark.parametrize("kind", ["eval", "train"])
+def test_a_text_that_changes_meanwhile_ends_the_run_with_its_last_checkpoint_kept(
+    folder: RunFolder, tmp_path: Path, cut: bool, kind: str
+) -> None:
+    corpus = make_corpus(tmp_path, prose(220), split="200/20/0")
+    run = folder.follow(make_trainer(corpus))
+    next(record for record in run if record["kind"] == "eval")
+    next(record for record in run if record["kind"] == kind)
+    kept = {path: path.read_bytes() for path in (folder.last, folder.best)}
+    if cut:
+        os.truncate(corpus.path / "ids.npy", 10)
+    else:
+        (corpus.path / "ids.npy").write_bytes(b"\xff" * (corpus.path / "ids.npy").stat().st_size)
+    assert message_of(list, run) == f"{str(corpus.path)!r} has changed since it was opened; prepare the text again"
+    assert kept == {path: path.read_bytes() for path in (folder.last, folder.best)}
+
+
+def test_a_text_that_is_prepared_again_meanwhile_is_read_on(folder: RunFolder, tmp_path: Path, small: Corpus) -> None:
+    corpus = make_corpus(tmp_path, prose(220), split="200/20/0")
+    run = folder.follow(make_trainer(corpus))
+    next(run)
+    prepare([tmp_path / "text.txt"], corpus.path, TextOptions(unit="byte"), force=True)
+    list(run)
+    shutil.rmtree(corpus.path)
+    whole = list(make_trainer(small).run())
+    assert without_time(lines(folder)) == without_time(whole)
 
 
 @pytest.mark.parametrize("bad", [1, 2, 4])

@@ -28,7 +28,7 @@ def config(tmp_path: Path) -> RunConfig:
     """A small run on a text file of its own."""
     source = tmp_path / "text.txt"
     source.write_text(prose(3000), encoding="utf-8")
-    training = TrainConfig("4", Budget("chars", 800), streams=4)
+    training = TrainConfig("4", Budget("chars", 800), streams=4, eval_every=40)
     return RunConfig(source, tmp_path / "run", training, ModelConfig(1, hidden=6), threads=1)
 
 

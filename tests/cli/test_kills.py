@@ -1,0 +1,65 @@
+"""SIGKILL at random moments of a run: what is resumed ends bit for bit as if nothing had happened.
+
+Four kills; RNNBPTT_TRIALS=100 makes it a hundred.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from rnnbptt.training.checkpoint import load_checkpoint
+from rnnbptt.training.folder import FILES, RunFolder
+from support.commands import SMALL, shell, succeed
+from support.runs import assert_same, without_time
+
+OPTIONS = [*SMALL, "--chars", "6000", "--trunc", "1..4", "--dropout", "0.2"]
+
+
+def goes_on(name: str) -> list[str]:
+    """What a user types after a kill."""
+    run = ["train", "text.txt", "--run", name]
+    return [*run, "--resume", "--quiet", "--threads", "1"] if RunFolder(Path(name)).checkpoint else [*run, *OPTIONS]
+
+
+def killed(name: str, after: float) -> bool:
+    """Go on with a run, and kill it so many seconds after it has begun; False where it ended before."""
+    began, lock = time.monotonic(), RunFolder(Path(name)).lock
+    lock.unlink(missing_ok=True)  # of the one killed before: this one's is waited for
+    child = shell(*goes_on(name))
+    while child.poll() is None and not lock.exists() and time.monotonic() < began + 120:
+        time.sleep(0.002)
+    time.sleep(after)
+    child.kill()
+    _, stderr = child.communicate(timeout=120)
+    assert child.returncode in (0, -9), stderr
+    return child.returncode != 0
+
+
+def assert_as_undisturbed(name: str) -> None:
+    """The run is that of `whole`, and nothing but its files is there."""
+    succeed(*goes_on(name))
+    assert {path.name for path in Path(name).iterdir()} == {*FILES, "corpus"}
+    for file in ("last.safetensors", "best.safetensors"):
+        whole, parts = (load_checkpoint(Path(run, file)) for run in ("whole", name))
+        corpus = replace(parts.document.corpus, path=whole.document.corpus.path)
+        assert_same(whole, replace(parts, document=replace(parts.document, corpus=corpus)))
+    records = (Path(run, "metrics.jsonl").read_text().splitlines() for run in ("whole", name))
+    undisturbed, ours = ([without_time(json.loads(line)) for line in lines] for lines in records)
+    assert undisturbed == ours
+
+
+def test_a_run_killed_at_random_moments_ends_as_if_nothing_had_happened() -> None:
+    began = time.monotonic()
+    succeed("train", "text.txt", "--run", "whole", *OPTIONS)
+    lasts, moments = time.monotonic() - began, random.Random(0)
+    for _ in range(int(os.environ.get("RNNBPTT_TRIALS", "4"))):
+        if not killed("it", moments.uniform(0, lasts / 2)):
+            assert_as_undisturbed("it")
+            shutil.rmtree("it")
+    assert_as_undisturbed("it")
