@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError, check_file
-from rnnbptt.text.options import TextOptions, split_offsets
+from rnnbptt.text.options import TextOptions, split_offsets, stand_in
 from rnnbptt.text.vocabulary import Vocabulary
 
 FORMAT = 1
@@ -144,6 +144,13 @@ class Corpus(Description):
     def unused(self) -> int:
         """Symbols after the end of the test part, which sizes in `--split` may leave over."""
         return len(self.ids) - self.splits["test"][1]
+
+    def validation_part(self) -> tuple[str, tuple[int, int]]:
+        """The split that validations score, and where it lies: the validation split; where that is empty, what stands
+        in for it at the end of the training text.
+        """
+        start, stop = self.splits["valid"]
+        return ("valid", (start, stop)) if start < stop else ("train", stand_in(self.splits))
 
     def split(self, name: str) -> Ids:
         """The ids of "train", "valid" or "test", a view."""

@@ -16,7 +16,6 @@ from rnnbptt.bptt.update import Engine, Outcome, TorchEngine
 from rnnbptt.errors import UserError, check_bytes, check_option
 from rnnbptt.inference.evaluation import LN2, remarks, score
 from rnnbptt.text.corpus import Corpus
-from rnnbptt.text.options import stand_in
 from rnnbptt.text.streams import Streams
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.optimizers import OPTIMIZERS, clip, decay
@@ -100,7 +99,7 @@ class Trainer:
     @property
     def validation_chars(self) -> int:
         """Characters that a validation reads."""
-        _, (start, stop) = self.validation_split()
+        _, (start, stop) = self.corpus.validation_part()
         return stop - start
 
     @property
@@ -173,7 +172,7 @@ class Trainer:
 
     def _validate(self) -> Record:
         axes, validations = self.standing.axes, self.standing.validations
-        split, (start, stop) = self.validation_split()
+        split, (start, stop) = self.corpus.validation_part()
         self.corpus.check_unchanged()
         nats, stretches, settled = score(self.model, self.corpus.ids, start, stop)
         if not math.isfinite(nats):
@@ -183,10 +182,3 @@ class Trainer:
         if validations.latest_is_best():
             self.remarks = remarks(stretches, settled)
         return self._record("eval", nats) | {"split": split, "settled": settled}
-
-    def validation_split(self) -> tuple[str, tuple[int, int]]:
-        """What is scored: the validation split; where it is empty, the last twentieth of the training text."""
-        start, stop = self.corpus.splits["valid"]
-        if start < stop:
-            return "valid", (start, stop)
-        return "train", stand_in(self.corpus.splits)

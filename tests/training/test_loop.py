@@ -588,7 +588,7 @@ def test_without_a_validation_split_the_last_twentieth_of_the_training_text_is_s
 
 
 def test_the_validation_split_is_scored_where_there_is_one(small: Corpus) -> None:
-    assert make_trainer(small).validation_split() == ("valid", (200, 220))
+    assert small.validation_part() == ("valid", (200, 220))
 
 
 @pytest.mark.parametrize(
