@@ -55,7 +55,7 @@ def load(path: str | Path) -> Checkpoint:
 def sample(checkpoint: Checkpoint, prompt: str = "", length: int = 500, temperature: float = 1.0, seed: int = 0) -> str:
     """Characters, `length` of them and 1 at least, that go on from the prompt, which is not repeated.
 
-    Below 1 the temperature makes the text bolder, above 1 wilder; 0: always the most probable symbol.
+    Below 1 the temperature makes the text safer, above 1 wilder; 0: always the most probable symbol.
     """
     config = SampleConfig(prompt, length, temperature, seed=seed)
     return "".join(sampling.sample(checkpoint.build_model(), checkpoint.vocabulary, config))

@@ -25,7 +25,7 @@ class SampleConfig:
 
     prompt: Annotated[str, Doc("Text to go on from; it is printed first.")] = ""
     length: Annotated[int, Doc("Characters to make; 0: until interrupted.")] = 500
-    temperature: Annotated[float, Doc("Below 1 bolder, above 1 wilder; 0: the most probable.")] = 1.0
+    temperature: Annotated[float, Doc("Below 1 safer, above 1 wilder; 0: the most probable.")] = 1.0
     top_k: Annotated[int, Doc("Only the K most probable symbols; 0: all.")] = 0
     top_p: Annotated[float, Doc("Only the most probable symbols that share this probability.")] = 1.0
     stop: Annotated[str, Doc("End before this string.")] = ""

@@ -13,6 +13,7 @@ How a model was trained has no part in it.
 Axes: T characters of a piece, B lanes; states (L, S, B, H).
 """
 
+import math
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -85,8 +86,9 @@ def character_nats(
     return losses, Reading(model, ids, start, stop, take, piece).settled
 
 
-def remarks(stretches: NDArray[np.float64], settled: bool) -> list[str]:
-    """What to know of a score: the stretches that dominate it where a few do, and whether it is not settled.
+def remarks(nats: float, stretches: NDArray[np.float64], settled: bool, symbols: int) -> list[str]:
+    """What to know of a score by a model of so many symbols: whether guessing would do better, the stretches that
+    dominate it where a few do, and whether it is not settled.
 
     A few: a tenth of them at most, each with more than three times the usual loss, and a tenth of all loss together.
     """
@@ -96,6 +98,8 @@ def remarks(stretches: NDArray[np.float64], settled: bool) -> list[str]:
         places = ", ".join(f"{STRETCH * number:,}" for number in heaviest) + ", ..." * (len(heavy) > 5)
         few = f"{len(heavy)} of {len(stretches)} stretches of {STRETCH:,} characters"
         said.append(f"{few} make {share:.0%} of this loss: at {places}")
+    if nats > math.log(symbols):
+        said.append(f"worse than guessing among {symbols:,} symbols, which takes {math.log2(symbols):.4f} bits each")
     if not settled:
         off = "this loss may be off by more than 0.001 bits per character"
         said.append(f"the state depends on more than {FURTHEST:,} characters before, so that {off}")

@@ -79,7 +79,13 @@ def _score(split: str, nats: Nats, settled: bool, entry: Entry) -> Score:
         )
     perplexity = math.exp(mean) if mean < 700 else math.inf  # beyond, the exponential overflows
     stretches = np.add.reduceat(nats, np.arange(0, len(nats), STRETCH))
-    return Score(split, len(nats), mean / LN2, perplexity, tuple(remarks(stretches, settled)))
+    return Score(
+        split,
+        len(nats),
+        mean / LN2,
+        perplexity,
+        tuple(remarks(mean, stretches, settled, entry.checkpoint.document.model.vocabulary)),
+    )
 
 
 def _row(entry: Entry, scores: Iterable[Score]) -> Row:

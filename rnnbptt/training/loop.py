@@ -180,5 +180,5 @@ class Trainer:
         validations.chars.append(axes.chars)
         validations.nats.append(nats)
         if validations.latest_is_best():
-            self.remarks = remarks(stretches, settled)
+            self.remarks = remarks(nats, stretches, settled, self.model.config.vocabulary)
         return self._record("eval", nats) | {"split": split, "settled": settled}

@@ -13,7 +13,7 @@ from rnnbptt.bptt.cells import CELLS
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.window import create_network
 from rnnbptt.inference import evaluation
-from rnnbptt.inference.evaluation import LN2, STRETCH, character_nats, score
+from rnnbptt.inference.evaluation import LN2, STRETCH, character_nats, remarks, score
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.training.checkpoint import load_checkpoint
 from support.networks import EVERY_CELL, independent, make_model
@@ -171,3 +171,38 @@ def test_the_losses_of_stretches_are_those_of_their_characters(start: int, stop:
     losses, _ = character_nats(model, IDS, start, stop)
     expected = [losses[at : at + STRETCH].sum() for at in range(0, stop - first, STRETCH)]
     np.testing.assert_allclose(score(model, IDS, start, stop).stretches, expected, rtol=1e-9)
+
+
+OFF = "this loss may be off by more than 0.001 bits per character"
+
+
+@pytest.mark.parametrize(
+    ("heavy", "settled", "said"),
+    [
+        ([], True, []),
+        (
+            [(12, 41_000.0), (4, 20_000.0)],
+            True,
+            ["2 of 30 stretches of 1,000 characters make 52% of this loss: at 12,000, 4,000"],
+        ),
+        ([(place, 9_000.0) for place in range(4)], True, []),  # more than a tenth of them
+        ([(7, 7_000.0)], True, ["1 of 30 stretches of 1,000 characters make 11% of this loss: at 7,000"]),
+        ([(7, 5_900.0)], True, []),  # not three times the usual
+        (
+            [],
+            False,
+            ["the state depends on more than 131,072 characters before, so that " + OFF],
+        ),
+    ],
+)
+def test_what_to_know_of_a_score_is_said(heavy: list[tuple[int, float]], settled: bool, said: list[str]) -> None:
+    stretches = np.full(30, 2000.0)
+    for place, nats in heavy:
+        stretches[place] = nats
+    assert remarks(2.0, stretches, settled, symbols=64) == said
+
+
+def test_a_score_worse_than_guessing_is_called_that() -> None:
+    said = ["worse than guessing among 64 symbols, which takes 6.0000 bits each"]
+    assert remarks(4.16, np.full(30, 4160.0), True, symbols=64) == said
+    assert remarks(4.15, np.full(30, 4150.0), True, symbols=64) == []
