@@ -47,10 +47,18 @@ class RunFolder:
 
     def _recorded_nothing(self) -> bool:
         """Whether the records are at most those of a run that was killed before its first checkpoint."""
+        return KILLED_EARLY.fullmatch(self._records()) is not None
+
+    def _records(self) -> bytes:
+        """What metrics.jsonl holds, nothing where there is none. UserError where it is no file: a pipe could be waited
+        for without end.
+        """
+        if self.metrics.exists() and not self.metrics.is_file():
+            raise UserError(f"{self.metrics}: not a file; move it away, or give another --run")
         try:
-            return KILLED_EARLY.fullmatch(self.metrics.read_bytes()) is not None
+            return self.metrics.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
-            return True
+            return b""
 
     def _check_corpus(self, new: Path) -> None:
         """UserError where another corpus than the new one is here."""
@@ -106,10 +114,9 @@ class RunFolder:
 
     def rewind(self, updates: int) -> None:
         """Drop what was recorded after the checkpoint that the run resumes from, so that no line comes twice."""
-        if not self.metrics.exists():
-            return
+        records = self._records()
         try:
-            lines = self.metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+            lines = records.decode("utf-8").splitlines(keepends=True)
             kept = [line for line in lines if line.endswith("\n") and json.loads(line)["updates"] <= updates]
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{self.metrics}: damaged; move it away to resume without the records so far") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from itertools import islice
 from multiprocessing import get_context
@@ -245,3 +246,15 @@ def test_what_begins_a_run_is_what_its_checkpoint_says(config: RunConfig) -> Non
 )
 def test_the_folder_of_a_run_unless_one_is_given(source: str, trunc: str, name: str) -> None:
     assert default_folder(Path(source), trunc) == Path("runs", name)
+
+
+def test_a_pipe_in_the_place_of_the_records_is_not_waited_for(config: RunConfig) -> None:
+    follow(config)
+    metrics = config.folder / "metrics.jsonl"
+    metrics.unlink()
+    os.mkfifo(metrics)
+    said = f"{metrics}: not a file; move it away, or give another --run"
+    assert message_of(resume, config.source, config.folder) == said
+    (config.folder / "last.safetensors").unlink()
+    (config.folder / "best.safetensors").unlink()
+    assert message_of(begin, config) == said
