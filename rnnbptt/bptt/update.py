@@ -12,6 +12,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from rnnbptt.bptt.generators import set_state, stream
 from rnnbptt.bptt.influence import INFLUENCES
 from rnnbptt.bptt.lags import norms_by_lag
 from rnnbptt.bptt.layers import cross_entropy
@@ -64,7 +65,7 @@ class TorchEngine:
         self._state = network.zero_state(streams)
         self._longest = strategy.longest(sys.maxsize)
         self._influence = INFLUENCES[strategy.influence](network, streams)
-        self._dropout = torch.Generator(device=network.device).manual_seed(seed)
+        self._dropout = torch.Generator(device=network.device).manual_seed(stream(seed, "dropout"))
 
     def update(self, plan: Plan, segment: Segment) -> Outcome:
         """Read the segment from the carried state, predict, and go back as the plan says."""
@@ -115,12 +116,7 @@ class TorchEngine:
         copy_checked("state.carried", self._state, tensors)
         for name, tensor in self._influence.state.items():
             copy_checked(f"influence.{name}", tensor, tensors)
-        dropout = self._dropout.get_state()
-        copy_checked("rng.dropout", dropout, tensors)
-        try:
-            self._dropout.set_state(dropout)
-        except RuntimeError:
-            raise UserError("'rng.dropout' is no state of a random generator") from None
+        set_state(self._dropout, "rng.dropout", tensors)
         if any(name.startswith("history.") for name in tensors):
             self._load_history(tensors)
 

@@ -54,11 +54,22 @@ class Score(NamedTuple):
     settled: bool
 
 
+class GivenUpError(Exception):
+    """Somebody has asked to end before the end."""
+
+
+def _never() -> bool:
+    return False
+
+
 @torch.no_grad()
-def score(model: CharRNN, ids: Ids, start: int, stop: int, piece: int = PIECE) -> Score:
+def score(
+    model: CharRNN, ids: Ids, start: int, stop: int, piece: int = PIECE, give_up: Callable[[], bool] = _never
+) -> Score:
     """Of ids[start:stop], each character given all the text before it. Memory grows by a number a stretch.
 
-    The very first character of a text has no text before it and is not scored.
+    The very first character of a text has no text before it and is not scored. `GivenUpError` where `give_up()`, asked
+    between pieces, says so.
     """
     first = max(start, 1)
     stretches = np.zeros(-(-(stop - first) // STRETCH))
@@ -66,7 +77,7 @@ def score(model: CharRNN, ids: Ids, start: int, stop: int, piece: int = PIECE) -
     def take(targets: Targets, nats: Nats) -> None:
         stretches[:] += np.bincount((targets - first) // STRETCH, nats, len(stretches))
 
-    reading = Reading(model, ids, start, stop, take, piece)
+    reading = Reading(model, ids, start, stop, take, piece, give_up)
     return Score(float(stretches.sum()) / reading.count, stretches, reading.settled)
 
 
@@ -121,8 +132,18 @@ class Reading:
     settled  whether all states came to agree; otherwise the losses may differ from those of one continuous reading
     """
 
-    def __init__(self, model: CharRNN, ids: Ids, start: int, stop: int, take: Take, piece: int = PIECE) -> None:
+    def __init__(
+        self,
+        model: CharRNN,
+        ids: Ids,
+        start: int,
+        stop: int,
+        take: Take,
+        piece: int = PIECE,
+        give_up: Callable[[], bool] = _never,
+    ) -> None:
         self._model, self._ids, self._take, self._piece = model.at_precision("float32"), ids, take, piece
+        self._give_up = give_up
         start = max(start, 1)
         self.count, self.settled, self._stop, self._left = stop - start, True, stop, FURTHEST
         lanes = min(LANES, max(1, self.count // SHORTEST_LANE))
@@ -192,6 +213,8 @@ class Reading:
         and their losses, (T, B) each. `state` is moved on.
         """
         for step in range(first, last, self._piece):
+            if self._give_up():
+                raise GivenUpError
             steps = np.arange(step, min(step + self._piece, last))
             targets = begins + steps[:, None]
             known = np.clip(targets, 1, self._stop - 1)

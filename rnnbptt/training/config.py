@@ -16,6 +16,7 @@ from rnnbptt.truncation.specs import FORMS, parse_truncation
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
 UNITS = ("epochs", "chars", "updates", "minutes")
 MOST = 1e15  # of any unit: more than that is not counted exactly
+STRONGEST = 1e6  # weight decay: long before, no weight is left
 
 
 @dataclass(frozen=True)
@@ -79,9 +80,10 @@ class TrainConfig:
         check_option(0 <= self.seed < 2**63, "seed", self.seed, "must be at least 0 and below 2^63")
         check_option(0 <= self.final_lr <= 1, "final_lr", self.final_lr, "must be between 0 and 1")
         check_option(0 <= self.beta2 < 1, "beta2", self.beta2, "must be at least 0 and below 1")
-        for name in ("warmup", "weight_decay", "beta2_chars", "clip", "eval_every"):
+        most = dict.fromkeys(("warmup", "beta2_chars", "clip", "eval_every"), MOST) | {"weight_decay": STRONGEST}
+        for name, limit in most.items():
             value = getattr(self, name)
-            check_option(0 <= value < math.inf, name, value, "must be a number, 0 or more")
+            check_option(0 <= value <= limit, name, value, f"must be a number from 0 to {limit:g}")
 
     def learning_rate(self, spent: float, chars: int) -> float:
         """The rate when the share `spent` of the budget is used and `chars` characters are read.

@@ -7,6 +7,7 @@ each of B streams, and its loss is their mean.
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 
 import torch
@@ -14,7 +15,7 @@ import torch
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import Engine, Outcome, TorchEngine
 from rnnbptt.errors import UserError, check_bytes, check_option
-from rnnbptt.inference.evaluation import LN2, remarks, score
+from rnnbptt.inference.evaluation import LN2, GivenUpError, remarks, score
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.streams import Streams
 from rnnbptt.training.config import TrainConfig
@@ -65,26 +66,40 @@ class Trainer:
 
     @torch.no_grad()
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
-        """Train until the budget is spent or `stop()`, asked before each update, says so.
+        """Train until the budget is spent or `stop()`, asked before each update and in the course of validations, says
+        so. A validation that was given up comes first when the run goes on.
 
         Yields a "train" record ten times a validation, and an "eval" record for each validation. These read no more
         than training does, but for the last one, unless the run says when to make them.
         """
         standing = self.standing
-        while self.spent < 1 and not stop():
-            before, started = self._validations_due(), time.perf_counter()
-            plan = self.strategy.next(self._progress())
-            self.corpus.check_unchanged()
-            outcome = self.engine.update(plan, self.streams.take(plan.advance))
-            self._step(plan, outcome)
-            seconds = time.perf_counter() - started
-            standing.axes.seconds += seconds
-            standing.sums.seconds += seconds
-            now, done = self._validations_due(), self.spent >= 1
-            if int(now * RECORDS_PER_VALIDATION) > int(before * RECORDS_PER_VALIDATION) or done:
-                yield self._train_record()
-            if done or (int(now) > int(before) and self._affords_validation()):
-                yield self._validate()
+        while not (self.finished or stop()):
+            if not standing.owing:
+                yield from self._update()
+            if standing.owing:
+                with suppress(GivenUpError):
+                    yield self._validate(stop)
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do."""
+        return self.spent >= 1 and not self.standing.owing
+
+    def _update(self) -> Iterator[Record]:
+        """One update, and its record where one is due; it says whether a validation is."""
+        standing = self.standing
+        before, started = self._validations_due(), time.perf_counter()
+        plan = self.strategy.next(self._progress())
+        self.corpus.check_unchanged()
+        outcome = self.engine.update(plan, self.streams.take(plan.advance))
+        self._step(plan, outcome)
+        seconds = time.perf_counter() - started
+        standing.axes.seconds += seconds
+        standing.sums.seconds += seconds
+        now, done = self._validations_due(), self.spent >= 1
+        standing.owing = done or (int(now) > int(before) and self._affords_validation())
+        if int(now * RECORDS_PER_VALIDATION) > int(before * RECORDS_PER_VALIDATION) or done:
+            yield self._train_record()
 
     def _validations_due(self) -> float:
         """How many validations should have been made by now."""
@@ -170,15 +185,16 @@ class Trainer:
             "chars_per_second": sums.chars / sums.seconds,
         }
 
-    def _validate(self) -> Record:
+    def _validate(self, give_up: Callable[[], bool]) -> Record:
         axes, validations = self.standing.axes, self.standing.validations
         split, (start, stop) = self.corpus.validation_part()
         self.corpus.check_unchanged()
-        nats, stretches, settled = score(self.model, self.corpus.ids, start, stop)
+        nats, stretches, settled = score(self.model, self.corpus.ids, start, stop, give_up=give_up)
         if not math.isfinite(nats):
             raise self._diverged("validation loss", axes.chars, axes.updates)
         validations.chars.append(axes.chars)
         validations.nats.append(nats)
+        self.standing.owing = False
         if validations.latest_is_best():
             self.remarks = remarks(nats, stretches, settled, self.model.config.vocabulary)
         return self._record("eval", nats) | {"split": split, "settled": settled}

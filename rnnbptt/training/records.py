@@ -58,6 +58,7 @@ class Standing:
     position  symbols that each stream has read
     sums      since the last train record
     measured  what the plans' `measure` returned so far
+    owing     whether a validation is due before the next update
     k1, k2    of the last update, and `lr` its learning rate
     """
 
@@ -66,6 +67,7 @@ class Standing:
     sums: Sums = field(default_factory=Sums)
     validations: Validations = field(default_factory=Validations)
     measured: list[Count] = field(default_factory=list)
+    owing: bool = False
     k1: Count = 0
     k2: Count = 0
     lr: Amount = 0.0

@@ -188,6 +188,21 @@ def test_an_interrupted_run_resumes_bit_for_bit(number: signal.Signals, code: in
     assert records[0] == records[1]
 
 
+def test_a_validation_is_given_up_at_once_and_made_when_the_run_goes_on() -> None:
+    """This one reads most of the text, with a network that takes a minute for it."""
+    Path("long.txt").write_text(prose(400_000), encoding="utf-8")
+    slow = ["--hidden", "700", "--streams", "1", "--threads", "1", "--split", "0.01/0.99/0", "--chars", "20"]
+    child = shell("train", "long.txt", *slow, "--trunc", "20", "--run", "it", "--quiet")
+    wait_for_records("it")
+    child.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert time.monotonic() - asked < 10  # of a second, but other processes may be busy
+    standing = load_checkpoint(Path("it/last.safetensors")).document.standing
+    assert (standing.axes.chars, standing.owing, standing.validations.nats) == (20, True, [])
+
+
 def test_a_run_that_ignores_a_lost_terminal_goes_on_ignoring_it() -> None:
     """As nohup has it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)

@@ -229,7 +229,7 @@ def test_last_is_the_end_and_best_the_first_of_the_best_validations(
     folder: RunFolder, small: Corpus, nats: list[float], best: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     coming = iter(nats)
-    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_: a_score(next(coming)))
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_, **__: a_score(next(coming)))
     trainer = make_trainer(small)
     evals = [record for record in folder.follow(trainer) if record["kind"] == "eval"]
     assert [record["nats"] for record in evals] == nats
@@ -242,8 +242,8 @@ def test_last_is_the_end_and_best_the_first_of_the_best_validations(
 
 
 def test_a_run_that_is_stopped_saves_where_it_stands(folder: RunFolder, small: Corpus) -> None:
-    trainer, asked = make_trainer(small), count()
-    list(folder.follow(trainer, stop=lambda: next(asked) == 7))
+    trainer = make_trainer(small)
+    list(folder.follow(trainer, stop=lambda: trainer.standing.axes.updates == 7))
     assert load_checkpoint(folder.last).document.standing.axes.updates == trainer.standing.axes.updates == 7
 
 
@@ -292,7 +292,7 @@ def test_no_weights_are_saved_whose_validation_is_not_finite(
     folder: RunFolder, small: Corpus, bad: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nats = iter([3.0] * (bad - 1) + [math.nan] * 4)
-    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_: a_score(next(nats)))
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_, **__: a_score(next(nats)))
     with pytest.raises(DivergedError):
         list(folder.follow(make_trainer(small)))
     saved = [path for path in (folder.last, folder.best) if path.exists()]
@@ -387,8 +387,8 @@ def test_records_are_synced_before_the_checkpoint_that_follows_them(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", recorded_fsync)
-    asked = count()
-    for record in folder.follow(make_trainer(small), stop=lambda: next(asked) == 7):
+    trainer = make_trainer(small)
+    for record in folder.follow(trainer, stop=lambda: trainer.standing.axes.updates == 7):
         if record["kind"] == "eval":
             assert (folder.metrics.stat().st_ino, folder.metrics.stat().st_size) in synced
     assert synced[-2:] == [(path.stat().st_ino, path.stat().st_size) for path in (folder.metrics, folder.last)]

@@ -107,10 +107,11 @@ class Spy:
         self._optimizer.step(flat, grad, lr, beta2)
 
 
-def stop_after(updates: int) -> Callable[[], bool]:
-    """A `stop` that lets that many updates pass."""
-    answers = iter([False] * updates)
-    return lambda: next(answers, True)
+def some_updates(trainer: Trainer, updates: int) -> list[Record]:
+    """The records of that many updates, and of the validations before the last one is done."""
+    axes = trainer.standing.axes
+    last = axes.updates + updates
+    return list(trainer.run(lambda: axes.updates >= last))
 
 
 # --- the same in other words ------------------------------------------------------------------------------------------
@@ -161,7 +162,8 @@ def other_loop(trainer: Trainer, network: TorchNetwork, k_at: Callable[[float], 
 def test_training_equals_a_loop_of_autograd_and_torch_optim(
     small: Corpus, trunc: str, clip: float, k_at: Callable[[float], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_: a_score(0.0))  # asked for after each update here
+    # each update is followed by a validation here
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_, **__: a_score(0.0))
     settings = {"lr": 0.02, "warmup": 100, "final_lr": 0.2, "weight_decay": 20.0, "beta2": 0.99, "clip": clip}
     trainer = make_trainer(
         small,
@@ -249,7 +251,8 @@ def test_each_update_carries_out_its_plan(
     small: Corpus, cell: str, trunc: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Loss and gradient are those of autograd, with a cut where the text wraps and no memory of it in any stream."""
-    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_: a_score(3.0))  # asked for after each update here
+    # each update is followed by a validation here
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_, **__: a_score(3.0))
     settings = {"precision": "float64", "lr": FROZEN, "clip": 0.0, "eval_every": 1, "budget": Budget("epochs", 1.5)}
     trainer = make_trainer(small, cell, layers=2, trunc=trunc, **settings)
     memory = trainer.memory
@@ -422,7 +425,7 @@ def test_operations_follow_the_depth_really_gone_back(
     trainer, row, flops = make_trainer(corpus, layers=2, trunc=trunc, **settings), 0, 0.0
     head, w_hh, w_ih = 6 * len(corpus.vocabulary), 2 * 3 * 6 * 6, 3 * 6 * 6
     while row < 132:
-        list(trainer.run(stop_after(1)))
+        some_updates(trainer, 1)
         read = trainer.standing.k1
         depth, carried = depths(row), depths(row) - 1 - cuts
         again = depth if trunc.endswith("@rerun") else read
@@ -435,7 +438,7 @@ def test_operations_follow_the_depth_really_gone_back(
 def test_measuring_is_counted_as_operations(small: Corpus) -> None:
     """Once back through the layers, with neither the head nor any gradient of a weight."""
     trainer = make_trainer(small, layers=2, trunc="adaptive:0.5", eval_every=10**6)
-    list(trainer.run(stop_after(1)))
+    some_updates(trainer, 1)
     assert (trainer.standing.k1, trainer.standing.k2) == (64, 16)
     update = update_flops(trainer.model.parameters.shapes, 3 * 64, 3 * 64, carried=3 * 4 * 15)  # four pieces of 16
     w_hh, w_ih = 2 * 3 * 6 * 6, 3 * 6 * 6
@@ -506,7 +509,7 @@ def test_validation_comes_twenty_times_at_equal_shares_of_any_budget(
 ) -> None:
     small, clock = make_corpus(tmp_path, prose(203), "200/3/0"), iter(range(10**6))
     monkeypatch.setattr("time.perf_counter", lambda: next(clock))  # each look takes a second
-    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_: a_score(3.0))
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_, **__: a_score(3.0))
     trainer, records = train(small, trunc="1", budget=budget)
     assert trainer.standing.axes.updates == updates
     evals = [record["updates"] for record in of_kind("eval", records)]
@@ -567,7 +570,7 @@ def test_validation_does_not_disturb_what_is_gone_back_to(small: Corpus, precisi
 
 def test_neither_validation_nor_a_sample_touches_the_tape_of_a_float64_run(small: Corpus) -> None:
     trainer = make_trainer(small, streams=1, layers=2, precision="float64", trunc="2/6", eval_every=10**6)
-    list(trainer.run(stop_after(5)))
+    some_updates(trainer, 5)
     model = trainer.model
     other = model.at_precision("float32")
     before = {name: tensor.clone() for name, tensor in model.tapes.history(1, 4).items()}
@@ -600,7 +603,7 @@ def test_latest_is_best(nats: list[float], best: bool) -> None:
 
 
 def test_validations_drive_growth_by_plateaus(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_: a_score(3.0))  # never any better
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_, **__: a_score(3.0))  # never any better
     _, records = train(small, trunc="1..8@plateau", budget=Budget("chars", 900), eval_every=60)
     evals, largest = 0, {}
     for record in records:
@@ -627,9 +630,10 @@ def test_clipping_limits_the_norm_and_its_rate_is_recorded(small: Corpus) -> Non
 @pytest.mark.parametrize("trunc", ["1", "8", "1..8"])
 def test_beta2_follows_the_characters_of_an_update_when_asked_to(small: Corpus, trunc: str) -> None:
     trainer = make_trainer(small, trunc=trunc, beta2_chars=500.0)
-    spy, seen = Spy(trainer), []
-    list(trainer.run(lambda: seen.append(trainer.standing.axes.chars)))  # None: it never stops
-    sizes = [after - before for before, after in pairwise([*seen, trainer.standing.axes.chars])]
+    spy, seen = Spy(trainer), {}
+    list(trainer.run(lambda: seen.setdefault(trainer.standing.axes.chars)))  # None: it never stops
+    seen.setdefault(trainer.standing.axes.chars)
+    sizes = [after - before for before, after in pairwise(seen)]
     assert [step.beta2 for step in spy.steps] == [math.exp(-size / 500) for size in sizes]
 
 
@@ -688,9 +692,10 @@ def test_rates_are_those_of_characters_and_do_not_depend_on_k(small: Corpus) -> 
 def test_the_rate_is_in_proportion_to_a_random_length(small: Corpus) -> None:
     settings = {"lr": 0.01, "final_lr": 1.0, "eval_every": 10**6}
     trainer = make_trainer(small, trunc="random:8", budget=Budget("epochs", 2), **settings)
-    spy, seen = Spy(trainer), []
-    list(trainer.run(lambda: seen.append(trainer.standing.axes.chars)))  # None: it never stops
-    ks = [(after - before) // 3 for before, after in pairwise([*seen, trainer.standing.axes.chars])]
+    spy, seen = Spy(trainer), {}
+    list(trainer.run(lambda: seen.setdefault(trainer.standing.axes.chars)))  # None: it never stops
+    seen.setdefault(trainer.standing.axes.chars)
+    ks = [(after - before) // 3 for before, after in pairwise(seen)]
     assert [step.lr for step in spy.steps] == pytest.approx([0.01 * k / 8 for k in ks])
     assert len(set(ks)) > 4
 
@@ -702,7 +707,7 @@ def test_random_lengths_weigh_every_character_the_same(small: Corpus) -> None:
     network, spy = TorchNetwork(trainer.model), Spy(trainer)
     frozen, ks = trainer.model.parameters.flat.clone(), []
     while trainer.spent < 1:
-        list(trainer.run(stop_after(1)))
+        some_updates(trainer, 1)
         ks.append(trainer.standing.k1)
         trainer.model.parameters.flat.copy_(frozen)
         trainer.model.parameters.refresh_operands()
@@ -737,8 +742,8 @@ def test_random_lengths_without_chance_are_k(tmp_path: Path, monkeypatch: pytest
 def test_a_loss_or_gradient_that_is_not_finite_stops_training_before_the_step(
     corpus: Corpus, what: str, weight: str, value: float
 ) -> None:
-    trainer = make_trainer(corpus, trunc="5", streams=80, lr=0.25)
-    list(trainer.run(stop_after(3)))
+    trainer = make_trainer(corpus, trunc="5", streams=80, lr=0.25, eval_every=10**6)
+    some_updates(trainer, 3)
     trainer.model.parameters.values[weight].view(-1)[0] = value
     weights, counts = trainer.model.parameters.flat.clone(), replace(trainer.standing.axes)
     moments = {name: tensor.clone() for name, tensor in trainer.optimizer.state.items()}
@@ -814,14 +819,18 @@ SHORTER = SIZE | {"budget": Budget("epochs", 1.2)}
 
 @every_run
 def test_a_run_resumed_after_any_update_goes_on_as_if_never_interrupted(small: Corpus, run: dict[str, Any]) -> None:
-    """From each snapshot, one update leads to the next snapshot; by induction, all of them lead to the end."""
+    """From each snapshot, one update or validation leads to the next; by induction, all of them lead to the end."""
     trainer = make_trainer(small, **SIZE | run)
     records: list[Record] = []
     moments: list[tuple[Checkpoint, int]] = []
     ks = set()
 
+    def moment_of(run: Trainer | Document) -> tuple[int, bool]:
+        return run.standing.axes.updates, run.standing.owing
+
     def note() -> bool:
-        moments.append((frozen_copy(trainer), len(records)))
+        if not moments or moment_of(trainer) != moment_of(moments[-1][0].document):
+            moments.append((frozen_copy(trainer), len(records)))
         return False
 
     for record in trainer.run(note):
@@ -837,7 +846,8 @@ def test_a_run_resumed_after_any_update_goes_on_as_if_never_interrupted(small: C
 
     for (before, seen), (after, seen_after) in pairwise(moments):
         resumed = restore(before, small, run.get("precision", "float32"))
-        new = list(resumed.run(stop_after(1)))
+        end = moment_of(after.document)
+        new = list(resumed.run(lambda r=resumed, end=end: moment_of(r) == end))
         assert_same(frozen_copy(resumed), after)
         assert without_time(new) == without_time(records[seen:seen_after])
 
@@ -846,7 +856,7 @@ def test_a_run_resumed_after_any_update_goes_on_as_if_never_interrupted(small: C
 def test_a_run_resumed_from_a_file_ends_the_same(small: Corpus, run: dict[str, Any], tmp_path: Path) -> None:
     whole, records = train(small, **SHORTER | run)
     interrupted = make_trainer(small, **SHORTER | run)
-    some = list(interrupted.run(stop_after(1 if run["trunc"] == "full" else 7)))
+    some = some_updates(interrupted, 1 if run["trunc"] == "full" else 7)
     save_checkpoint(tmp_path / "a", *snapshot(interrupted))
     resumed = restore(load_checkpoint(tmp_path / "a"), small, run.get("precision", "float32"))
     assert without_time(some + list(resumed.run())) == without_time(records)
@@ -938,11 +948,13 @@ def test_the_same_text_split_otherwise_is_refused(small: Corpus, tmp_path: Path)
         ({"final_lr": 1.5}, "--final-lr 1.5: must be between 0 and 1"),
         ({"beta2": -0.1}, "--beta2 -0.1: must be at least 0 and below 1"),
         ({"beta2": 1.0}, "--beta2 1: must be at least 0 and below 1"),  # the mean of squares would stay 0
-        ({"warmup": -1}, "--warmup -1: must be a number, 0 or more"),
-        ({"weight_decay": -0.1}, "--weight-decay -0.1: must be a number, 0 or more"),
-        ({"beta2_chars": -1.0}, "--beta2-chars -1: must be a number, 0 or more"),
-        ({"clip": math.nan}, "--clip nan: must be a number, 0 or more"),
-        ({"eval_every": -1}, "--eval-every -1: must be a number, 0 or more"),
+        ({"warmup": -1}, "--warmup -1: must be a number from 0 to 1e+15"),
+        ({"weight_decay": -0.1}, "--weight-decay -0.1: must be a number from 0 to 1e+06"),
+        ({"weight_decay": 1e308}, "--weight-decay 1e+308: must be a number from 0 to 1e+06"),
+        ({"beta2_chars": -1.0}, "--beta2-chars -1: must be a number from 0 to 1e+15"),
+        ({"beta2_chars": 1e308}, "--beta2-chars 1e+308: must be a number from 0 to 1e+15"),
+        ({"clip": math.nan}, "--clip nan: must be a number from 0 to 1e+15"),
+        ({"eval_every": -1}, "--eval-every -1: must be a number from 0 to 1e+15"),
         ({"seed": -1}, "--seed -1: must be at least 0 and below 2^63"),
         ({"seed": 2**63}, f"--seed {2**63}: must be at least 0 and below 2^63"),
         ({"trunc": "0"}, "--trunc 0: at least 1 character is read for an update; give 1 or more"),

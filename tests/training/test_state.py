@@ -78,3 +78,19 @@ def test_a_place_in_the_text_that_the_count_does_not_lead_to_is_refused(
     said = message_of(restore, replace(checkpoint, document=document), small)
     assert said.startswith(f"{path}: damaged: ")
     assert said.endswith(" of each of 4 streams; begin a new run")
+
+
+def test_a_run_of_another_kind_of_device_goes_on_with_random_numbers_that_its_own_decide(
+    small: Corpus, tmp_path: Path
+) -> None:
+    """A GPU's generator has a state of 16 bytes."""
+    path = train_run(tmp_path / "run", small, chars=40, precision="float32") / "last.safetensors"
+    checkpoint = load_checkpoint(path)
+    states = []
+    for number in (1, 1, 2):
+        of_gpu = {"rng.dropout": torch.full((16,), number, dtype=torch.uint8)}
+        trainer = restore(replace(checkpoint, tensors=checkpoint.tensors | of_gpu), small)
+        states.append(trainer.engine.state_dict()["rng.dropout"])
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+    assert not torch.equal(states[0], checkpoint.tensors["rng.dropout"])
