@@ -41,7 +41,7 @@ def train(
     The vocabulary of the model is set to that of the text. The files are left in the folder `run`; a run that is there
     already is replaced only with `force`. Each record, a line of metrics.jsonl, also goes to `show`, such as `print`.
     """
-    config = RunConfig(Path(text), Path(run), training or TrainConfig(), model or RunConfig.model, force=force)
+    config = RunConfig([Path(text)], Path(run), training or TrainConfig(), model or RunConfig.model, force=force)
     for record in RunFolder(config.folder).follow(begin(config)):
         show(record)
     return load(run)

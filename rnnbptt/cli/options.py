@@ -83,6 +83,17 @@ def _options(kind: Any, panel: str | None = None) -> Iterator[inspect.Parameter]
             yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=plain)
 
 
+def given(ctx: typer.Context, *names: str) -> list[str]:
+    """Which of these parameters stand on the command line, in their order there."""
+    typed = [name for name in ctx.params if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"]
+    return [name for name in typed if name in names]
+
+
+def as_typed(name: str) -> str:
+    """The option of a parameter."""
+    return f"--{name.replace('_', '-')}"
+
+
 def check_results(plot: Path | None, json: Path | None) -> None:
     """UserError where a result could not be written: before the work."""
     from rnnbptt.storage.files import check_place

@@ -11,7 +11,10 @@ from rnnbptt.cli.options import Text
 def prepare(
     *,
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Texts: plain, .gz, .bz2, .xz, or - for standard input.")
+        list[str],
+        typer.Argument(
+            metavar="TEXT...", help="Files: plain, .gz, .bz2, .xz; folders of them; or - for standard input."
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="the text's name + .corpus")] = None,
     text: Text,
@@ -21,8 +24,9 @@ def prepare(
     from rnnbptt.report.progress import counting_bar
     from rnnbptt.report.tables import show_corpus
     from rnnbptt.text import preparing
+    from rnnbptt.text.sources import name_of
 
     with counting_bar("prepare", "B") as tell:
-        folder = out or Path(f"{preparing.name_of(files[0])}.corpus")
+        folder = out or Path(f"{name_of(files)}.corpus")
         corpus = preparing.prepare(files, folder, text, force=force, tell=tell)
     show_corpus(corpus)

@@ -1,8 +1,6 @@
 """`rnnbptt train`."""
 
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,18 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from annotated_doc import Doc
 
-from rnnbptt.cli.options import RUN, Device, Text, Threads
+from rnnbptt.cli.options import RUN, Device, Text, Threads, as_typed, given
+from rnnbptt.cli.stopping import stop_by_signal
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.options import TextOptions
 from rnnbptt.training.config import UNITS, Budget, TrainConfig
+from rnnbptt.truncation.specs import parse_truncation
 
 if TYPE_CHECKING:
+    from rnnbptt.training.document import Document
     from rnnbptt.training.loop import Trainer
+    from rnnbptt.training.records import Record
+    from rnnbptt.training.starting import RunConfig
 
-# What a resumed run may be told: where it is, how long it lasts, and what changes none of its results.
-BESIDE_RESUME = {"ctx", "corpus", "run", "resume", "quiet", "sample_length", "threads", "device", *UNITS}
-
-STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SAMPLES = 5  # of a run, shown on the way
 
 
 @dataclass(frozen=True)
@@ -42,20 +42,27 @@ class Amounts:
 def train(
     *,
     ctx: typer.Context,
-    corpus: Annotated[Path, typer.Argument(help="A prepared folder, or a text file.")],
+    texts: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="TEXT...", help="A prepared folder, or text files and folders of them, to be joined."),
+    ] = None,
     run: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the run.", show_default="runs/TEXT-SPEC")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the run in --run, with its own options.")
-    ] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace the run in --run.")] = False,
+        Path | None,
+        typer.Option(metavar="RUN", help="Go on with that run, with its text and options; the budget may be another."),
+    ] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="Begin with the weights of that run or checkpoint.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the run that is in the folder.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors.")] = False,
     amounts: Annotated[Amounts, "Budget: one of"],
     model: Annotated[ModelConfig, "Model"],
     training: Annotated[TrainConfig, "Optimization"],
     sample_length: Annotated[
-        int, typer.Option(help="Characters of the sample shown after each validation.", rich_help_panel=RUN, min=0)
+        int, typer.Option(help="Characters of the samples that are shown, 5 a run.", rich_help_panel=RUN, min=0)
     ] = 200,
     precision: Annotated[
         str,
@@ -63,45 +70,73 @@ def train(
     ] = "auto",
     threads: Threads = 0,
     device: Device = "cpu",
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write the curves for TensorBoard, too.", rich_help_panel=RUN)
+    ] = False,
     text: Text,
 ) -> None:
     """Train a model on a text with a chosen truncation. Ctrl-C saves and stops; --resume goes on."""
-    budget = amounts.budget()
+    from rnnbptt.report import tensorboard as curves
+    from rnnbptt.training.starting import RunConfig, default_folder
 
+    if tensorboard:
+        curves.check_installed()
+    sources, config = texts or [], replace(training, budget=amounts.budget() or training.budget)
+    folder = resume or run or default_folder(sources, training.trunc)
+    wanted = RunConfig(sources, folder, config, model, text, precision, device, threads, force, init_from)
+    trainer = _resume(ctx, wanted, amounts.budget(), quiet) if resume else _begin(ctx, wanted, quiet)
+    with curves.writing(folder if tensorboard else None, trainer.standing.axes.chars) as write:
+        _follow(trainer, folder, 0 if quiet else sample_length, quiet, write)
+
+
+def _begin(ctx: typer.Context, wanted: "RunConfig", quiet: bool) -> "Trainer":
+    """A new run; one that begins with the weights of another has its shape, unless that is said."""
+    from rnnbptt.report.progress import counting_bar
+    from rnnbptt.training import starting
+    from rnnbptt.training.checkpoint import find_checkpoint, load_checkpoint
+    from rnnbptt.training.initial import of_shape
+
+    if wanted.initial:
+        path = find_checkpoint(wanted.initial)
+        chosen = {name: getattr(wanted.model, name) for name in given(ctx, *vars(wanted.model))}
+        wanted = replace(wanted, initial=path, model=replace(of_shape(wanted.model, load_checkpoint(path)), **chosen))
+    with counting_bar("prepare", "B", quiet) as tell:
+        return starting.begin(wanted, tell)
+
+
+def _resume(ctx: typer.Context, wanted: "RunConfig", budget: Budget | None, quiet: bool) -> "Trainer":
+    """A run that goes on; what is said of it again must be true of it."""
     from rnnbptt.report.progress import counting_bar
     from rnnbptt.training import starting
 
-    folder = run or starting.default_folder(corpus, training.trunc)
-    with counting_bar("prepare", "B", quiet or resume or corpus.is_dir()) as tell:
-        if resume:
-            place = device if _given(ctx, "device") else None
-            trainer = starting.resume(corpus, folder, budget, place, threads, tell)
-        else:
-            config = replace(training, budget=budget or training.budget)
-            trainer = starting.begin(
-                starting.RunConfig(corpus, folder, config, model, text, precision, device, threads, force), tell
-            )
-    _follow(trainer, folder, 0 if quiet else sample_length, quiet)
+    _refuse_another(ctx, wanted.folder, starting.saved_run(wanted.folder).document)
+    device = wanted.device if given(ctx, "device") else None
+    with counting_bar("check", "B", quiet) as tell:
+        return starting.resume(wanted.folder, wanted.sources, budget, device, wanted.threads, tell)
 
 
-def _follow(trainer: "Trainer", folder: Path, sample_length: int, quiet: bool) -> None:
+def _follow(
+    trainer: "Trainer", folder: Path, sample_length: int, quiet: bool, write: "Callable[[Record], None]"
+) -> None:
     """Run the trainer and show what it does; it ends with 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
-    from rnnbptt.report.progress import TrainingView, say, say_memory, say_stopped, say_validations
+    from rnnbptt.report import beginnings
+    from rnnbptt.report.progress import TrainingView
     from rnnbptt.report.tables import show_run
     from rnnbptt.training.folder import RunFolder
 
     if not quiet:
-        say_memory(trainer.memory)
-        say_validations(trainer.validation_chars, trainer.affordable_validations)
-    with _stop_by_signal() as stop, TrainingView(trainer.spent, quiet) as view:
+        beginnings.say_beginning(trainer, folder)
+    shown = int(SAMPLES * trainer.spent)
+    with stop_by_signal() as stop, TrainingView(trainer.spent, quiet) as view:
         for record in RunFolder(folder).follow(trainer, stop.asked):
-            wanted = sample_length if record["kind"] == "eval" else 0
-            view.show(record, trainer.spent, _sample(trainer, wanted) if wanted else "")
-    if trainer.standing.validations.nats and not quiet:
-        show_run(folder, trainer)
-        say("note", (f"best validation: {remark}" for remark in trainer.remarks))
-    elif not quiet:
-        say_stopped(folder)
+            write(record)
+            due = record["kind"] == "eval" and int(SAMPLES * trainer.spent) > shown
+            shown = int(SAMPLES * trainer.spent) if due else shown
+            view.show(record, trainer.spent, _sample(trainer, sample_length) if due and sample_length else "")
+    if not quiet:
+        if trainer.standing.validations.nats:
+            show_run(folder, trainer)
+        beginnings.say_end(trainer, folder)
     if stop.signal:
         raise typer.Exit(128 + stop.signal)
 
@@ -115,60 +150,42 @@ def _sample(trainer: "Trainer", length: int) -> str:
     return "".join(sample(trainer.model, trainer.corpus.vocabulary, config))
 
 
-class _Stop:
-    """Which signal has asked the run to stop, 0 as long as none has."""
-
-    def __init__(self) -> None:
-        self.signal = 0
-
-    def asked(self) -> bool:
-        """Whether one has."""
-        return self.signal != 0
-
-
-@contextmanager
-def _stop_by_signal() -> Iterator[_Stop]:
-    """Ctrl-C, `kill` and a lost terminal only raise a flag here, so that the update under way is finished and saved; a
-    second one does what it did before. What the process was started to ignore, as by nohup, it goes on ignoring.
-    """
-    stop = _Stop()
-
-    def note(number: int, frame: object) -> None:
-        stop.signal = number
-        put_back()
-
-    def put_back() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    before = {number: signal.getsignal(number) for number in STOPS if signal.getsignal(number) != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, note)
-    try:
-        yield stop
-    finally:
-        put_back()
-
-
 def refuse_what_has_no_effect(values: Mapping[str, Any]) -> None:
     """Misuse where options of `train` contradict each other, or one would change nothing."""
     ctx: typer.Context = values["ctx"]
     amounts = [unit for unit in UNITS if values[unit] is not None]
     if len(amounts) > 1:
         raise typer.BadParameter(f"--{' and --'.join(amounts)} are both budgets; give one of --{', --'.join(UNITS)}")
-    if values["resume"] and (given := _given(ctx, *(values.keys() - BESIDE_RESUME))):
-        raise typer.BadParameter(
-            f"{given[0]} cannot be given with --resume: a run goes on with its own options (a budget may be changed)"
-        )
-    if values["corpus"].is_dir() and (given := _given(ctx, *(field.name for field in fields(TextOptions)))):
-        raise typer.BadParameter(f"{given[0]} is for a text file: {values['corpus']} is prepared already")
-    if values["optimizer"] == "sgd" and (given := _given(ctx, "beta2", "beta2_chars")):
-        raise typer.BadParameter(f"{given[0]} is for adam and rmsprop: sgd has no such mean")
-    if len(_given(ctx, "beta2", "beta2_chars")) == 2:
+    if values["resume"]:
+        return
+    if not values["texts"]:
+        raise typer.BadParameter("no text was given; give one, such as data/shakespeare.txt, or --resume RUN")
+    from rnnbptt.text.sources import is_prepared
+
+    if is_prepared(values["texts"][0]) and (named := given(ctx, *(field.name for field in fields(TextOptions)))):
+        raise typer.BadParameter(f"{as_typed(named[0])} is for a text file: {values['texts'][0]} is prepared already")
+    if values["optimizer"] == "sgd" and (named := given(ctx, "beta2", "beta2_chars")):
+        raise typer.BadParameter(f"{as_typed(named[0])} is for adam and rmsprop: sgd has no such mean")
+    if len(given(ctx, "beta2", "beta2_chars")) == 2:
         raise typer.BadParameter("--beta2-chars takes the place of --beta2; give one of them")
 
 
-def _given(ctx: typer.Context, *names: str) -> list[str]:
-    """Which of these options stand on the command line, as they are typed."""
-    sources = {name: ctx.get_parameter_source(name) for name in names}
-    return [f"--{n.replace('_', '-')}" for n, source in sources.items() if source and source.name == "COMMANDLINE"]
+def _refuse_another(ctx: typer.Context, folder: Path, document: "Document") -> None:
+    """Misuse for the first option, as they were given, that is not true of the run in the folder."""
+    own = vars(document.corpus.options) | vars(document.train) | vars(document.model)
+    own = {**own, "precision": document.precision}
+    for name in given(ctx, *ctx.params):
+        value = ctx.params[name]
+        if name in ("force", "init_from"):
+            raise typer.BadParameter(f"{as_typed(name)} begins a run, and --resume goes on with one; give one of them")
+        if name == "run" and value.resolve() != folder.resolve():
+            raise typer.BadParameter(f"--run {value}: --resume goes on in {folder}; leave one of them out")
+        if name in own and not _agree(name, value, own[name]):
+            raise typer.BadParameter(f"{as_typed(name)} {value}: the run has {own[name]}, and goes on so; leave it out")
+
+
+def _agree(name: str, value: Any, own: Any) -> bool:
+    """Whether an option says what a run has."""
+    if name == "trunc":
+        return parse_truncation(value).spec == parse_truncation(own).spec
+    return value == own or (name, value) == ("precision", "auto")

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from tqdm import tqdm
 
 from rnnbptt.report.outlets import STANDARD_ERROR
-from rnnbptt.report.terminal import as_read, escaped
+from rnnbptt.report.terminal import as_read, counted, escaped
 from rnnbptt.text.reading import Tell
 
 if TYPE_CHECKING:
     from rnnbptt.study.probe.probing import Probe
     from rnnbptt.study.probe.subject import Subject
     from rnnbptt.training.records import Record
-
-MEMORY_NOTE = 2**30  # bytes a tape may take before the user is told
-LONG_VALIDATION = 1_000_000  # characters of a validation of which the user is told
 
 
 @contextmanager
@@ -40,36 +38,12 @@ def say(kind: str, lines: Iterable[str]) -> None:
         print(f"{kind}: {escaped(line)}", file=STANDARD_ERROR)
 
 
-def say_memory(size: int) -> None:
-    """Say how many bytes the longest update keeps, where that is a lot."""
-    if size > MEMORY_NOTE:
-        advice = "a shorter --trunc, fewer --streams or less --hidden takes less"
-        say("note", [f"the longest update keeps {size / 2**30:.1f} GiB; {advice}"])
-
-
-def say_validations(size: int, affordable: int | None) -> None:
-    """Say that only so many validations of `size` characters will be made, where they are fewer than usual; where it
-    cannot be told (None) that they take their time, if they do.
-    """
-    reads = f"a validation reads {size:,} characters"
-    if affordable is not None:
-        few = f"only {affordable} will be made, and one at the end: they read no more than training does"
-        say("note", [f"{reads}; {few}; --eval-every asks for more"])
-    elif size > LONG_VALIDATION:
-        say("note", [f"{reads}, the one at the end too; a smaller part for it in --split takes less time"])
-
-
 def say_subject(subject: Subject) -> None:
     """What the measurements of `probe` keep in memory, before they do."""
     influences = f" and influences {subject.influence_bytes / 2**20:,.0f} MiB" if subject.influence_bytes else ""
     keeps = f"the gradient of depth {subject.depth} on {subject.streams} streams keeps"
     size = f"{subject.tape_bytes / 2**20:,.0f} MiB{influences}"
     say("note", [f"{keeps} {size}; a smaller --depth or fewer --streams take less"])
-
-
-def say_stopped(folder: Path) -> None:
-    """Say that a run has nothing to show yet."""
-    print(f"stopped before the first validation; saved in {escaped(str(folder))}", file=STANDARD_ERROR)
 
 
 def say_meaning(probe: Probe) -> None:
@@ -88,14 +62,15 @@ class TrainingView:
 
     def __init__(self, spent: float, quiet: bool) -> None:
         """`spent` is the share of the budget that is used, 0 to 1."""
-        self._quiet = quiet
+        self._quiet, self._first = quiet, spent
         self._train = self._valid = self._speed = "-"
+        self._started: float | None = time.monotonic()  # None once it was said how long it will take
         self._bar = tqdm(
             total=1.0,
             initial=spent,
             file=STANDARD_ERROR,
             disable=quiet or not STANDARD_ERROR.isatty(),
-            bar_format="{percentage:3.0f}% {bar:20} {desc} [{elapsed}<{remaining}]",
+            bar_format="{percentage:3.0f}% {bar:9} {desc} [{elapsed}<{remaining}]",
             dynamic_ncols=True,
         )
 
@@ -109,27 +84,36 @@ class TrainingView:
         """Bring the bar up to date; a validation is also written above it, and the sample."""
         if self._quiet:
             return
+        lines: list[str] = []
         if record["kind"] == "train":
             self._train = f"{record['bpc']:.3f}"
-            self._speed = f"{record['chars_per_second']:,.0f} char/s"
+            self._speed = f"{record['chars_per_second']:,.0f}/s"
+            lines += self._time_left(spent)
         else:
             self._valid = f"{record['bpc']:.3f}"
-            lines = [self._line(record, spent)]
+            lines.append(self._line(record, spent))
             if sample:
                 shown = as_read(sample, STANDARD_ERROR).strip("\n")
                 lines += [*(f"    {line}" for line in shown.split("\n")), ""]
+        if lines:
             self._bar.write("\n".join(lines), file=STANDARD_ERROR)
         losses = f"train {self._train}  valid {self._valid} bpc"
-        self._bar.set_description_str(
-            f"epoch {record['epoch']:.1f}  k {record['k1']}  {losses}  {self._speed}", refresh=False
-        )
+        self._bar.set_description_str(f"k {record['k1']}  {losses}  {self._speed}", refresh=False)
         self._bar.update(spent - self._bar.n)
 
+    def _time_left(self, spent: float) -> Iterator[str]:
+        """How long the rest will take, once, as soon as there is something to tell it from."""
+        if self._started is None or spent <= self._first or spent == 1:
+            return
+        elapsed, self._started = time.monotonic() - self._started, None
+        left = elapsed * (1 - spent) / (spent - self._first)
+        size = counted(round(left / 60), "minute") if left >= 100 else counted(math.ceil(left), "second")
+        yield f"time    about {size} at the speed so far; Ctrl-C saves and stops"
+
     def _line(self, record: Record, spent: float) -> str:
-        """What is said of a validation."""
+        """What is said of a validation: within 80 columns."""
         return (
-            f"{spent:4.0%}  {record['chars']:>12,} characters"
-            f"  epoch {record['epoch']:6.2f}  k {record['k1']:>4}  train {self._train}"
-            f"  {record['split']} {record['bpc']:.4f} bpc ({record['nats']:.4f} nats)"
-            f"  {record['seconds']:,.0f} s  {self._speed}{'' if record['settled'] else '  (not settled)'}"
+            f"{spent:4.0%} {record['chars']:>13,} characters  k {record['k1']:>4}  train {self._train}"
+            f"  {record['split']} {record['bpc']:.4f} bpc  {record['seconds']:,.0f} s"
+            f"{'' if record['settled'] else '  (not settled)'}"
         )

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from rnnbptt.report.outlets import printing
-from rnnbptt.report.terminal import as_read, escaped
+from rnnbptt.report.terminal import as_read, counted, escaped
 
 if TYPE_CHECKING:
     from rnnbptt.study.probe.checking import Check
@@ -81,7 +81,7 @@ def show_run(folder: Path, trainer: Trainer) -> None:
         _add(table, label, f"{chars[index]:,}", f"{nats[index] / math.log(2):.4f}", f"{nats[index]:.4f}")
     console = _console()
     console.print(table)
-    console.print(f"{axes.updates:,} updates, {axes.seconds:,.0f} s of training")
+    console.print(f"{counted(axes.updates, 'update')}, {axes.seconds:,.0f} s of training")
 
 
 @printing

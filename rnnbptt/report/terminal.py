@@ -31,3 +31,8 @@ class Place(Protocol):
 def as_read(text: str, file: Place | None = None) -> str:
     """Text for a file, standard output unless given: as it is, but `visible` for a person at a terminal."""
     return visible(text) if (file or sys.stdout).isatty() else text
+
+
+def counted(number: int, thing: str) -> str:
+    """So many of a thing, 1 of it in the singular."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

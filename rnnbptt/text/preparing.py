@@ -21,15 +21,8 @@ from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
 from rnnbptt.text.corpus import IDS_NAME, JSON_NAME, Corpus, Description, Ids, id_dtype, may_be_replaced, start_digest
 from rnnbptt.text.options import TextOptions, split_offsets
 from rnnbptt.text.reading import Reader, Tell, code_blocks
+from rnnbptt.text.sources import text_files
 from rnnbptt.text.vocabulary import UNKNOWN, Vocabulary
-
-
-def name_of(source: str) -> str:
-    """The name of a text or corpus without folder and suffixes: data/shakespeare.txt.gz -> shakespeare."""
-    path = Path(source).resolve()
-    if path.suffix in (".gz", ".bz2", ".xz"):
-        path = path.with_suffix("")
-    return "stdin" if source == "-" else path.stem.lstrip(".") or "text"
 
 
 def prepare(
@@ -42,13 +35,14 @@ def prepare(
 ) -> Corpus:
     """Turn one or more texts, joined in order, into the corpus folder `out`. Memory does not grow with the text.
 
-    A source is a path (decompressed when it ends in .gz, .bz2 or .xz) or "-" for standard input. `tell` is given the
+    A source is a file (decompressed when it ends in .gz, .bz2 or .xz), a folder of files, or "-" for standard input.
+    Where a text has no newline at its end, one comes between it and the next. `tell` is given the
     bytes read, as they lie on disk, and their total (None when unknown). On any failure, an interrupt included, nothing
     is left behind; an existing `out` is replaced only with `force`, and only when it is empty or a prepared corpus.
 
     UserError: an unreadable, damaged, undecodable or empty source; a text too short for the split; `out` in the way.
     """
-    reader = Reader([str(source) for source in sources], tell)
+    reader = Reader(text_files(sources), tell)
     # Errors of reading are UserErrors already: what is left is about the folder.
     with writing(repr(str(out))), _taking_place_of(Path(out), force) as folder:
         _build(folder, reader, options)

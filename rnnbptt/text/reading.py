@@ -18,7 +18,7 @@ from contextlib import contextmanager, nullcontext
 from functools import cache
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, AnyStr
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,13 +99,25 @@ def _naming(name: str) -> Iterator[None]:
 def code_blocks(reader: Reader, options: TextOptions) -> Iterator[NDArray[Any]]:
     """The symbols of all sources as code points, in blocks of the width they need."""
     if options.unit == "byte":
-        for piece in chain.from_iterable(map(reader.pieces, reader.names)):
+        for piece in joined(map(reader.pieces, reader.names), b"\n"):
             yield np.frombuffer(piece, np.uint8)
         return
-    texts = chain.from_iterable(decoded(name, reader.pieces(name), options.encoding) for name in reader.names)
+    texts = joined((decoded(name, reader.pieces(name), options.encoding) for name in reader.names), "\n")
     for text in composed(texts) if options.nfc else texts:
         if text:  # pieces that hold only part of a character have none
             yield code_points(text)
+
+
+def joined(texts: Iterable[Iterable[AnyStr]], newline: AnyStr) -> Iterator[AnyStr]:
+    """The pieces of all texts, with a newline between two where the first has none at its end."""
+    end = newline
+    for pieces in texts:
+        missing = end != newline
+        for piece in filter(None, pieces):
+            if missing:
+                yield newline
+            missing, end = False, piece[-1:]
+            yield piece
 
 
 def decoded(name: str, pieces: Iterable[bytes], encoding: str) -> Iterator[str]:

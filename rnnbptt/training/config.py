@@ -32,6 +32,11 @@ class Budget:
         advice = f"must be a number above 0 and at most {MOST:g}"
         check_option(0 < self.amount <= MOST, self.unit, self.amount, advice)
 
+    def __str__(self) -> str:
+        """In words."""
+        unit = self.unit.replace("chars", "characters")
+        return f"{self.amount:,.10g} {unit if self.amount != 1 else unit[:-1]}"
+
     def chars(self, epoch_chars: int) -> int | None:
         """The budget in characters, or None where the unit does not tell."""
         per_unit = {"epochs": epoch_chars, "chars": 1}.get(self.unit)

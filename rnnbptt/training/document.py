@@ -18,7 +18,7 @@ from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.options import PARTS, TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.config import TrainConfig
-from rnnbptt.training.records import Standing
+from rnnbptt.training.records import Count, Standing
 
 FORMAT = 2
 
@@ -48,12 +48,22 @@ class TrainedOn:
 
 
 @dataclass(frozen=True)
+class Initial:
+    """The checkpoint whose weights a run began with, the symbols that it lacked, and those that were of no use."""
+
+    path: str
+    added: Count
+    dropped: Count
+
+
+@dataclass(frozen=True)
 class Document:
     """Of a checkpoint: what was trained, on what, how, by what, and how far.
 
     precision  of the operands of matrix products: float32, bfloat16 or float64
     engine     what computed the updates
     threads    of torch; 0: unknown
+    initial    None: fresh weights
     """
 
     model: ModelConfig
@@ -65,6 +75,7 @@ class Document:
     precision: str = "float32"
     engine: str = "torch"
     threads: int = 0
+    initial: Initial | None = None
     versions: Versions = field(default_factory=Versions)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,6 @@
-"""The folder of a run: `last.safetensors`, `best.safetensors`, `metrics.jsonl`, and `corpus/` where it made its own."""
+"""The folder of a run: `last.safetensors`, `best.safetensors`, `metrics.jsonl`, `corpus/` where it made its own, and
+`tensorboard/` where that was asked for.
+"""
 
 import json
 import os
@@ -18,6 +20,7 @@ from rnnbptt.training.records import Record
 from rnnbptt.training.state import snapshot
 
 FILES = ("last.safetensors", "best.safetensors", "metrics.jsonl")
+CURVES = "events.out.tfevents."  # how TensorBoard's files begin
 # The records of a run that has no checkpoint yet: its first validation at most.
 KILLED_EARLY = re.compile(rb'(\{"kind": "train".*\n)*(\{"kind": "(train|eval)".*\n?)?')
 
@@ -29,6 +32,7 @@ class RunFolder:
         self.path = path
         self.last, self.best, self.metrics = (path / name for name in FILES)
         self.corpus = path / "corpus"
+        self.curves = path / "tensorboard"
         self.lock = path / ".rnnbptt.lock"
 
     def check(self, force: bool) -> None:
@@ -40,7 +44,7 @@ class RunFolder:
             raise UserError(f"{self.corpus}: not a prepared corpus, and a run has its own there; give another --run")
         if not force and self.checkpoint:
             raise UserError(
-                f"{self.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
+                f"{self.path}: holds a run; go on with it by --resume {self.path}, or give --force or another --run"
             )
         if not force and not self._recorded_nothing():
             raise UserError(f"{self.metrics}: no checkpoint is beside it; give --force to replace it, or another --run")
@@ -104,8 +108,16 @@ class RunFolder:
             yield scratch / "new"
             if not force:
                 self._check_corpus(new_corpus)
-            # without a new corpus the old one stays: it may be the very one that the new run reads
-            replace_by_new(scratch, (*FILES, self.corpus.name) if new_corpus.exists() else FILES)
+            replace_by_new(scratch, (*FILES, *self._folders_of_the_old(new_corpus.exists())))
+
+    def _folders_of_the_old(self, new_corpus: bool) -> Iterator[str]:
+        """The folders that go with the old run. Without a new corpus the old one stays: it may be the very one that
+        the new run reads.
+        """
+        if new_corpus:
+            yield self.corpus.name
+        if self.curves.is_dir() and all(entry.name.startswith(CURVES) for entry in self.curves.iterdir()):
+            yield self.curves.name
 
     @property
     def checkpoint(self) -> Path | None:

@@ -19,6 +19,7 @@ from rnnbptt.inference.evaluation import LN2, GivenUpError, remarks, score
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.streams import Streams
 from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.document import Initial
 from rnnbptt.training.optimizers import OPTIMIZERS, clip, decay
 from rnnbptt.training.records import Record, Standing, Sums
 from rnnbptt.truncation.plan import Plan, Progress
@@ -39,6 +40,7 @@ class Trainer:
     model     the network that is trained
     engine    computes the updates
     standing  where the run stands
+    initial   whose weights it began with
     remarks   what to know of its best validation
     """
 
@@ -51,6 +53,7 @@ class Trainer:
         self.engine: Engine = TorchEngine(model, self.strategy, config.streams, config.seed)
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat)
         self.standing = Standing()
+        self.initial: Initial | None = None
         self.remarks: list[str] = []
         check_bytes(self.memory, "the longest update", "give a shorter --trunc, fewer --streams or less --hidden")
 

@@ -8,6 +8,7 @@ A worker process needs no more than this:
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,11 +19,14 @@ from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
-from rnnbptt.text.preparing import name_of, prepare
+from rnnbptt.text.preparing import prepare
 from rnnbptt.text.reading import Reader, Tell
-from rnnbptt.training.checkpoint import load_checkpoint
+from rnnbptt.text.sources import is_prepared, name_of, text_files
+from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
+from rnnbptt.training.corpora import corpus_of
 from rnnbptt.training.folder import RunFolder
+from rnnbptt.training.initial import take_weights
 from rnnbptt.training.loop import Trainer
 from rnnbptt.training.state import restore
 from rnnbptt.truncation.specs import parse_truncation
@@ -32,16 +36,17 @@ from rnnbptt.truncation.specs import parse_truncation
 class RunConfig:
     """All that a new run needs: plain data, which can be sent to another process.
 
-    source     a text file, or the folder of a prepared corpus
+    sources    the folder of a prepared corpus, or text files and folders of them
     folder     where the run leaves its files
     model      of any vocabulary: it is set to that of the text
+    initial    the checkpoint file whose weights it begins with; None: fresh ones
     text       how a text file becomes symbols
     precision  auto, float32, bfloat16 or float64
     threads    of torch; 0: leave it as it is
     force      whether a run that is in the folder may be replaced
     """
 
-    source: Path
+    sources: Sequence[Path]
     folder: Path
     train: TrainConfig = field(default_factory=TrainConfig)
     model: ModelConfig = field(default=ModelConfig(vocabulary=1))
@@ -50,11 +55,17 @@ class RunConfig:
     device: str = "cpu"
     threads: int = 0
     force: bool = False
+    initial: Path | None = None
 
 
-def default_folder(source: Path, trunc: str) -> Path:
+def default_folder(sources: Sequence[Path], trunc: str) -> Path:
     """Where the run of a text goes unless told otherwise: runs/TEXT-SPEC, in letters that any file system bears."""
-    return Path("runs", f"{name_of(str(source))}-{re.sub('[/:]', '-', parse_truncation(trunc).spec)}")
+    return Path("runs", f"{name_of(sources)}-{re.sub('[/:]', '-', parse_truncation(trunc).spec)}")
+
+
+def prepared(sources: Sequence[Path]) -> Path | None:
+    """The prepared corpus that is named; None where texts are."""
+    return sources[0] if len(sources) == 1 and is_prepared(sources[0]) else None
 
 
 def set_up_torch(threads: int) -> None:
@@ -65,28 +76,37 @@ def set_up_torch(threads: int) -> None:
 
 
 def begin(config: RunConfig, tell: Tell | None = None) -> Trainer:
-    """A new run in its folder; a text file is prepared into `corpus` there first, of which `tell` hears.
+    """A new run in its folder; texts are prepared into `corpus` there first, of which `tell` hears.
 
     Where anything goes wrong, an interrupt included, the folder stays as it was.
     """
     set_up_torch(config.threads)
     folder = RunFolder(config.folder)
     with folder.beginning(config.force) as new:
-        if config.source.is_dir():
-            corpus = Corpus.open(config.source)
+        if folder_of_corpus := prepared(config.sources):
+            corpus = Corpus.open(folder_of_corpus)
         else:
-            corpus = prepare([config.source], new / folder.corpus.name, config.text, tell=tell)
+            corpus = prepare(config.sources, new / folder.corpus.name, config.text, tell=tell)
         shape = replace(config.model, vocabulary=len(corpus.vocabulary))
         model = create_network(shape, config.precision, config.device, config.train.seed)
         trainer = Trainer(model, corpus, config.train)
-    if not config.source.is_dir():
+        if config.initial:
+            trainer.initial = take_weights(model, corpus.vocabulary, load_checkpoint(config.initial))
+    if not folder_of_corpus:
         trainer.corpus = replace(corpus, path=folder.corpus)  # the same files, which have moved
     return trainer
 
 
+def saved_run(folder: Path) -> Checkpoint:
+    """What the run in the folder goes on from; UserError where there is none."""
+    if path := RunFolder(folder).checkpoint:
+        return load_checkpoint(path)
+    raise UserError(f"{folder}: no run to resume; give the folder of one, or leave --resume out to begin one")
+
+
 def resume(
-    source: Path,
     folder: Path,
+    sources: Sequence[Path] = (),
     budget: Budget | None = None,
     device: str | None = None,
     threads: int = 0,
@@ -94,34 +114,31 @@ def resume(
 ) -> Trainer:
     """The run in the folder, where its last checkpoint left it, on the device it was on unless given.
 
-    `source` is what it was begun with; a text file is read again to be sure, of which `tell` hears. Another `budget`
-    stretches the schedules.
+    Where `sources` are given they must be what it was begun with; texts are read again to be sure, of which `tell`
+    hears. Another `budget` stretches the schedules.
     """
     set_up_torch(threads)
     run = RunFolder(folder)
-    if not run.checkpoint:
-        raise UserError(f"{run.path}: no run to resume; name its folder with --run, or leave --resume out to begin one")
+    saved_run(folder)
     with run.starting():
-        checkpoint = load_checkpoint(run.checkpoint)
-        if source.is_dir():
-            corpus = Corpus.open(source)
-        elif run.corpus.exists():
-            corpus = Corpus.open(run.corpus)
-            _check_text(source, corpus, checkpoint.path, tell)
+        checkpoint = saved_run(folder)  # again, now that nobody else can write it
+        if folder_of_corpus := prepared(sources):
+            corpus = Corpus.open(folder_of_corpus)
         else:
-            trained_on = checkpoint.document.corpus.path
-            raise UserError(
-                f"{source}: {checkpoint.path} was trained on the prepared {trained_on}; give that to resume"
-            )
+            corpus = corpus_of(checkpoint)
+            if sources:
+                _check_texts(sources, corpus, checkpoint.path, tell)
         trainer = restore(checkpoint, corpus, "auto", device or checkpoint.document.device, budget)
         run.rewind(trainer.standing.axes.updates)
     return trainer
 
 
-def _check_text(source: Path, corpus: Corpus, checkpoint: Path, tell: Tell | None) -> None:
-    """UserError unless the text is still the one that the run's own corpus was made from."""
-    reader = Reader([str(source)], tell)
-    for _ in reader.pieces(str(source)):
-        pass  # only its hash is wanted
+def _check_texts(sources: Sequence[Path], corpus: Corpus, checkpoint: Path, tell: Tell | None) -> None:
+    """UserError unless the texts are still those that the corpus of the run was made from."""
+    reader = Reader(text_files(sources), tell)
+    for name in reader.names:
+        for _ in reader.pieces(name):
+            pass  # only its hash is wanted
     if [text.sha256 for text in reader.finished] != [text.sha256 for text in corpus.sources]:
-        raise UserError(f"{source}: not the text that {checkpoint} was trained on; give that one to resume")
+        given = " ".join(map(str, sources))
+        raise UserError(f"{given}: not the text that {checkpoint} was trained on; leave it out, or give that one")

@@ -33,6 +33,7 @@ def snapshot(trainer: Trainer) -> tuple[dict[str, Tensor], Document]:
         precision=str(model.precision.operand).removeprefix("torch."),
         engine=trainer.engine.name,
         threads=torch.get_num_threads(),
+        initial=trainer.initial,
         versions=Versions(__version__, str(torch.__version__)),
     )
     return tensors, document
@@ -60,7 +61,7 @@ def restore(
     config = replace(config, budget=budget) if budget else config
     precision = document.precision if precision == "auto" else precision
     trainer = Trainer(checkpoint.build_model(precision, device), corpus, config)
-    trainer.standing = deepcopy(standing)
+    trainer.standing, trainer.initial = deepcopy(standing), document.initial
     trainer.streams = Streams(corpus.split("train"), config.streams, trainer.standing.position)
     try:
         for name, tensor in trainer.optimizer.state.items():

@@ -50,7 +50,7 @@ def test_the_options_are_these() -> None:
             [
                 *text,
                 *machine,
-                *("--trunc", "--run", "--resume", "--force", "--quiet"),
+                *("--trunc", "--run", "--resume", "--init-from", "--force", "--quiet", "--tensorboard"),
                 *("--epochs", "--chars", "--updates", "--minutes"),
                 *("--cell", "--hidden", "--layers", "--dropout"),
                 *("--streams", "--optimizer", "--lr", "--warmup", "--final-lr", "--weight-decay"),
@@ -152,7 +152,7 @@ def test_names_and_notes_do_not_steer_the_terminal(mine: str) -> None:
     Path(mine).rename(HOSTILE)
     shown = r"a\x1b[2J\n[link=x]b[ bold]:smile:"
     last = Path(HOSTILE, "last.safetensors")
-    table = succeed("train", "text.txt", "--run", HOSTILE, "--resume", "--chars", "2400", "--threads", "1")
+    table = succeed("train", "text.txt", "--resume", HOSTILE, "--chars", "2400", "--threads", "1")
     assert table.startswith(shown)
     compared = succeed("compare", HOSTILE, HOSTILE, "--sample-length", "5")
     assert compared.count(shown) >= 2
@@ -161,4 +161,4 @@ def test_names_and_notes_do_not_steer_the_terminal(mine: str) -> None:
     document = checkpoint.document
     save_checkpoint(last, checkpoint.tensors, replace(document, corpus=replace(document.corpus, path=HOSTILE)))
     Path(HOSTILE, "corpus").rename("elsewhere")
-    assert shown in refusal("train", "text.txt", "--run", HOSTILE, "--resume")
+    assert shown in refusal("train", "text.txt", "--resume", HOSTILE)

@@ -23,8 +23,9 @@ OPTIONS = [*SMALL, "--chars", "6000", "--trunc", "1..4", "--dropout", "0.2"]
 
 def goes_on(name: str) -> list[str]:
     """What a user types after a kill."""
-    run = ["train", "text.txt", "--run", name]
-    return [*run, "--resume", "--quiet", "--threads", "1"] if RunFolder(Path(name)).checkpoint else [*run, *OPTIONS]
+    if RunFolder(Path(name)).checkpoint:
+        return ["train", "--resume", name, "--quiet", "--threads", "1"]
+    return ["train", "text.txt", "--run", name, *OPTIONS]
 
 
 def killed(name: str, after: float) -> bool:

@@ -30,7 +30,7 @@ def test_what_is_no_file_is_refused_at_once(strange: str, mine: str) -> None:
         ["compare", mine, strange],
         ["compare", mine, mine, "--text", strange],
         ["sample", mine, "--prompt-file", strange],
-        ["train", "text.txt", "--resume", "--run", strange],
+        ["train", "text.txt", "--resume", strange],
         *([["prepare", strange], ["train", strange]] if strange != "fifo" else []),  # what a pipe holds may be a text
     ):
         refusal(*arguments)

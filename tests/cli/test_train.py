@@ -74,11 +74,22 @@ def test_a_run_is_named_so_that_any_file_system_bears_it() -> None:
 
 def test_train_shows_lines_and_a_table() -> None:
     result = run(
-        "train", "text.txt", *SMALL[:4], "--threads", "1", "--chars", "400", "--eval-every", "200", "--trunc", "5"
+        *("train", "text.txt", *SMALL[:4], "--threads", "1", "--chars", "400", "--eval-every", "200", "--trunc", "5"),
+        *("--sample-length", "0"),
     )
     assert result.exit_code == 0
-    lines = [line for line in result.stderr.splitlines() if "characters" in line]
-    assert [line[:25] for line in lines] == [" 50%           200 charac", "100%           400 charac"]
+    model, text, budget, time, half, whole, *after = result.stderr.splitlines()
+    assert re.fullmatch(r"model   lstm of 12: [\d,]+ parameters; (bfloat16|float32), 1 thread", model)
+    assert text == "text    text.txt: 3,000 characters, 30 symbols, split 0.9/0.05/0.05"
+    assert budget == "budget  400 characters, truncation 5; saved in runs/text-5"
+    assert re.fullmatch(r"time    about \d+ seconds? at the speed so far; Ctrl-C saves and stops", time)
+    assert [line[:29] for line in (half, whole)] == [" 50%           200 characters", "100%           400 characters"]
+    assert after == [
+        "400 characters done; go on:  rnnbptt train --resume runs/text-5 --chars 800",
+        "generate text:  rnnbptt sample runs/text-5",
+        "compare it:     rnnbptt compare runs/text-5 OTHER_RUN",
+    ]
+    assert all(len(line) <= 80 for line in result.stderr.splitlines())
     header, best, last, cost = result.stdout.splitlines()
     assert header.split() == ["runs/text-5", "characters", "bits", "per", "character", "nats"]
     assert best.split()[:2] == ["best", "400"]
@@ -89,7 +100,7 @@ def test_train_shows_lines_and_a_table() -> None:
 def test_train_refuses_a_used_folder(mine: str) -> None:
     before = Path("mine/last.safetensors").read_bytes()
     assert refusal(*TRAIN, "--chars", "400", "--run", mine) == (
-        "mine: holds a run; give --resume to continue it, --force to replace it, or another --run"
+        "mine: holds a run; go on with it by --resume mine, or give --force or another --run"
     )
     assert Path("mine/last.safetensors").read_bytes() == before
     succeed(*TRAIN, "--chars", "400", "--run", mine, "--force")
@@ -125,8 +136,6 @@ def test_train_refuses(arguments: list[str], message: str | None) -> None:
 
 def test_train_refuses_options_that_do_not_go_together() -> None:
     assert "--epochs and --chars are both budgets; give one of" in misuse(*TRAIN, "--epochs", "1", "--chars", "9")
-    assert "--force cannot be given with --resume" in misuse("train", "text.txt", "--resume", "--force")
-    assert "--lr cannot be given with --resume" in misuse("train", "text.txt", "--resume", "--lr", "0.1")
 
 
 def test_train_refuses_options_that_would_have_no_effect() -> None:
@@ -174,7 +183,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(number: signal.Signals, code: in
     assert (child.returncode, stderr) == (code, "")
     assert len(metrics.read_text().splitlines()) < len(Path("whole/metrics.jsonl").read_text().splitlines())
 
-    succeed("train", "text.txt", "--run", "parts", "--resume", "--quiet", "--threads", "1")
+    succeed("train", "text.txt", "--resume", "parts", "--quiet", "--threads", "1")
     whole, parts = (load_file(Path(name, "last.safetensors")) for name in ("whole", "parts"))
     assert whole.keys() == parts.keys()
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
@@ -223,40 +232,114 @@ def wait_for_records(run: str) -> None:
 
 
 def test_a_resumed_run_may_go_on_for_longer(mine: str) -> None:
-    succeed("train", "text.txt", "--run", mine, "--resume", "--chars", "2800", "--quiet")
+    succeed("train", "text.txt", "--resume", mine, "--chars", "2800", "--quiet")
     records = [json.loads(line) for line in Path("mine/metrics.jsonl").read_text().splitlines()]
     assert records[-1]["chars"] == 2800
     chars = [record["chars"] for record in records]
     assert chars == sorted(chars)
 
 
+def test_resume_needs_nothing_else_and_takes_what_is_true_of_the_run(mine: str) -> None:
+    succeed("train", "--resume", mine, "--chars", "2400", "--quiet")
+    true = ["--hidden", "12", "--trunc", "016..64", "--precision", "auto", "--streams", "4", "--run", "./mine"]
+    succeed("train", "text.txt", "--resume", mine, "--chars", "2800", "--quiet", *true)
+    assert load_checkpoint(Path(mine, "last.safetensors")).document.standing.axes.chars == 2800
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--lr", "0.1", "--hidden", "9"], "--lr 0.1: the run has 0.006, and goes on so; leave it out"),
+        (["--hidden", "9", "--lr", "0.1"], "--hidden 9: the run has 12, and goes on so; leave it out"),
+        (["--split", "1/0/0"], "--split 1/0/0: the run has 0.9/0.05/0.05, and goes on so; leave it out"),
+        (["--trunc", "8"], "--trunc 8: the run has 16..64, and goes on so; leave it out"),
+        (["--force"], "--force begins a run, and --resume goes on with one; give one of them"),
+        (["--init-from", "x"], "--init-from begins a run, and --resume goes on with one; give one of them"),
+        (["--run", "other"], "--run other: --resume goes on in mine; leave one of them out"),
+    ],
+)
+def test_resume_refuses_the_first_option_that_is_not_true_of_the_run(mine: str, options: list[str], said: str) -> None:
+    assert said in misuse("train", "--resume", mine, *options)
+
+
+def test_resume_of_a_finished_run_says_how_to_go_on(mine: str) -> None:
+    result = run("train", "--resume", mine, "--threads", "1")
+    assert result.exit_code == 0
+    assert result.stdout.startswith("mine ")
+    assert "2,000 characters done; go on:  rnnbptt train --resume mine --chars 4000\n" in result.stderr
+
+
 def test_resume_wants_a_run() -> None:
-    assert refusal("train", "text.txt", "--resume") == (
-        "runs/text-16..64: no run to resume; name its folder with --run, or leave --resume out to begin one"
+    assert refusal("train", "--resume", "runs/it") == (
+        "runs/it: no run to resume; give the folder of one, or leave --resume out to begin one"
+    )
+    assert "no text was given; give one, such as data/shakespeare.txt, or --resume RUN" in misuse("train")
+
+
+def test_an_interrupted_run_says_what_resumes_it() -> None:
+    child = shell("train", "text.txt", *SMALL[:4], "--threads", "1", "--chars", "90000", "--trunc", "1", "--run", "a b")
+    wait_for_records("a b")
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert re.search(r"^stopped at \d+%, and saved; go on:  rnnbptt train --resume 'a b'$", stderr, re.MULTILINE)
+
+
+def test_resume_wants_the_same_text(mine: str) -> None:
+    Path("text.txt").write_text(prose(3000, seed=1), encoding="utf-8")
+    assert refusal("train", "text.txt", "--resume", mine) == (
+        "text.txt: not the text that mine/last.safetensors was trained on; leave it out, or give that one"
     )
 
 
-def test_resume_of_a_prepared_text_wants_that_folder(pair: list[str], trained: Path) -> None:
-    assert refusal("train", "text.txt", "--run", pair[0], "--resume") == (
-        f"text.txt: runs/long-1/last.safetensors was trained on the prepared {trained / 'long.corpus'};"
-        " give that to resume"
+def test_a_run_begins_with_the_weights_of_another(mine: str) -> None:
+    Path("other.txt").write_text(prose(3000, seed=1).replace("a", "ä"), encoding="utf-8")
+    options = [*SMALL[2:4], "--threads", "1", "--chars", "8", "--lr", "1e-12", "--sample-length", "0"]
+    result = run("train", "other.txt", "--init-from", mine, *options, "--dropout", "0", "--run", "it")
+    assert result.exit_code == 0
+    said = "1 symbol of the text new to it, 1 of its own left out"
+    assert f"note: begins with the weights of mine/best.safetensors; {said}\n" in result.stderr
+    before, after = (load_checkpoint(Path(name, "best.safetensors")) for name in (mine, "it"))
+    assert (after.document.model.hidden, after.document.model.dropout) == (12, 0)
+    assert after.document.initial is not None
+    w_hh = [checkpoint.tensors["model.rnn.weight_hh_l0"] for checkpoint in (before, after)]
+    assert torch.allclose(*w_hh, atol=1e-9)
+    assert refusal("train", "other.txt", "--init-from", mine, "--hidden", "9", "--run", "no") == (
+        "--hidden 9: mine/best.safetensors has 12; leave it out, or begin with fresh weights"
     )
+
+
+def test_five_samples_are_shown_a_run() -> None:
+    options = ["--hidden", "12", "--streams", "4", "--threads", "1", "--chars", "6000", "--eval-every", "300"]
+    result = run("train", "text.txt", *options)
+    lines = result.stderr.splitlines()
+    assert sum(bool(re.match(r"[ \d]\d\d?%", line)) for line in lines) == 19
+    samples = [
+        index for index, line in enumerate(lines) if line.startswith("    ") and not lines[index - 1][:4].isspace()
+    ]
+    assert len(samples) == 5
+
+
+def test_curves_for_tensorboard() -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    succeed(*TRAIN, "--chars", "400", "--eval-every", "200", "--tensorboard", "--run", "it")
+    succeed("train", "--resume", "it", "--chars", "800", "--tensorboard", "--quiet")
+    events = accumulator.EventAccumulator("it/tensorboard").Reload()
+    records = [json.loads(line) for line in Path("it/metrics.jsonl").read_text().splitlines()]
+    evals = [(record["chars"], record["bpc"]) for record in records if record["kind"] == "eval"]
+    shown = [(event.step, event.value) for event in events.Scalars("eval/bpc")]
+    assert shown == [(chars, pytest.approx(bpc)) for chars, bpc in evals]
+    succeed(*TRAIN, "--chars", "400", "--eval-every", "200", "--tensorboard", "--run", "it", "--force")
+    assert len(accumulator.EventAccumulator("it/tensorboard").Reload().Scalars("eval/bpc")) == 2
 
 
 def test_a_run_goes_on_elsewhere_where_it_is_told_so(mine: str) -> None:
     last = Path(mine, "last.safetensors")
     checkpoint = load_checkpoint(last)
     save_checkpoint(last, checkpoint.tensors, replace(checkpoint.document, device="nonsense"))
-    again = ["train", "text.txt", "--run", mine, "--resume", "--chars", "2400", "--quiet"]
+    again = ["train", "text.txt", "--resume", mine, "--chars", "2400", "--quiet"]
     assert refusal(*again) == "mine/last.safetensors: --device nonsense: torch has no such device here; give cpu"
     succeed(*again, "--device", "cpu")
-
-
-def test_resume_wants_the_same_text(mine: str) -> None:
-    Path("text.txt").write_text(prose(3000, seed=1), encoding="utf-8")
-    assert refusal("train", "text.txt", "--run", mine, "--resume") == (
-        "text.txt: not the text that mine/last.safetensors was trained on; give that one to resume"
-    )
 
 
 def test_divergence_keeps_the_last_good_checkpoint() -> None:
@@ -291,7 +374,7 @@ def test_what_goes_back_through_the_state_is_refused_where_there_is_none(trunc: 
 def test_a_window_network_goes_through_the_same_commands(mine: str) -> None:
     options = [*TRAIN, "--trunc", "16", "--layers", "2", "--dropout", "0.2"]
     succeed(*options, "--cell", "window:2", "--chars", "1500", "--run", "parts")
-    succeed("train", "text.txt", "--run", "parts", "--resume", "--chars", "3000", "--quiet")
+    succeed("train", "text.txt", "--resume", "parts", "--chars", "3000", "--quiet")
     assert len(succeed("sample", "parts", "--length", "30")) == 31
     shown = succeed("compare", mine, "parts", "--sample-length", "0")
     assert re.search(r"parts +16 +window:2 ", shown), shown

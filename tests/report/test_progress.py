@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from rnnbptt.report.progress import TrainingView, counting_bar, say, say_memory, say_validations
+from rnnbptt.report.progress import TrainingView, counting_bar, say
 
 TRAIN = {"kind": "train", "epoch": 0.5, "k1": 4, "bpc": 3.25, "chars_per_second": 12345.0}
 EVAL = {
@@ -70,15 +70,15 @@ def test_a_validation_is_a_line_with_its_sample(capsys: pytest.CaptureFixture[st
     show_all()
     assert capsys.readouterr() == (
         "",
-        " 50%         2,000 characters  epoch   0.50  k    4  train 3.250  valid 2.5000 bpc (1.7329 nats)  61 s"
-        "  12,345 char/s\n    one\n    two\n\n",
+        "time    about 1 second at the speed so far; Ctrl-C saves and stops\n"
+        " 50%         2,000 characters  k    4  train 3.250  valid 2.5000 bpc  61 s\n    one\n    two\n\n",
     )
 
 
 def test_a_terminal_has_a_bar_besides(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = watched(monkeypatch)
     show_all()
-    assert "train 3.250  valid 2.500 bpc  12,345 char/s" in terminal.getvalue()
+    assert "train 3.250  valid 2.500 bpc  12,345/s" in terminal.getvalue()
     assert " 25% " in terminal.getvalue()
     assert "    one\n    two\n" in terminal.getvalue()
 
@@ -89,42 +89,6 @@ def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     assert terminal.getvalue() == ""
 
 
-@pytest.mark.parametrize(
-    ("size", "note"), [(2**30, ""), (3 * 2**29 + 2**26, "note: the longest update keeps 1.6 GiB;")]
-)
-def test_memory_is_told_where_it_is_a_lot(size: int, note: str, capsys: pytest.CaptureFixture[str]) -> None:
-    say_memory(size)
-    told = capsys.readouterr()
-    assert told.out == ""
-    assert told.err.startswith(note)
-    assert bool(told.err) == bool(note)
-
-
 def test_each_line_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     say("warning", ["one", "two"])
     assert capsys.readouterr() == ("", "warning: one\nwarning: two\n")
-
-
-@pytest.mark.parametrize(
-    ("size", "affordable", "said"),
-    [
-        (500, None, ""),
-        (
-            500,
-            3,
-            "note: a validation reads 500 characters; only 3 will be made, and one at the end: they read no more than"
-            " training does; --eval-every asks for more\n",
-        ),
-        (
-            3_000_000,
-            None,
-            "note: a validation reads 3,000,000 characters, the one at the end too; a smaller part for it in --split"
-            " takes less time\n",
-        ),
-    ],
-)
-def test_the_cost_of_validations_is_announced(
-    capsys: pytest.CaptureFixture[str], size: int, affordable: int | None, said: str
-) -> None:
-    say_validations(size, affordable)
-    assert capsys.readouterr().err == said

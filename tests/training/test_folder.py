@@ -74,7 +74,7 @@ def test_a_new_folder_is_made_with_its_parents(tmp_path: Path) -> None:
 def test_a_used_folder_is_refused_unless_forced(folder: RunFolder, name: str) -> None:
     (folder.path / name).touch()
     assert message_of(folder.check, force=False) == (
-        f"{folder.path}: holds a run; give --resume to continue it, --force to replace it, or another --run"
+        f"{folder.path}: holds a run; go on with it by --resume {folder.path}, or give --force or another --run"
     )
     folder.check(force=True)
     assert (folder.path / name).exists(), "checking alone removes nothing"

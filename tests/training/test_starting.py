@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from itertools import islice
 from multiprocessing import get_context
@@ -30,7 +31,7 @@ def config(tmp_path: Path) -> RunConfig:
     source = tmp_path / "text.txt"
     source.write_text(prose(3000), encoding="utf-8")
     training = TrainConfig("4", Budget("chars", 800), streams=4, eval_every=40)
-    return RunConfig(source, tmp_path / "run", training, ModelConfig(1, hidden=6), threads=1)
+    return RunConfig([source], tmp_path / "run", training, ModelConfig(1, hidden=6), threads=1)
 
 
 def test_a_run_begins_on_a_text_file(config: RunConfig, capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,7 +48,7 @@ def test_a_run_begins_on_a_text_file(config: RunConfig, capsys: pytest.CaptureFi
 
 def test_a_run_begins_on_a_prepared_corpus(config: RunConfig, tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, prose(3000))
-    trainer = begin(replace(config, source=corpus.path), pytest.fail)
+    trainer = begin(replace(config, sources=[corpus.path]), pytest.fail)
     assert trainer.corpus.path == corpus.path
     assert list(tree(config.folder)) == [".rnnbptt.lock"]
 
@@ -67,7 +68,7 @@ def test_a_process_of_its_own_makes_the_same_run(config: RunConfig, tmp_path: Pa
 def test_a_run_that_is_there_is_replaced_only_by_force(config: RunConfig) -> None:
     follow(config)
     before = tree(config.folder)
-    assert "holds a run; give --resume" in message_of(begin, config)
+    assert "holds a run; go on with it by --resume " in message_of(begin, config)
     assert tree(config.folder) == before
     begin(replace(config, force=True))
     assert sorted(tree(config.folder)) == [".rnnbptt.lock", "corpus", "corpus/corpus.json", "corpus/ids.npy"]
@@ -82,14 +83,14 @@ def test_one_process_trains_in_a_folder(config: RunConfig, tmp_path: Path) -> No
         held = tree(config.folder)
         for start in (
             lambda: begin(replace(config, force=True)),
-            lambda: resume(config.source, config.folder),
+            lambda: resume(config.folder, config.sources),
             lambda: next(run.follow(trainer)),
         ):
             assert message_of(start) == (
                 f"{config.folder}: process {other} is training here; wait for it, or give another --run"
             )
         assert tree(config.folder) == held
-    resume(config.source, config.folder)
+    resume(config.folder, config.sources)
     run.release()
     assert tree(config.folder) == before
 
@@ -102,7 +103,7 @@ def test_a_run_is_let_go_when_it_ends_or_fails(config: RunConfig) -> None:
         assert is_ours(run.lock)
     assert not is_ours(run.lock)
     message_of(begin, config)
-    message_of(resume, config.source.with_name("missing"), config.folder)
+    message_of(resume, config.folder, [config.sources[0].with_name("missing")])
     assert not is_ours(run.lock)
     assert not run.lock.exists()
 
@@ -133,7 +134,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_anew(config: RunConfig,
     die_holding(run.lock)
     for name in ("last", "best"):
         (config.folder / f"{name}.safetensors").unlink(missing_ok=True)
-    assert "leave --resume out to begin" in message_of(resume, config.source, config.folder)
+    assert "leave --resume out to begin one" in message_of(resume, config.folder, config.sources)
     follow(config)
     folders = (config.folder, config.folder.with_name("whole"))
     lines = [len((folder / "metrics.jsonl").read_text().splitlines()) for folder in folders]
@@ -145,9 +146,9 @@ def test_a_run_goes_on_from_its_best_checkpoint_where_it_was_killed_before_the_l
 ) -> None:
     follow(config)
     (config.folder / "last.safetensors").unlink()
-    assert "holds a run; give --resume" in message_of(begin, config)
+    assert "holds a run; go on with it by --resume " in message_of(begin, config)
     standing = load_checkpoint(config.folder / "best.safetensors").document.standing
-    assert resume(config.source, config.folder).standing.axes == standing.axes
+    assert resume(config.folder, config.sources).standing.axes == standing.axes
 
 
 def test_a_corpus_that_is_there_is_replaced_only_by_the_same_or_by_force(config: RunConfig) -> None:
@@ -170,7 +171,7 @@ def test_a_folder_of_the_user_is_not_touched(config: RunConfig, source: str) -> 
     theirs.mkdir(parents=True)
     (theirs / "precious").touch()
     try:
-        begin(replace(config, source=config.source.with_name(source)))
+        begin(replace(config, sources=[config.sources[0].with_name(source)]))
     except UserError:
         assert list(tree(config.folder)) == [".corpus", ".corpus/precious"]
     assert list(tree(theirs)) == ["precious"]
@@ -180,14 +181,14 @@ def test_a_corpus_within_the_folder_of_the_run_is_read_and_kept(config: RunConfi
     config.folder.mkdir()
     source = make_corpus(tmp_path, prose(3000)).path.rename(config.folder / ".corpus")
     before = tree(source)
-    follow(replace(config, source=source))
+    follow(replace(config, sources=[source]))
     assert tree(source) == before
 
 
 def test_a_run_goes_on_with_its_text_for_longer(config: RunConfig) -> None:
     follow(config)
     told: list[tuple[int, int | None]] = []
-    trainer = resume(config.source, config.folder, Budget("chars", 1200), tell=lambda *at: told.append(at))
+    trainer = resume(config.folder, config.sources, Budget("chars", 1200), tell=lambda *at: told.append(at))
     assert told[-1] == (3000, 3000)
     assert trainer.standing.axes.chars == 800
     assert list(RunFolder(config.folder).follow(trainer))[-1]["chars"] == 1200
@@ -195,12 +196,9 @@ def test_a_run_goes_on_with_its_text_for_longer(config: RunConfig) -> None:
 
 def test_a_run_goes_on_with_its_prepared_corpus(config: RunConfig, tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, prose(3000))
-    follow(replace(config, source=corpus.path))
-    assert resume(corpus.path, config.folder).corpus.path == corpus.path
-    last = config.folder / "last.safetensors"
-    assert message_of(resume, config.source, config.folder) == (
-        f"{config.source}: {last} was trained on the prepared {corpus.path}; give that to resume"
-    )
+    follow(replace(config, sources=[corpus.path]))
+    for sources in ([], [corpus.path], config.sources):  # the last is the text that it was made of
+        assert resume(config.folder, sources).corpus.path == corpus.path
 
 
 def test_a_run_goes_on_where_it_was_unless_told_otherwise(config: RunConfig) -> None:
@@ -208,21 +206,21 @@ def test_a_run_goes_on_where_it_was_unless_told_otherwise(config: RunConfig) -> 
     last = config.folder / "last.safetensors"
     checkpoint = load_checkpoint(last)
     save_checkpoint(last, checkpoint.tensors, replace(checkpoint.document, device="nonsense"))
-    assert message_of(resume, config.source, config.folder) == (
+    assert message_of(resume, config.folder, config.sources) == (
         f"{last}: --device nonsense: torch has no such device here; give cpu"
     )
-    assert str(resume(config.source, config.folder, device="cpu").model.device) == "cpu"
+    assert str(resume(config.folder, config.sources, device="cpu").model.device) == "cpu"
 
 
 def test_only_a_run_goes_on_and_only_with_its_text(config: RunConfig) -> None:
-    assert message_of(resume, config.source, config.folder) == (
-        f"{config.folder}: no run to resume; name its folder with --run, or leave --resume out to begin one"
+    assert message_of(resume, config.folder, config.sources) == (
+        f"{config.folder}: no run to resume; give the folder of one, or leave --resume out to begin one"
     )
     follow(config)
-    config.source.write_text(prose(3000, seed=1), encoding="utf-8")
-    assert message_of(resume, config.source, config.folder) == (
-        f"{config.source}: not the text that {config.folder / 'last.safetensors'} was trained on;"
-        " give that one to resume"
+    config.sources[0].write_text(prose(3000, seed=1), encoding="utf-8")
+    assert message_of(resume, config.folder, config.sources) == (
+        f"{config.sources[0]}: not the text that {config.folder / 'last.safetensors'} was trained on;"
+        " leave it out, or give that one"
     )
 
 
@@ -245,7 +243,7 @@ def test_what_begins_a_run_is_what_its_checkpoint_says(config: RunConfig) -> Non
     ],
 )
 def test_the_folder_of_a_run_unless_one_is_given(source: str, trunc: str, name: str) -> None:
-    assert default_folder(Path(source), trunc) == Path("runs", name)
+    assert default_folder([Path(source)], trunc) == Path("runs", name)
 
 
 def test_a_pipe_in_the_place_of_the_records_is_not_waited_for(config: RunConfig) -> None:
@@ -254,7 +252,33 @@ def test_a_pipe_in_the_place_of_the_records_is_not_waited_for(config: RunConfig)
     metrics.unlink()
     os.mkfifo(metrics)
     said = f"{metrics}: not a file; move it away, or give another --run"
-    assert message_of(resume, config.source, config.folder) == said
+    assert message_of(resume, config.folder, config.sources) == said
     (config.folder / "last.safetensors").unlink()
     (config.folder / "best.safetensors").unlink()
     assert message_of(begin, config) == said
+
+
+def test_a_run_goes_on_where_it_has_moved_to_with_its_corpus(config: RunConfig, tmp_path: Path) -> None:
+    follow(config)
+    moved = config.folder.rename(tmp_path / "moved")
+    assert resume(moved).corpus.path == moved / "corpus"
+    shutil.rmtree(moved / "corpus")
+    RunFolder(moved).release()
+    assert message_of(resume, moved) == (
+        f"{config.folder / 'corpus'}: the corpus that {moved / 'last.safetensors'} was trained on is no longer there;"
+        " put it back, or beside the checkpoint as corpus"
+    )
+
+
+def test_several_texts_and_folders_of_them_make_a_run(config: RunConfig, tmp_path: Path) -> None:
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for name in ("b.txt", "a.txt", ".hidden"):
+        (folder / name).write_text(name * 200, encoding="utf-8")
+    config = replace(config, sources=[*config.sources, folder])
+    names = [Path(source.name).name for source in begin(config).corpus.sources]
+    assert names == ["text.txt", "a.txt", "b.txt"]
+    RunFolder(config.folder).release()
+    follow(config)
+    resume(config.folder, config.sources)
+    assert "not the text" in message_of(resume, config.folder, config.sources[:1])

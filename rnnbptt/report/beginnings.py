@@ -1,0 +1,78 @@
+"""What is said when a run begins and when it ends, on standard error: what it is, and what to type next."""
+
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from rnnbptt.report.outlets import STANDARD_ERROR
+from rnnbptt.report.progress import say
+from rnnbptt.report.terminal import counted, escaped
+from rnnbptt.training.config import Budget
+from rnnbptt.training.loop import Trainer
+
+MEMORY_NOTE = 2**30  # bytes a tape may take before the user is told
+LONG_VALIDATION = 1_000_000  # characters of a validation of which the user is told
+
+
+def say_beginning(trainer: Trainer, folder: Path) -> None:
+    """Model, text and budget, a line each; what will take long or much."""
+    for what, line in (("model", _model(trainer)), ("text", _text(trainer)), ("budget", _budget(trainer, folder))):
+        print(f"{what:<8}{escaped(line)}", file=STANDARD_ERROR)
+    say("note", _notes(trainer))
+
+
+def _model(trainer: Trainer) -> str:
+    config, threads = trainer.model.config, torch.get_num_threads()
+    layers = "" if config.layers == 1 else f", {config.layers} layers"
+    operand = str(trainer.model.precision.operand).removeprefix("torch.")
+    size = f"{trainer.model.parameters.flat.numel():,} parameters"
+    return f"{config.cell} of {config.hidden}{layers}: {size}; {operand}, {counted(threads, 'thread')}"
+
+
+def _text(trainer: Trainer) -> str:
+    corpus = trainer.corpus
+    names = ", ".join(Path(source.name).name for source in corpus.sources[:2]) + ", ..." * (len(corpus.sources) > 2)
+    units = "characters" if corpus.vocabulary.unit == "char" else "bytes"
+    size = f"{len(corpus.ids):,} {units}, {counted(len(corpus.vocabulary), 'symbol')}"
+    return f"{names}: {size}, split {corpus.options.split}"
+
+
+def _budget(trainer: Trainer, folder: Path) -> str:
+    config = trainer.config
+    done = f", {trainer.spent:.0%} of it done" if trainer.spent else ""
+    return f"{config.budget}{done}, truncation {config.trunc}; saved in {folder}"
+
+
+def _notes(trainer: Trainer) -> Iterator[str]:
+    """Whose weights it begins with; of memory and of validations where they are a lot."""
+    if (initial := trainer.initial) and not trainer.standing.axes.updates:
+        fresh = f"{counted(initial.added, 'symbol')} of the text new to it, {initial.dropped:,} of its own left out"
+        yield f"begins with the weights of {initial.path}; {fresh}"
+    if trainer.memory > MEMORY_NOTE:
+        advice = "a shorter --trunc, fewer --streams or less --hidden takes less"
+        yield f"the longest update keeps {trainer.memory / 2**30:.1f} GiB; {advice}"
+    reads = f"a validation reads {trainer.validation_chars:,} characters"
+    if (few := trainer.affordable_validations) is not None:
+        only = f"only {few} will be made, and one at the end: they read no more than training does"
+        yield f"{reads}; {only}; --eval-every asks for more"
+    elif trainer.validation_chars > LONG_VALIDATION:
+        yield f"{reads}, the one at the end too; a smaller part for it in --split takes less time"
+
+
+def say_end(trainer: Trainer, folder: Path) -> None:
+    """What to know of the best validation, and what to type next."""
+    say("note", (f"best validation: {remark}" for remark in trainer.remarks))
+    run = shlex.quote(str(folder))
+    if trainer.finished:
+        longer = Budget(trainer.config.budget.unit, 2 * trainer.config.budget.amount)
+        after = f"{trainer.config.budget} done"
+        resume = f"rnnbptt train --resume {run} --{longer.unit} {longer.amount:g}"
+    else:
+        after = f"stopped at {trainer.spent:.0%}, and saved"
+        resume = f"rnnbptt train --resume {run}"
+    print(f"{after}; go on:  {escaped(resume)}", file=STANDARD_ERROR)
+    if trainer.standing.validations.nats:
+        print(f"generate text:  rnnbptt sample {escaped(run)}", file=STANDARD_ERROR)
+        print(f"compare it:     rnnbptt compare {escaped(run)} OTHER_RUN", file=STANDARD_ERROR)

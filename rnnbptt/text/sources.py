@@ -1,0 +1,54 @@
+"""Which files a text is made of: those that are named, and those in folders that are named."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rnnbptt.errors import UserError
+from rnnbptt.text.corpus import JSON_NAME
+
+COMPRESSED = (".gz", ".bz2", ".xz")
+LONGEST_NAME = 100  # file systems bear 255, of which suffixes take some
+
+
+def is_prepared(source: str | Path) -> bool:
+    """Whether it is the folder of a corpus, or what is left of one, rather than of texts."""
+    return Path(source, JSON_NAME).exists()
+
+
+def text_files(sources: Sequence[str | Path]) -> list[str]:
+    """The files in order. A folder stands for the files in it and below it, by name, the hidden ones left out.
+
+    UserError for a folder without any, and for a prepared corpus.
+    """
+    return [file for source in sources for file in _files(str(source))]
+
+
+def _files(source: str) -> Iterator[str]:
+    if source == "-" or not os.path.isdir(source):
+        yield source
+        return
+    if is_prepared(source):
+        raise UserError(f"{source!r} is a prepared corpus, not a text; train on it alone, or give the texts it is of")
+    paths = sorted(path for path in Path(source).rglob("*") if path.is_file())
+    texts = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(source).parts)]
+    if not texts:
+        raise UserError(f"{source!r} is a folder without a file in it; give text files, or a folder of them")
+    yield from map(str, texts)
+
+
+def name_of(sources: Sequence[str | Path]) -> str:
+    """The name of a text without folders and suffixes: data/shakespeare.txt.gz -> shakespeare; of two or three all
+    their names.
+    """
+    names = [_name(str(source)) for source in sources]
+    shown = names if len(names) <= 3 else [names[0], f"{len(names) - 1}more"]
+    return "+".join(shown)[:LONGEST_NAME]
+
+
+def _name(source: str) -> str:
+    path = Path(source).resolve()
+    if path.suffix in COMPRESSED:
+        path = path.with_suffix("")
+    stem = path.name if path.is_dir() and not is_prepared(path) else path.stem
+    return "stdin" if source == "-" else stem.lstrip(".") or "text"
