@@ -212,7 +212,7 @@ class FullInfluence(Influence):
     def flops(self, chars: int) -> float:
         """A backward pass for each unit, and A M."""
         streams = self.boundary.d_before.shape[2]
-        passes = update_flops(self._network.parameters.shapes, 0, chars * streams, chars * streams)
+        passes = update_flops(self._network.parameters.shapes, 0, chars * streams, chars * streams, losses=0, again=0)
         numbers = sum(influence.numel() for influence in self.state.values())
         return len(self._units) * (passes + 2.0 * numbers)
 

@@ -12,9 +12,9 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from rnnbptt.bptt.bias import relative_bias
 from rnnbptt.bptt.generators import set_state, stream
 from rnnbptt.bptt.influence import INFLUENCES
-from rnnbptt.bptt.lags import norms_by_lag
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError, check_bytes
@@ -25,13 +25,13 @@ from rnnbptt.truncation.plan import Plan, Strategy
 
 class Outcome(NamedTuple):
     """Of one update: the mean loss in nats per character, the characters predicted over all streams, floating-point
-    operations, and what the plan's `measure` made of the gradient's norms by lag; None where it asked for none.
+    operations, and the relative bias of its cuts, None where the plan did not ask for it.
     """
 
     loss: float
     chars: int
     flops: float
-    measured: int | None
+    measured: float | None
 
 
 class Engine(Protocol):
@@ -69,7 +69,7 @@ class TorchEngine:
 
     def update(self, plan: Plan, segment: Segment) -> Outcome:
         """Read the segment from the carried state, predict, and go back as the plan says."""
-        network, streams = self._network, self._streams
+        network = self._network
         if plan.reset or segment.reset.any():
             self._reset(torch.from_numpy(segment.reset | plan.reset).to(network.device))
         x, y = (torch.from_numpy(ids).to(network.device) for ids in (segment.x, segment.y))
@@ -77,9 +77,9 @@ class TorchEngine:
         nats, d_logits = cross_entropy(logits, y)
         if plan.scale != 1:
             d_logits.mul_(plan.scale)
+        measured = relative_bias(network, tape, d_logits, plan.carry) if plan.measure and plan.carry else None
         network.backward(tape, d_logits, plan.depth, plan.carry, self._influence.boundary)
         self._influence.update(tape)
-        measured = plan.measure(norms_by_lag(network, tape, d_logits[-streams:])) if plan.measure else None
         flops = self._flops(plan, tape.last(plan.depth).length)
         return Outcome(float(nats.mean()), nats.numel(), flops, measured)
 
@@ -93,8 +93,10 @@ class TorchEngine:
         """Of an update that has gone back through so many characters."""
         carried = gone_back - 1 if plan.carry is None else sum(factor != 0 for factor in plan.carry)
         again = gone_back - plan.advance if plan.rerun else 0
-        again += plan.advance if plan.measure else 0  # a state's gradient takes the products of a forward pass
-        counts = (count * self._streams for count in (plan.advance, gone_back, carried, again))
+        losses = plan.advance
+        if plan.measure:  # two passes more, one of them without cuts
+            losses, gone_back, carried = 3 * losses, 3 * gone_back, 2 * carried + plan.advance - 1
+        counts = (count * self._streams for count in (plan.advance, gone_back, carried, losses, again))
         return update_flops(self._network.parameters.shapes, *counts) + self._influence.flops(plan.advance)
 
     def memory(self, longest: int) -> int:

@@ -99,12 +99,13 @@ def initial_bias(config: ModelConfig) -> Tensor:
     return bias
 
 
-def update_flops(shapes: Shapes, chars: int, depth: int, carried: int, again: int = 0) -> float:
+def update_flops(shapes: Shapes, chars: int, depth: int, carried: int, losses: int, again: int) -> float:
     """Floating-point operations of an update's matrix products, 2 a weight and character in each.
 
     Forward and head: for the new `chars` of all streams; forward without the head: also for those read `again`.
-    Gradients of the layers: for the `depth` characters gone back through. The product that carries the gradient one
-    step back in time: for those `carried`, so that truncation 1 has none. The first layer's input is a look-up.
+    Gradients of the head: for the `losses` gone back from; of the layers: for the `depth` characters gone back through.
+    The product that carries the gradient one step back in time: for those `carried`, so that truncation 1 has none. The
+    first layer's input is a look-up.
     """
 
     def weights(*kinds: str) -> int:
@@ -113,4 +114,4 @@ def update_flops(shapes: Shapes, chars: int, depth: int, carried: int, again: in
     recurrent, head = weights("weight_hh"), weights("head.weight")
     layers = weights("weight_ih", "weight_co") - weights("weight_ih_l0")
     forward = chars * (recurrent + layers + head) + again * (recurrent + layers)
-    return 2.0 * (forward + 2 * chars * head + depth * (recurrent + 2 * layers) + carried * recurrent)
+    return 2.0 * (forward + 2 * losses * head + depth * (recurrent + 2 * layers) + carried * recurrent)

@@ -20,7 +20,7 @@ from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.records import Count, Standing
 
-FORMAT = 2
+FORMAT = 3
 
 
 @dataclass(frozen=True)
@@ -125,4 +125,10 @@ def name_the_standing(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "standing": standing}
 
 
-MENDS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (name_the_standing,)  # from format 1, from 2, ...
+def measure_anew(document: dict[str, Any]) -> dict[str, Any]:
+    """2 to 3: an adaptive run measures biases; what it had measured were depths."""
+    return {**document, "standing": {**document["standing"], "measured": []}}
+
+
+# from format 1, from 2, ...
+MENDS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (name_the_standing, measure_anew)

@@ -57,7 +57,7 @@ class Standing:
 
     position  symbols that each stream has read
     sums      since the last train record
-    measured  what the plans' `measure` returned so far
+    measured  the relative biases that plans asked for so far
     owing     whether a validation is due before the next update
     k1, k2    of the last update, and `lr` its learning rate
     """
@@ -66,7 +66,7 @@ class Standing:
     axes: Axes = field(default_factory=Axes)
     sums: Sums = field(default_factory=Sums)
     validations: Validations = field(default_factory=Validations)
-    measured: list[Count] = field(default_factory=list)
+    measured: list[Amount] = field(default_factory=list)
     owing: bool = False
     k1: Count = 0
     k2: Count = 0

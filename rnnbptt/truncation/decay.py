@@ -1,7 +1,6 @@
-"""How fast a gradient fades on its way back: the arithmetic of adaptive truncation, Aicher, Foti & Fox 2019.
+"""How fast a gradient fades on its way back, as Aicher, Foti & Fox 2019 estimate it.
 
-phi_j is the norm of the gradient of one loss with respect to the state j characters before it. Beyond the lags that
-were measured it is taken to go on falling by the same factor a character.
+phi_j is the norm of the gradient of one loss with respect to the state j characters before it.
 """
 
 import math
@@ -29,22 +28,3 @@ def fit_decay(norms: Sequence[float]) -> float:
     if not (fitted > 0).all():
         return 0.0
     return float(np.exp(np.polynomial.polynomial.polyfit(np.arange(len(fitted)), np.log(fitted), 1)[1]))
-
-
-def share_beyond(norms: Sequence[float], depth: int, beta: float) -> float:
-    """Of the sum of all norms, what lies at lag `depth` and beyond: the relative bias of that truncation as Aicher et
-    al. estimate it, with the sum of the norms in the place of the gradient's (`cum_grad_norm_approx` of their code).
-    Of no gradient at all, nothing.
-    """
-    if beta >= 1:
-        return 1.0
-    tail = norms[-1] * beta / (1 - beta)
-    whole = math.fsum(norms) + tail
-    return (math.fsum(norms[depth:]) + tail) / whole if whole else 0.0
-
-
-def sufficient_depth(norms: Sequence[float], share: float) -> int:
-    """The least depth beyond which at most `share` lies; the number of norms where none of these depths is enough."""
-    beta = fit_decay(norms)
-    depths = range(1, len(norms))
-    return next((depth for depth in depths if share_beyond(norms, depth, beta) <= share), len(norms))

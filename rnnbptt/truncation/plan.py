@@ -9,7 +9,6 @@ itself it reads from `Progress`, so that a resumed run goes on the same way. Par
 import random
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -22,7 +21,7 @@ class Progress:
     updates      optimizer steps so far
     seed         of the run
     validations  losses of the validations so far, nats per character, oldest first
-    measured     what the plans' `measure` returned so far
+    measured     the relative biases that plans asked for so far
     in_updates   whether the budget counts updates, each of which spends as much as any other
     """
 
@@ -31,7 +30,7 @@ class Progress:
     updates: int = 0
     seed: int = 0
     validations: tuple[float, ...] = ()
-    measured: tuple[int, ...] = ()
+    measured: tuple[float, ...] = ()
     in_updates: bool = False
 
     def rng(self, purpose: str) -> random.Random:
@@ -50,8 +49,7 @@ class Plan:
     rerun     characters before the new ones that are read once more, with the weights of now
     scale     factor on the gradient
     lr_scale  factor on the learning rate
-    measure   asks for the norms of the last loss's gradient by lag, one a new character, and makes of them what
-              `Progress.measured` will hold
+    measure   whether to measure what `carry` takes from the gradient of the later half of the new characters
     """
 
     advance: int
@@ -61,7 +59,7 @@ class Plan:
     rerun: int = 0
     scale: float = 1.0
     lr_scale: float = 1.0
-    measure: Callable[[Sequence[float]], int] | None = None
+    measure: bool = False
 
 
 def pieces(length: int, piece: int) -> tuple[float, ...]:

@@ -423,5 +423,7 @@ def test_operations_and_memory_are_those_of_its_products_and_its_numbers() -> No
     assert unit.flops(chars) == 2 * chars * 2 * B * squares + 2 * 3 * numbers
     assert unit.bytes == 8 * numbers == sum(tensor.nbytes for tensor in unit.state.values())
     units, numbers = 16, 16 * B * (squares + others)
-    assert whole.flops(chars) == units * (update_flops(model.parameters.shapes, 0, chars * B, chars * B) + 2 * numbers)
+    assert whole.flops(chars) == units * (
+        update_flops(model.parameters.shapes, 0, chars * B, chars * B, 0, 0) + 2 * numbers
+    )
     assert whole.bytes == 2 * 8 * (numbers + units * B * 16 * 5)

@@ -67,7 +67,9 @@ def test_round_trip_bit_for_bit(tmp_path: Path) -> None:
         "state.none": torch.empty(0, 3),
     }
     symbols = tuple("\0\né\ud800😀")
-    standing = Standing(position=3, sums=Sums(nats=0.1 + 0.2), validations=Validations([5], [5e-324]), measured=[1, 2])
+    standing = Standing(
+        position=3, sums=Sums(nats=0.1 + 0.2), validations=Validations([5], [5e-324]), measured=[0.25, 0.5]
+    )
     config = replace(MODEL, vocabulary=len(symbols))
     document = replace(make_document(config, Vocabulary("char", symbols)), standing=standing)
     save_checkpoint(tmp_path / "a", tensors, document)
@@ -267,11 +269,18 @@ def test_a_document_of_format_1_is_read(tmp_path: Path) -> None:
     counts = {"chars": 400, "updates": 100, "seconds": 1.5, "flops": 2e6}
     standing = data.pop("standing")
     standing |= {"counts": counts, "interval": standing.pop("sums")}
-    del standing["axes"], standing["measured"]
+    del standing["axes"]
     save_file(model_tensors(), path, metadata={"rnnbptt": json.dumps(data | {"format": 1, "progress": standing})})
     loaded = load_checkpoint(path).document
     assert loaded.standing.axes == Axes(**counts)
     assert replace(loaded, standing=DOCUMENT.standing) == DOCUMENT
+
+
+def test_depths_that_format_2_has_measured_are_no_biases(tmp_path: Path) -> None:
+    path, data = tmp_path / "a", json.loads(DOCUMENT.to_json()) | {"format": 2}
+    data["standing"]["measured"] = [64, 128]
+    save_file(model_tensors(), path, metadata={"rnnbptt": json.dumps(data)})
+    assert load_checkpoint(path).document == replace(DOCUMENT, standing=replace(DOCUMENT.standing, measured=[]))
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,12 @@ from torch import Tensor
 
 from rnnbptt.bptt.cells import CELLS
 from rnnbptt.bptt.influence import INFLUENCES
-from rnnbptt.bptt.lags import norms_by_lag
-from rnnbptt.bptt.network import CharRNN
-from rnnbptt.bptt.tape import Tape
 from rnnbptt.bptt.window import create_network
 from rnnbptt.errors import UserError
 from rnnbptt.inference.config import SampleConfig
 from rnnbptt.inference.evaluation import score
 from rnnbptt.inference.sampling import sample
 from rnnbptt.model.config import ModelConfig
-from rnnbptt.model.shapes import update_flops
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
@@ -433,42 +429,6 @@ def test_operations_follow_the_depth_really_gone_back(
         flops += 3 * ((2 * w_hh + 4 * w_ih) * depth + 2 * w_hh * carried)
         row += read
         assert trainer.standing.axes.flops == pytest.approx(flops, rel=1e-12), row
-
-
-def test_measuring_is_counted_as_operations(small: Corpus) -> None:
-    """Once back through the layers, with neither the head nor any gradient of a weight."""
-    trainer = make_trainer(small, layers=2, trunc="adaptive:0.5", eval_every=10**6)
-    some_updates(trainer, 1)
-    assert (trainer.standing.k1, trainer.standing.k2) == (64, 16)
-    update = update_flops(trainer.model.parameters.shapes, 3 * 64, 3 * 64, carried=3 * 4 * 15)  # four pieces of 16
-    w_hh, w_ih = 2 * 3 * 6 * 6, 3 * 6 * 6
-    assert trainer.standing.axes.flops == update + 3 * 64 * 2 * (w_hh + w_ih)
-
-
-def test_an_adaptive_run_measures_what_it_trains_on(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    trainer = make_trainer(small, "lstm", trunc="adaptive:0.3", lr=0.02, budget=Budget("epochs", 30), eval_every=10**6)
-    profiles = []
-
-    def spy(network: CharRNN, tape: Tape, d_logits: Tensor) -> list[float]:
-        assert d_logits.shape == (3, len(small.vocabulary))
-        profiles.append((trainer.spent, trainer.streams.position, norms_by_lag(network, tape, d_logits)))
-        return profiles[-1][2]
-
-    monkeypatch.setattr("rnnbptt.bptt.update.norms_by_lag", spy)
-    depths = {record["k2"] for record in of_kind("train", trainer.run())}
-    assert len(trainer.standing.measured) == len(profiles) == 40
-    assert profiles[0][0] == 0
-    assert trainer.standing.measured == [trainer.strategy.choose(norms) for _, _, norms in profiles]
-    assert depths <= {*range(1, 257)}
-    assert len({*trainer.standing.measured}) > 1
-
-
-def test_where_there_is_no_gradient_the_shallowest_depth_is_enough(tmp_path: Path) -> None:
-    settings = {"budget": Budget("epochs", 3), "eval_every": 10**6}
-    trainer, _ = train(make_corpus(tmp_path, "a" * 3000), trunc="adaptive:0.5", **settings)
-    assert len(trainer.standing.measured) == 40
-    assert {*trainer.standing.measured} == {0, 1}, "none where the text wraps too soon"
-    assert trainer.standing.k2 == 1
 
 
 def test_reading_once_more_differs_from_remembering_only_where_the_weights_move(small: Corpus) -> None:

@@ -1,0 +1,25 @@
+"""How much a cut takes from the gradient, measured on an update."""
+
+from torch import Tensor
+
+from rnnbptt.bptt.layers import Carry
+from rnnbptt.bptt.network import CharRNN
+from rnnbptt.bptt.tape import Tape
+
+
+def relative_bias(network: CharRNN, tape: Tape, d_logits: Tensor, carry: Carry) -> float:
+    """|g_k - g| / |g| for the losses of the later half of the segment, given by d_logits (T*B, V): g is their gradient
+    back to the start of the segment, g_k the one that `carry` cuts, both of all parameters but the head's, which is
+    never cut. 0 where there is no gradient.
+
+    `parameters.grad` is overwritten.
+    """
+    parameters, length = network.parameters, tape.segment.length
+    later = d_logits.clone()
+    later[: length // 2 * tape.streams] = 0
+    layers = parameters.flat.numel() - sum(parameters.values[f"head.{name}"].numel() for name in ("weight", "bias"))
+    network.backward(tape, later, length)
+    whole = parameters.grad[:layers].clone()
+    network.backward(tape, later, length, carry)
+    norm = float(whole.norm())
+    return float((parameters.grad[:layers] - whole).norm()) / norm if norm else 0.0
