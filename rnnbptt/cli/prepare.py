@@ -11,7 +11,7 @@ from rnnbptt.cli.options import Text
 def prepare(
     *,
     files: Annotated[
-        list[str], typer.Argument(metavar="FILE...", help="Texts: plain, .gz, .bz2, .xz, or - for standard input.")
+        list[str], typer.Argument(metavar="FILE", help="Texts: plain, .gz, .bz2, .xz, or - for standard input.")
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="the text's name + .corpus")] = None,
     text: Text,
