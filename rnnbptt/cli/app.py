@@ -4,57 +4,82 @@ torch is imported inside the commands, so that help and refusals are instant.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 from rnnbptt.cli.compare import compare
+from rnnbptt.cli.hints import suggest
 from rnnbptt.cli.options import with_fields
 from rnnbptt.cli.prepare import prepare
 from rnnbptt.cli.probe import probe
 from rnnbptt.cli.sample import refuse_two_prompts, sample
 from rnnbptt.cli.train import refuse_what_has_no_effect, train
 from rnnbptt.errors import UserError
+from rnnbptt.report.outlets import printing
 from rnnbptt.report.terminal import escaped
 from rnnbptt.version import __version__
+
+
+class _Command(TyperCommand):
+    """A command, with help that fits a narrow terminal."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        _print_help(self, ctx, formatter, super().format_help)
 
 
 class _Boundary(TyperGroup):
     """The one place where errors become a line on standard error and an exit code."""
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Print the help."""
+        _print_help(self, ctx, formatter, super().format_help)
+
     def make_context(self, *args: Any, **kwargs: Any) -> Any:
         """Read what stands before the command."""
-        with _escaping_misuse():
+        with _errors_in_a_line():
             return super().make_context(*args, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command that was given."""
-        try:
-            with _escaping_misuse():
-                return super().invoke(ctx)
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-        except (UserError, OSError, UnicodeEncodeError, MemoryError, RuntimeError) as error:
-            if not (message := _message(error)):
-                raise
-            typer.echo(f"error: {escaped(message)}", err=True)
-            raise typer.Exit(1) from None
+        with _errors_in_a_line():
+            return super().invoke(ctx)
+
+
+def _print_help(command: Any, ctx: Any, formatter: Any, show: Callable[[Any, Any], None]) -> None:
+    """Print the help with `show`, with no more of types than a reader needs."""
+    for parameter in command.get_params(ctx):
+        if parameter.param_type_name == "option" and parameter.metavar is None:
+            if parameter.is_flag:
+                parameter.metavar = ""  # it takes no value
+            elif parameter.min is not None:
+                parameter.metavar = "N"  # its range stands beside it
+    printing(show)(ctx, formatter)
 
 
 Misuse: Any = typer.BadParameter.__base__  # of click, which typer has in itself or beside it
 
 
 @contextmanager
-def _escaping_misuse() -> Iterator[None]:
-    """What was typed is shown in the message, and can be anything."""
+def _errors_in_a_line() -> Iterator[None]:
+    """An error is said in one line, and ends the program with 1; misuse, which typer reports, ends it with 2."""
     try:
         yield
+    except KeyboardInterrupt:
+        raise typer.Exit(130) from None
     except Misuse as error:
-        error.message = escaped(error.message)
+        suggest(error)
+        error.message = escaped(error.message)  # what was typed is in it, and can be anything
         raise
+    except (UserError, OSError, UnicodeEncodeError, MemoryError, RuntimeError) as error:
+        if not (message := _message(error)):
+            raise
+        typer.echo(f"error: {escaped(message)}", err=True)
+        raise typer.Exit(1) from None
 
 
 def _message(error: Exception) -> str:
@@ -78,7 +103,7 @@ def _message(error: Exception) -> str:
 app = typer.Typer(
     cls=_Boundary,
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Train character-level recurrent networks with a chosen truncation of back-propagation through time (BPTT), "
@@ -89,7 +114,7 @@ app = typer.Typer(
 def _show_version(wanted: bool) -> None:
     """Print the version and end, where that is wanted."""
     if wanted:
-        typer.echo(f"rnnbptt {__version__}")
+        printing(typer.echo)(f"rnnbptt {__version__}")
         raise typer.Exit
 
 
@@ -102,11 +127,14 @@ def _options(
     """Options of no command; the help of all is that of `app`."""
 
 
-app.command()(with_fields(prepare))
-app.command()(with_fields(train, first="trunc", check=refuse_what_has_no_effect))
-app.command()(with_fields(sample, first="prompt", check=refuse_two_prompts))
-app.command()(compare)
-app.command()(probe)
+for command in (
+    with_fields(prepare),
+    with_fields(train, first="trunc", check=refuse_what_has_no_effect),
+    with_fields(sample, first="prompt", check=refuse_two_prompts),
+    compare,
+    probe,
+):
+    app.command(cls=_Command)(command)
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ from rnnbptt.cli.options import JsonFile, Threads, check_results
 
 def compare(
     checkpoints: Annotated[
-        list[Path], typer.Argument(metavar="A B...", help="Run folders (their best checkpoints) or .safetensors files.")
+        list[Path], typer.Argument(metavar="RUN", help="Run folders (their best checkpoints) or .safetensors files.")
     ],
     text: Annotated[
         Path | None,
@@ -20,6 +20,9 @@ def compare(
     ] = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Learning curves, as .png or .svg.")] = None,
     json: JsonFile = None,
+    csv: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A row for each checkpoint and text, as CSV.")
+    ] = None,
     prompt: Annotated[str, typer.Option(help="What the samples go on from.")] = "",
     sample_length: Annotated[int, typer.Option(min=0, help="Characters of each sample; 0: none.")] = 300,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
@@ -29,12 +32,13 @@ def compare(
     from rnnbptt.inference.config import SampleConfig
     from rnnbptt.inference.sampling import sample
     from rnnbptt.report import progress, tables
+    from rnnbptt.report.spreadsheet import write_csv
     from rnnbptt.storage.files import write_json
     from rnnbptt.study.comparing import compare as compare_checkpoints
     from rnnbptt.training.checkpoint import find_checkpoint, load_checkpoint
     from rnnbptt.training.starting import set_up_torch
 
-    check_results(plot, json)
+    check_results(plot, json=json, csv=csv)
     set_up_torch(threads)
     config = SampleConfig(prompt=prompt, length=sample_length, seed=seed)
     if prompt and sample_length:
@@ -45,6 +49,8 @@ def compare(
     try:  # files first: standard output may be closed or full
         if json:
             write_json(comparison, json)
+        if csv:
+            write_csv(comparison, csv)
         if plot:
             from rnnbptt.report.curves import plot_curves
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 from annotated_doc import Doc
 
-from rnnbptt.errors import check_file
+from rnnbptt.errors import UserError, check_file
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.options import TextOptions
 from rnnbptt.training.config import Budget
@@ -94,15 +94,19 @@ def as_typed(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def check_results(plot: Path | None, json: Path | None) -> None:
-    """UserError where a result could not be written: before the work."""
-    from rnnbptt.storage.files import check_place
+def check_results(plot: Path | None, **others: Path | None) -> None:
+    """UserError where a result could not be written, or would take the place of another: before the work."""
+    from rnnbptt.storage.files import check_place, through_link
 
     if plot:
         from rnnbptt.report.drawing import check_format
 
         check_format(plot)
-    for option, path in (("--plot", plot), ("--json", json)):
+    owners: dict[Path, str] = {}
+    for option, path in {"plot": plot, **others}.items():
         if path:
-            check_file(path, f"{option} {path}", "give a file that can be written")  # it would be replaced by a file
-            check_place(path)
+            check_file(path, f"--{option} {path}", "give a file that can be written")  # it would be replaced by a file
+            check_place(target := through_link(path))
+            owner = owners.setdefault(target.resolve(), option)
+            if owner != option:
+                raise UserError(f"--{option} {path}: --{owner} writes this file; give another")

@@ -12,9 +12,7 @@ def prepare(
     *,
     files: Annotated[
         list[str],
-        typer.Argument(
-            metavar="TEXT...", help="Files: plain, .gz, .bz2, .xz; folders of them; or - for standard input."
-        ),
+        typer.Argument(metavar="TEXT", help="Files: plain, .gz, .bz2, .xz; folders of them; or - for standard input."),
     ],
     out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="the text's name + .corpus")] = None,
     text: Text,

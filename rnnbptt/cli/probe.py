@@ -23,6 +23,9 @@ def probe(
     check: Annotated[
         bool, typer.Option("--check", help="First hold the gradient against autograd and finite differences.")
     ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Show all tables, not only how near each truncation comes.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="The figures drawn, as .png or .svg.")] = None,
     json: JsonFile = None,
     threads: Threads = 0,
@@ -30,13 +33,13 @@ def probe(
     """Measure what truncation does to the gradient of a trained model, and how much memory the model really uses."""
     more = [parse_truncation(spec) for spec in trunc or ()]
 
-    from rnnbptt.report import progress, tables
+    from rnnbptt.report import probe_tables, progress
     from rnnbptt.storage.files import write_json
     from rnnbptt.study.probe.probing import probe as probe_subject
     from rnnbptt.study.probe.subject import check_subject, open_subject
     from rnnbptt.training.starting import set_up_torch
 
-    check_results(plot, json)
+    check_results(plot, json=json)
     set_up_torch(threads)
     subject = open_subject(checkpoint, depth, streams, more)
     checks = check_subject(subject) if check else ()
@@ -51,6 +54,6 @@ def probe(
 
             plot_probe(found, plot)
     finally:
-        tables.show_checks(checks)
-        tables.show_probe(found)
-        progress.say_meaning(found)
+        probe_tables.show_checks(checks)
+        probe_tables.show_probe(found, full)
+        progress.say_meaning(found, full)

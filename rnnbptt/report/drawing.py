@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from rnnbptt.errors import UserError
-from rnnbptt.storage.files import whole_file
+from rnnbptt.storage.files import result_file
 
 FORMATS = (".png", ".svg")
 
@@ -43,7 +43,7 @@ def save(figure: Figure, path: Path) -> None:
     """
     check_format(path)
     with (
-        whole_file(path, "; give a file that can be written") as partial,
+        result_file(path) as partial,
         rc_context({"svg.hashsalt": "rnnbptt"}),  # or the ids in an SVG would be others each time
         warnings.catch_warnings(),
     ):

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullFormatter
 
 from rnnbptt.report.drawing import BLACK, BLUE, COLOURS, RED, STYLES, label, panels_side_by_side, save
 from rnnbptt.study.probe.fidelity import RECURRENT
-from rnnbptt.study.probe.probing import Probe
+from rnnbptt.study.probe.results import Probe
 
 ROOM_FOR = 10  # labels below an axis
 

@@ -15,7 +15,7 @@ from rnnbptt.report.terminal import as_read, counted, escaped
 from rnnbptt.text.reading import Tell
 
 if TYPE_CHECKING:
-    from rnnbptt.study.probe.probing import Probe
+    from rnnbptt.study.probe.results import Probe
     from rnnbptt.study.probe.subject import Subject
     from rnnbptt.training.records import Record
 
@@ -46,14 +46,15 @@ def say_subject(subject: Subject) -> None:
     say("note", [f"{keeps} {size}; a smaller --depth or fewer --streams take less"])
 
 
-def say_meaning(probe: Probe) -> None:
+def say_meaning(probe: Probe, full: bool) -> None:
     """Say how the tables of `probe` are to be read."""
-    notes = (
+    notes = [
         "Cosine and relative bias are against the full gradient, which goes back at least"
         f" {probe.depth} characters from every loss: a bias of 0.1 is off by a tenth of that gradient's length.",
         "In segments of k characters a loss goes back through (k + 1) / 2 of them in the mean, not k.",
-        "The gradient of the head is never cut, so figures that include it flatter.",
-    )
+    ]
+    if full:
+        notes.append("The gradient of the head is never cut, so figures that include it flatter.")
     say("note", notes)
 
 

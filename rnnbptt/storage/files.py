@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and results as JSON."""
+"""Files that are written whole or not at all, and results that a user wants in a file."""
 
 import errno
 import json
@@ -12,8 +12,10 @@ from typing import Any
 from rnnbptt.errors import UserError
 from rnnbptt.storage.scratch import scratch_folder
 
+RESULT = "; give a file that can be written"  # what is advised where a result cannot be
 
-def check_place(path: Path, advice: str = "; give a file that can be written") -> None:
+
+def check_place(path: Path, advice: str = RESULT) -> None:
     """UserError, with the advice at its end, where no file can be at `path`: to be asked before the work."""
     if path.is_dir():
         reason = errno.EISDIR
@@ -48,6 +50,24 @@ def whole_file(path: Path, advice: str = "") -> Iterator[Path]:
         partial.replace(path)
 
 
+def through_link(path: Path) -> Path:
+    """Where what is written to `path` is to lie: for a symbolic link, even to nothing yet, what it points to.
+
+    UserError where it leads back to itself.
+    """
+    target = Path(os.path.realpath(path)) if path.is_symlink() else path
+    if target.is_symlink():
+        raise UserError(f"cannot write {path}: {os.strerror(errno.ELOOP)}{RESULT}")
+    return target
+
+
+@contextmanager
+def result_file(path: Path) -> Iterator[Path]:
+    """`whole_file` for what a user has named: a symbolic link stays, and what it points to is written."""
+    with whole_file(through_link(path), RESULT) as partial:
+        yield partial
+
+
 def to_json(result: Any) -> Any:
     """A dataclass as strict JSON has it: paths are strings, and a number that is not finite is null."""
     return json.loads(json.dumps(asdict(result), default=os.fspath), parse_constant=lambda name: None)
@@ -55,5 +75,5 @@ def to_json(result: Any) -> Any:
 
 def write_json(result: Any, path: Path) -> None:
     """Write `to_json(result)`."""
-    with whole_file(path, "; give a file that can be written") as partial:
+    with result_file(path) as partial:
         partial.write_text(json.dumps(to_json(result), indent=1) + "\n", encoding="utf-8")

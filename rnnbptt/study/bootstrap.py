@@ -7,6 +7,7 @@ contiguous blocks of them, long enough to hold what belongs together.
 n is the number of characters, m the number of blocks.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,6 +51,16 @@ class Interval:
     def half_width(self) -> float:
         """How far the mean could be off, to either side."""
         return (self.high - self.low) / 2
+
+    @property
+    def digits(self) -> int:
+        """Decimals to show it with: 3, or as many as show one of the half-width."""
+        half = self.half_width
+        return 3 if half >= 0.001 or not half else min(9, -math.floor(math.log10(half)))
+
+    def shows(self, difference: float) -> bool:
+        """Whether this difference, which it is the interval of, is more than chance."""
+        return abs(difference) > self.half_width
 
 
 def paired_interval(

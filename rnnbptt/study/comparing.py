@@ -123,9 +123,8 @@ def verdict(first: str, second: str, difference: float, interval: Interval | Non
     if interval is None:
         measured = f"{better} is ahead by {abs(difference):.3f} bits per character" if difference else "no difference"
         return f"text too short to tell ({measured} on {characters:,} characters)"
-    half = interval.half_width
-    digits = 3 if half >= 0.001 or not half else min(9, -math.floor(math.log10(half)))  # at least one of the half-width
-    if abs(difference) > half:
+    half, digits = interval.half_width, interval.digits
+    if interval.shows(difference):
         return f"{better} is better by {abs(difference):.{digits}f} ± {half:.{digits}f} bits per character"
     return f"no difference shown ({difference:z.{digits}f} ± {half:.{digits}f} bits per character)"
 
@@ -134,18 +133,21 @@ def verdict(first: str, second: str, difference: float, interval: Interval | Non
 
 
 def _unfairness(first: Entry, second: Entry) -> str:
-    """What two checkpoints differ in beside their truncation; empty when it is nothing."""
+    """What two checkpoints differ in beside their truncation; empty when it is nothing, or the seed alone: that is how
+    the luck of training is seen.
+    """
     ours, theirs = _settings(first), _settings(second)
-    same_trunc = ours.pop("trunc") == theirs.pop("trunc")
-    differing = [
-        f"{name.replace('_', ' ')} {value} / {theirs[name]}" for name, value in ours.items() if value != theirs[name]
-    ]
+    differing = {
+        name: f"{name.replace('_', ' ')} {value} / {theirs[name]}"
+        for name, value in ours.items()
+        if value != theirs[name]
+    }
     if first.corpus.fingerprint != second.corpus.fingerprint:
-        differing.append(f"corpus {first.corpus.path} / {second.corpus.path}")
-    if not differing:
+        differing["corpus"] = f"corpus {first.corpus.path} / {second.corpus.path}"
+    if not differing.keys() - {"trunc"} or differing.keys() == {"seed"}:
         return ""
-    verb = "have the same truncation and differ in" if same_trunc else "differ in more than truncation"
-    return f"{first.name} and {second.name} {verb}: {', '.join(differing)}"
+    verb = "differ in more than truncation" if differing.pop("trunc", "") else "have the same truncation and differ in"
+    return f"{first.name} and {second.name} {verb}: {', '.join(differing.values())}"
 
 
 def _settings(entry: Entry) -> dict[str, str]:
@@ -178,9 +180,9 @@ def _notes(pairs: Sequence[Pair], entries: Sequence[Entry]) -> list[str]:
     intervals = [(pair.split, pair.interval) for pair in pairs if pair.interval]
     if intervals:
         notes.append(
-            "The intervals (95 %, paired block bootstrap) say how far the choice of the text could move the difference "
-            "between these very checkpoints. They do not cover the randomness of training: to compare ways of "
-            "training, train several seeds of each."
+            "The intervals (95 %, paired block bootstrap) cover other text like this passage, not all of the book: "
+            "another part of it can move the difference 2 to 4 times as far. They do not cover the randomness of "
+            "training: to compare ways of training, train several seeds of each."
         )
         if len(entries) > 2:
             notes.append(

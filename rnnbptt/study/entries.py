@@ -14,6 +14,8 @@ from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from rnnbptt.training.document import TrainedOn
 
+ALIKE = ("last.safetensors", "best.safetensors")  # every run has these, so that they tell no run from another
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -48,13 +50,16 @@ def load_entries(paths: Sequence[Path]) -> list[Entry]:
 
 
 def _short_names(paths: Sequence[Path]) -> list[str]:
-    """The last part of each path, as many more as tell it from the others, and a number where nothing does."""
+    """The last part of each path, for a checkpoint that training named that of its run too, as many more as tell it
+    from the others, and a number where nothing does.
+    """
     absolute = [Path(os.path.abspath(path)) for path in paths]  # not resolved: a link keeps the name it was given
     parts = [path.parts if path.is_dir() else path.with_suffix("").parts for path in absolute]
     names: list[str] = []
-    for own in parts:
+    for path, own in zip(absolute, parts, strict=True):
         others = set(parts) - {own}
-        depth = next(d for d in count(1) if not any(own[-d:] == other[-d:] for other in others))
+        least = 2 if path.name in ALIKE else 1
+        depth = next(d for d in count(least) if not any(own[-d:] == other[-d:] for other in others))
         name = str(Path(*own[-depth:]))
         numbered = (f"{name} ({i})" for i in count(2))
         while name in names:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from rnnbptt.errors import UserError, check_file
 from rnnbptt.inference.evaluation import character_nats
 from rnnbptt.study.entries import Entry, find_corpora
-from rnnbptt.text.corpus import Ids
+from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.vocabulary import Vocabulary, code_points
 from rnnbptt.training.checkpoint import Checkpoint
@@ -27,10 +27,10 @@ Nats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """A split of the corpus that all checkpoints were trained on: ids[start:stop]."""
+    """A split of the corpus that all checkpoints were trained on: ids[start:stop] of it."""
 
     name: str
-    ids: Ids
+    corpus: Corpus
     start: int
     stop: int
 
@@ -41,9 +41,10 @@ class Split:
 
     def nats(self, checkpoint: Checkpoint) -> tuple[Nats, bool]:
         """The negative log-likelihood of each of them, (characters,), given all the text before it in the corpus; and
-        whether they are settled, see `Reading`.
+        whether they are settled, see `Reading`. UserError where the text is not what it was any more.
         """
-        return character_nats(checkpoint.build_model("float32"), self.ids, self.start, self.stop)
+        self.corpus.check_unchanged()
+        return character_nats(checkpoint.build_model("float32"), self.corpus.ids, self.start, self.stop)
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
     if "valid" in filled:
         advice = "quote the test split" if "test" in filled else "quote a text that was not used: --text FILE"
         notes.append(f"The validation split chose the best checkpoint of each run, which flatters it: {advice}.")
-    return [Split(name, corpus.ids, start, stop) for name, (start, stop) in filled.items()], notes
+    return [Split(name, corpus, start, stop) for name, (start, stop) in filled.items()], notes
 
 
 def open_text(path: Path, entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:

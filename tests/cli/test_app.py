@@ -65,9 +65,48 @@ def test_the_options_are_these() -> None:
                 *("--stop", "--count", "--seed"),
             ]
         ),
-        "compare": sorted(["--text", "--plot", "--json", "--prompt", "--sample-length", "--seed", "--threads"]),
-        "probe": sorted(["--depth", "--streams", "--trunc", "--check", "--plot", "--json", "--threads"]),
+        "compare": sorted(
+            ["--text", "--plot", "--json", "--csv", "--prompt", "--sample-length", "--seed", "--threads"]
+        ),
+        "probe": sorted(["--depth", "--streams", "--trunc", "--check", "--full", "--plot", "--json", "--threads"]),
     }
+
+
+def test_help_fits_eighty_columns_and_says_no_type_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    for arguments in ([], ["prepare"], ["train"], ["sample"], ["compare"], ["probe"]):
+        shown = succeed(*arguments, "--help")
+        assert "bool" not in shown
+        assert "range" not in shown
+        assert "......" not in shown
+        assert max(map(len, shown.splitlines())) == 80
+    assert "--threads        N [0<=x<=4096]  Threads of torch" in shown
+
+
+def test_completion_is_offered_once() -> None:
+    assert "--install-completion" in succeed("--help")
+    assert "completion" not in succeed("train", "--help")
+    child = shell("--show-completion", "bash")
+    script, _ = child.communicate(timeout=60)
+    assert (child.returncode, "complete -o default -F" in script) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["train", "text.txt", "--batch_size", "3"], "--batch_size (Possible options: --streams)"),
+        (["train", "text.txt", "--eval_every", "3"], "--eval_every (Possible options: --eval-every)"),
+        (["train", "text.txt", "--learning-rate=1"], "--learning-rate (Possible options: --lr)"),
+        (["train", "text.txt", "--init_from", "x"], "--init_from (Possible options: --resume)"),
+        (["sample", "run", "--start", "x"], "--start (Possible options: --prompt)"),
+        (["sample", "run", "--chars", "5"], "--chars (Possible options: --length)"),
+        (["sample", "run", "--batch_size", "5"], "--batch_size"),
+        (["train", "text.txt", "--trunk", "3"], "--trunk (Possible options: --run, --trunc, --unit)"),
+        (["--start"], "--start"),
+    ],
+)
+def test_an_option_typed_out_of_habit_gets_a_hint(arguments: list[str], hint: str) -> None:
+    assert misuse(*arguments).endswith(f"No such option: {hint}")
 
 
 def test_an_option_is_shown_where_it_belongs() -> None:

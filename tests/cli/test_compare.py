@@ -1,7 +1,8 @@
-"""`compare`: tables, samples, pictures and JSON."""
+"""`compare`: tables, samples, pictures, JSON and CSV."""
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -9,18 +10,25 @@ from support.commands import SMALL, refusal, run, succeed
 
 
 def test_compare_shows_tables_samples_plot_and_json(pair: list[str]) -> None:
-    result = run("compare", *pair, "--plot", "curves.png", "--json", "all.json", "--sample-length", "20")
+    files = ["--plot", "curves.png", "--json", "all.json", "--csv", "all.csv"]
+    result = run("compare", *pair, *files, "--sample-length", "20")
     assert result.exit_code == 0
     assert "warning" not in result.stderr
     document = json.loads(Path("all.json").read_text())
     assert Path("curves.png").read_bytes().startswith(b"\x89PNG")
     lines = result.stdout.splitlines()
-    assert lines[0].split() == ["truncation", "cell", "parameters", "characters", "updates", "seconds", "char/s"]
-    assert lines[1].split()[:5] == ["long-1", "1", "lstm", f"{document['rows'][0]['parameters']:,}", "4,000"]
-    assert document["pairs"][0]["verdict"] in result.stdout
+    assert lines[0].split() == ["truncation", "cell", "parameters"]
+    assert lines[1].split() == ["long-1", "1", "lstm", f"{document['rows'][0]['parameters']:,}"]
+    assert lines[4].split() == ["trained", "for", "characters", "updates", "seconds", "char/s"]
+    assert lines[5].split()[:3] == ["long-1", "4,000", "1,000"]
+    found = document["pairs"][0]
+    assert f"{found['difference']:+.3f}  text too short" in result.stdout
     assert [line for line in lines if line.startswith("--- ")] == ["--- long-1 (1)", "--- long-8 (8)"]
-    swapped = run("compare", *pair[::-1], "--sample-length", "0").stdout
-    assert document["pairs"][0]["verdict"] in swapped
+    swapped = succeed("compare", *pair[::-1], "--sample-length", "0")
+    assert f"{-found['difference']:+.3f}  text too short" in swapped
+    rows = list(csv.DictReader(Path("all.csv").read_text().splitlines()))
+    assert [row["verdict"] for row in rows] == ["", "", *(each["verdict"] for each in document["pairs"])]
+    assert [float(row["bpc"]) for row in rows] == [score["bpc"] for row in document["rows"] for score in row["scores"]]
 
 
 def test_compare_says_before_the_work_what_it_cannot_sample_and_keeps_what_it_found_where_it_cannot_draw(
@@ -32,7 +40,10 @@ def test_compare_says_before_the_work_what_it_cannot_sample_and_keeps_what_it_fo
         Path(folder, "metrics.jsonl").unlink()
     result = run("compare", *pair, "--plot", "curves.svg", "--json", "all.json")
     assert (result.exit_code, result.stderr.splitlines()[-1][:26]) == (1, "error: --plot curves.svg: ")
-    assert json.loads(Path("all.json").read_text())["pairs"][0]["verdict"] in result.stdout
+    assert f"{json.loads(Path('all.json').read_text())['rows'][1]['scores'][0]['bpc']:.4f}" in result.stdout
+    assert refusal("compare", *pair, "--json", "all.json", "--csv", "./all.json") == (
+        "--csv all.json: --json writes this file; give another"
+    )
 
 
 def test_compare_warns_of_other_differences() -> None:

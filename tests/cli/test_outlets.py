@@ -58,6 +58,16 @@ def test_no_result_is_lost_with_standard_output(pair: list[str], command: str, r
     assert Path("it.svg").exists()
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], []])
+def test_help_that_cannot_be_written_is_one_line(arguments: list[str]) -> None:
+    for redirection, reason in ((">/dev/full", "No space left on device"), (">&-", "Bad file descriptor")):
+        done = in_shell(f'"$@" {redirection}', *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr == f"error: cannot write standard output: {reason}; {REFUSED}\n"
+    done = in_shell('"$@" | head -1', *arguments)
+    assert (done.stderr, done.stdout.count("\n")) == ("", 1)
+
+
 @pytest.mark.parametrize("arguments", [["prepare", "text.txt"], ["train", "text.txt", "--chars", "400", *SMALL[:4]]])
 def test_what_was_made_stays(arguments: list[str]) -> None:
     done = in_shell('"$@" >/dev/full', *arguments)

@@ -9,36 +9,10 @@ from pathlib import Path
 import numpy as np
 
 from rnnbptt.report.probe_picture import draw_probe, plot_probe
-from rnnbptt.study.probe.fidelity import ALL, RECURRENT, Fidelity
-from rnnbptt.study.probe.probing import ContextLoss, Fading, Probe, Staleness
+from rnnbptt.study.probe.results import Fading
+from support.findings import a_probe
 from support.pictures import words_of
 from support.refusals import message_of
-
-
-def a_probe(beta: float = 0.5) -> Probe:
-    """Of a model with two parameters below the head."""
-    names = ["rnn.weight_ih_l0", "rnn.bias_ih_l0", "head.weight", RECURRENT, ALL]
-    truncs = {"1": 0.2, "2": 0.4, "4": 0.6, "8": 0.9, "snap": 0.3, "snap:1": 0.5, "snap:8": 0.95}
-    elsewhere = ("1/8", "8/2", "stateless:4", "random:8", "artbp:2", "rtrl:4", "1..8", "snap:1..snap:8", "full")
-    truncs |= dict.fromkeys(elsewhere, 1.0)  # these have no place on an axis of segments
-    return Probe(
-        path=Path("runs/one/best.safetensors"),
-        trunc="4",
-        cell="lstm",
-        precision="float32",
-        text="held-out text",
-        depth=8,
-        streams=2,
-        tape_bytes=1000,
-        targets=50,
-        gradients=tuple(
-            Fidelity(trunc, dict.fromkeys(names, value), dict.fromkeys(names, 1 - value))
-            for trunc, value in truncs.items()
-        ),
-        fading=Fading(tuple(3 * beta**lag for lag in range(9)), beta, (3, 8), 1.0),
-        staleness=(Staleness(0, 0.1, 0.2, 0.0),),
-        contexts=tuple(ContextLoss(n, 5 - 0.1 * n) for n in (1, 2, 4, 8)),
-    )
 
 
 def test_the_picture_of_a_probe(tmp_path: Path) -> None:

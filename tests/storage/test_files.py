@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rnnbptt.storage.files import whole_file, write_json
+from rnnbptt.storage.files import through_link, whole_file, write_json
 from support.refusals import message_of
 
 
@@ -78,3 +78,40 @@ def test_a_file_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
         assert message_of(write_json, result, folder) == (
             f"cannot write {folder}: Is a directory; give a file that can be written"
         )
+
+
+def test_a_result_is_written_through_a_link(tmp_path: Path) -> None:
+    """Also one that leads to nothing yet, and through a second one."""
+    (tmp_path / "folder").mkdir()
+    old, link, second = tmp_path / "folder" / "old.json", tmp_path / "link", tmp_path / "second"
+    old.write_text("before")
+    for target in (old, tmp_path / "folder" / "new.json"):
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+        second.unlink(missing_ok=True)
+        second.symlink_to("link")
+        write_json(Result(tmp_path, (1.0,)), second)
+        assert second.is_symlink()
+        assert link.is_symlink()
+        assert json.loads(target.read_text())["numbers"] == [1.0]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder", "link", "second"]
+    link.unlink()
+    link.symlink_to("none/there")
+    assert message_of(write_json, Result(tmp_path, ()), link) == (
+        f"cannot write {tmp_path / 'none' / 'there'}: No such file or directory; give a file that can be written"
+    )
+    link.unlink()
+    link.symlink_to("second")
+    assert message_of(through_link, link) == (
+        f"cannot write {link}: Too many levels of symbolic links; give a file that can be written"
+    )
+
+
+def test_a_file_that_nobody_named_takes_the_place_of_a_link(tmp_path: Path) -> None:
+    """What that points to is perhaps another run's."""
+    (tmp_path / "theirs").write_text("theirs")
+    (tmp_path / "ours").symlink_to("theirs")
+    with whole_file(tmp_path / "ours") as partial:
+        partial.write_text("ours")
+    assert (tmp_path / "theirs").read_text() == "theirs"
+    assert (tmp_path / "ours").read_text() == "ours"

@@ -134,8 +134,12 @@ def test_several_comparisons_share_the_five_percent(runs: Path) -> None:
     assert not any("Bonferroni" in line for line in two.notes)
 
 
-def test_notes_say_what_the_intervals_do_not_cover(runs: Path) -> None:
+def test_notes_say_what_the_intervals_cover(runs: Path) -> None:
     notes = " ".join(compare([runs / "one", runs / "four"]).notes)
+    assert (
+        "The intervals (95 %, paired block bootstrap) cover other text like this passage, not all of the book: another"
+        " part of it can move the difference 2 to 4 times as far."
+    ) in notes
     assert "do not cover the randomness of training" in notes
     assert "quote the test split" in notes
 
@@ -191,6 +195,15 @@ def test_a_warning_names_whatever_else_differs(runs: Path, text_corpus: Corpus, 
 def test_a_warning_when_the_truncation_is_the_same(runs: Path) -> None:
     assert compare([runs / "four", runs / "slow"]).warnings == (
         "four and slow have the same truncation and differ in: lr 0.006 / 1e-05, seed 0 / 1",
+    )
+
+
+def test_seeds_alone_give_no_warning(runs: Path, text_corpus: Corpus, tmp_path: Path) -> None:
+    """Several of each are what training by chance is told by."""
+    train(tmp_path / "again", text_corpus, seed=1)
+    assert compare([runs / "four", tmp_path / "again"]).warnings == ()
+    assert compare([runs / "one", tmp_path / "again"]).warnings == (
+        "one and again differ in more than truncation: seed 0 / 1",
     )
 
 

@@ -26,10 +26,27 @@ def test_names_are_short_and_none_comes_twice(runs: Path, tmp_path: Path, monkey
         shutil.copytree(runs / "one", tmp_path / place / "v1.5")
     x, y = tmp_path / "x" / "v1.5", tmp_path / "y" / "v1.5"
     entries = load_entries([x, y, x, y / "best.safetensors", runs / "four" / "last.safetensors", runs / "four"])
-    assert [entry.name for entry in entries] == ["x/v1.5", "y/v1.5", "x/v1.5 (2)", "best", "last", "four"]
+    assert [entry.name for entry in entries] == ["x/v1.5", "y/v1.5", "x/v1.5 (2)", "v1.5/best", "four/last", "four"]
     monkeypatch.chdir(x)
     entries = load_entries([Path(), Path("best.safetensors"), Path("..", "..", "y", "v1.5")])
-    assert [entry.name for entry in entries] == ["x/v1.5", "best", "y/v1.5"]
+    assert [entry.name for entry in entries] == ["x/v1.5", "v1.5/best", "y/v1.5"]
+
+
+def test_a_name_says_whose_checkpoint_it_is_and_where_needed_which(runs: Path, tmp_path: Path) -> None:
+    one, four = runs / "one", runs / "four"
+    for paths, names in (
+        ((one / "last.safetensors", four / "last.safetensors"), ["one/last", "four/last"]),
+        ((one / "best.safetensors", one / "last.safetensors"), ["one/best", "one/last"]),
+        ((one, one / "last.safetensors"), ["one", "one/last"]),
+        ((one, four), ["one", "four"]),
+    ):
+        assert [entry.name for entry in load_entries(paths)] == names
+    kept = shutil.copy(one / "last.safetensors", tmp_path / "kept.safetensors")
+    assert [entry.name for entry in load_entries([Path(kept), four])] == ["kept", "four"]
+    for place in ("x", "y"):
+        shutil.copytree(one, tmp_path / place / "one")
+    paths = [tmp_path / place / "one" / "last.safetensors" for place in ("x", "y")]
+    assert [entry.name for entry in load_entries(paths)] == ["x/one/last", "y/one/last"]
 
 
 def test_a_curve_needs_the_metrics_of_the_very_run(runs: Path, tmp_path: Path) -> None:

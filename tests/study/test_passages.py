@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -67,8 +68,20 @@ def test_the_validation_and_the_test_split(entry: Entry, corpus: Corpus) -> None
 
 
 def test_the_first_character_of_the_corpus_is_not_scored(entry: Entry, corpus: Corpus) -> None:
-    split = Split("valid", corpus.ids, 0, 100)
+    split = Split("valid", corpus, 0, 100)
     assert split.nats(entry.checkpoint)[0].shape == (split.characters,) == (99,)
+
+
+def test_a_split_that_is_cut_meanwhile_is_refused(tmp_path: Path) -> None:
+    """Reading what is no longer there would kill the process."""
+    corpus = corpus_of(tmp_path, prose(20_000))
+    entry = make_entry(corpus)
+    (valid, _), _ = open_splits([entry, entry])
+    assert len(valid.nats(entry.checkpoint)[0]) == 1000
+    os.truncate(corpus.path / "ids.npy", 4096)
+    assert message_of(valid.nats, entry.checkpoint) == (
+        f"{str(corpus.path)!r} has changed since it was opened; prepare the text again"
+    )
 
 
 def test_the_corpus_is_known_again_wherever_it_lies(entry: Entry, corpus: Corpus, tmp_path: Path) -> None:

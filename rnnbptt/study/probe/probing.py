@@ -5,9 +5,7 @@ Axes: T characters, B streams or lanes, V symbols, L layers, S tensors of a stat
 """
 
 import math
-from dataclasses import dataclass
 from itertools import takewhile
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,8 +16,9 @@ from rnnbptt.bptt.lags import norms_by_lag
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.inference.evaluation import LN2, PIECE
-from rnnbptt.study.probe.checking import Check
-from rnnbptt.study.probe.fidelity import Count, Fidelity, fidelities
+from rnnbptt.study.probe.concluding import conclude
+from rnnbptt.study.probe.fidelity import Count, fidelities
+from rnnbptt.study.probe.results import REREAD, ContextLoss, Fading, Probe, Staleness
 from rnnbptt.study.probe.subject import PRECISION, Subject
 from rnnbptt.text.corpus import Ids
 from rnnbptt.text.reading import Tell
@@ -30,79 +29,8 @@ from rnnbptt.truncation.specs import parse_truncation
 
 FAINTEST = 1e-16  # norm that a decay is fitted on: below, its squares leave the range of float32
 WINDOWS = 4  # of a lane, in which the gradient is measured by lag
-REREAD = 4  # times R, the characters that a carried state is compared over
 TARGETS = 1024  # characters whose loss is measured by context
 BATCH = 64  # of these at a time
-
-
-@dataclass(frozen=True)
-class Fading:
-    """The gradient of one loss, in nats, with respect to the state 0, 1, 2, ... characters before: its norm by lag.
-
-    beta       the factor it fades by each character, fitted (decay.py)
-    fitted     on these lags, from the first to before the second
-    half_life  characters in which it halves; nan where it does not
-    """
-
-    norms: tuple[float, ...]
-    beta: float
-    fitted: tuple[int, int]
-    half_life: float
-
-
-@dataclass(frozen=True)
-class Staleness:
-    """How far the state that training carries along has fallen behind the weights, |carried - fresh| / |fresh|, over
-    the streams of the checkpoint. The fresh state is read again with the weights of now, over REREAD R characters.
-
-    unsettled  median distance of the fresh state from one that is read over half as many: where this is not far below
-               the others, the model remembers more, and what looks stale may be what was not read again; nan where
-               training resets the state, so that all of its text is read
-
-    All are nan where no text was read before.
-    """
-
-    layer: int
-    median: float
-    largest: float
-    unsettled: float
-
-
-@dataclass(frozen=True)
-class ContextLoss:
-    """Bits per character where so many `characters` were read since the state was zero."""
-
-    characters: int
-    bpc: float
-
-
-@dataclass(frozen=True)
-class Probe:
-    """What `probe` found.
-
-    trunc       that the checkpoint was trained with
-    text        what the gradients are measured on
-    depth       R
-    streams     lanes the gradients are means over
-    tape_bytes  memory of the gradient of full depth
-    targets     characters whose loss by context is measured
-    checks      of the gradient itself, where asked for
-    """
-
-    path: Path
-    trunc: str
-    cell: str
-    precision: str
-    text: str
-    depth: int
-    streams: int
-    tape_bytes: int
-    targets: int
-    gradients: tuple[Fidelity, ...]
-    fading: Fading
-    staleness: tuple[Staleness, ...]
-    contexts: tuple[ContextLoss, ...]
-    checks: tuple[Check, ...] = ()
 
 
 @torch.no_grad()
@@ -116,11 +44,16 @@ def probe(subject: Subject, tell: Tell = lambda done, total: None) -> Probe:
     done = 0
 
     def count(chars: int) -> None:
-        """Add them to what has been read, and tell."""
+        """Add them to what has been read, and tell; before more is read, the text has to be what it was."""
         nonlocal done
+        subject.corpus.check_unchanged()
         done += chars
         tell(done, total)
 
+    gradients = tuple(fidelities(model, x, y, subject.strategies, count))
+    decay = fading(model, x, y, count)
+    stale = tuple(staleness(subject))
+    losses = tuple(ContextLoss(n, context_bpc(model, subject.corpus.ids, targets, n, count)) for n in contexts)
     return Probe(
         path=subject.checkpoint.path,
         trunc=document.train.trunc,
@@ -131,10 +64,11 @@ def probe(subject: Subject, tell: Tell = lambda done, total: None) -> Probe:
         streams=subject.streams,
         tape_bytes=subject.tape_bytes,
         targets=len(targets),
-        gradients=tuple(fidelities(model, x, y, subject.strategies, count)),
-        fading=fading(model, x, y, count),
-        staleness=tuple(staleness(subject)),
-        contexts=tuple(ContextLoss(n, context_bpc(model, subject.corpus.ids, targets, n, count)) for n in contexts),
+        gradients=gradients,
+        fading=decay,
+        staleness=stale,
+        contexts=losses,
+        conclusion=conclude(gradients, losses, stale),
     )
 
 
@@ -159,7 +93,8 @@ def fading(model: CharRNN, x: Tensor, y: Tensor, count: Count = lambda chars: No
 
 
 def staleness(subject: Subject) -> list[Staleness]:
-    """Of the state in the checkpoint, layer by layer."""
+    """Of the state in the checkpoint, layer by layer. UserError where the text is not what it was any more."""
+    subject.corpus.check_unchanged()
     document, carried = subject.checkpoint.document, subject.checkpoint.tensors["state.carried"]
     config, position = document.train, document.standing.position
     start, stop = document.corpus.splits["train"]  # the folder may have been split anew since

@@ -62,7 +62,8 @@ class Subject:
         return "the end of the training text" if training else "held-out text"
 
     def lanes(self) -> tuple[Tensor, Tensor]:
-        """x and y (2R, B), evenly spaced over the held-out text."""
+        """x and y (2R, B), evenly spaced over the held-out text. UserError where that is not what it was any more."""
+        self.corpus.check_unchanged()
         length = 2 * self.depth
         starts = np.linspace(self.start, self.stop - length - 1, self.streams).astype(np.int64)
         ids = torch.from_numpy(gather(self.corpus.ids, starts, length + 1))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,21 +16,18 @@ import torch
 
 from rnnbptt.bptt.influence import FullInfluence
 from rnnbptt.model.reference import mean_loss
-from rnnbptt.report.tables import show_probe
+from rnnbptt.report.probe_tables import show_probe
 from rnnbptt.storage.files import write_json
+from rnnbptt.study.probe.concluding import conclude
 from rnnbptt.study.probe.fidelity import ALL, RECURRENT
-from rnnbptt.study.probe.probing import (
-    Staleness,
-    context_bpc,
-    fading,
-    probe,
-    staleness,
-)
+from rnnbptt.study.probe.probing import context_bpc, fading, probe, staleness
+from rnnbptt.study.probe.results import Staleness
 from rnnbptt.study.probe.subject import Subject, open_subject
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
 from rnnbptt.truncation.specs import parse_truncation
 from support.networks import ReferenceNetwork, independent, make_model, random_text
+from support.refusals import message_of
 from support.runs import train_run
 
 B = 3
@@ -189,6 +188,7 @@ def test_a_probe_and_its_json(run: Path, tmp_path: Path) -> None:
     assert open_subject(run, 16, 8).influence_bytes == 0
     assert (found.text, found.trunc, found.cell, found.targets) == ("held-out text", "4", "lstm", 984)
     assert [context.characters for context in found.contexts] == [1, 2, 4, 8, 16]
+    assert found.conclusion == conclude(found.gradients, found.contexts, found.staleness)
     assert len(found.fading.norms) == 17
     assert found.fading.half_life == pytest.approx(math.log(2) / -math.log(found.fading.beta))
     assert told[-1][0] == told[-1][1]
@@ -198,12 +198,41 @@ def test_a_probe_and_its_json(run: Path, tmp_path: Path) -> None:
     assert document["gradients"][0] == {"trunc": "1", "cosine": by_trunc["1"].cosine, "bias": by_trunc["1"].bias}
     assert document["fading"]["half_life"] is None
     assert document["path"] == str(run / "best.safetensors")
+    assert document["conclusion"] == {
+        "gradient": True,
+        "enough": None,
+        "nearest": 16,
+        "bias": by_trunc["16"].bias[RECURRENT],
+        "memory": found.conclusion.memory,
+        "ends": found.conclusion.ends,
+        "carried": found.conclusion.carried,
+        "staleness": found.staleness[0].median,
+    }
+
+
+def test_a_text_that_changes_meanwhile_is_refused(run: Path, text_corpus: Corpus, tmp_path: Path) -> None:
+    """Reading what is no longer there would kill the process."""
+    shutil.copytree(text_corpus.path, tmp_path / "corpus")
+    shutil.copytree(run, tmp_path / "run")
+    document = load_checkpoint(run / "best.safetensors").document
+    moved = replace(document, corpus=replace(document.corpus, path=str(tmp_path / "corpus")))
+    save_checkpoint(tmp_path / "run" / "best.safetensors", load_checkpoint(run / "best.safetensors").tensors, moved)
+    subject = open_subject(tmp_path / "run", 4, 2)
+    said = f"{str(tmp_path / 'corpus')!r} has changed since it was opened; prepare the text again"
+
+    def cut(done: int, total: int | None) -> None:
+        """While it is read, at the very start."""
+        os.truncate(tmp_path / "corpus" / "ids.npy", 100)
+
+    assert message_of(probe, subject, cut) == said
+    for read in (probe, staleness, lambda subject: subject.lanes()):
+        assert message_of(read, subject) == said
 
 
 def test_what_there_is_no_number_for_is_said_in_words(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     found = probe(open_subject(run, 4, 2))
     fading = replace(found.fading, beta=1.02, half_life=math.nan)
-    show_probe(replace(found, fading=fading, staleness=(Staleness(0, math.nan, 0.5, math.nan),)))
+    show_probe(replace(found, fading=fading, staleness=(Staleness(0, math.nan, 0.5, math.nan),)), full=True)
     shown = capsys.readouterr().out
     assert "x 1.0200 a character: does not fade" in shown
     assert ["layer", "0", "-", "50.00%", "-"] in [line.split() for line in shown.splitlines()]
