@@ -1,4 +1,4 @@
-"""Results, on standard output: tables and text."""
+"""Results, on standard output: tables."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 
 from rnnbptt.report.outlets import printing
-from rnnbptt.report.terminal import as_read, escaped
+from rnnbptt.report.terminal import shown
 
 if TYPE_CHECKING:
     from rnnbptt.study.probe.checking import Check
     from rnnbptt.study.probe.probing import Probe
-    from rnnbptt.study.results import Comparison, Row
+    from rnnbptt.study.results import Comparison
     from rnnbptt.text.corpus import Corpus
     from rnnbptt.training.loop import Trainer
 
@@ -43,13 +43,13 @@ def _table(*columns: str) -> Table:
     """A table whose first column is text and whose others are numbers."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for index, column in enumerate(columns):
-        table.add_column(escaped(column), justify="right" if index else "left")
+        table.add_column(shown(column), justify="right" if index else "left", overflow="fold")
     return table
 
 
 def _add(table: Table, *cells: str) -> None:
     """A row of it."""
-    table.add_row(*map(escaped, cells))
+    table.add_row(*map(shown, cells))
 
 
 @printing
@@ -69,7 +69,7 @@ def show_corpus(corpus: Corpus) -> None:
     _add(table, "order-0 entropy", f"{corpus.entropy():.4f} bits per character")
     console.print(table)
     common = "  ".join(f"{symbol!r} {count / total:.1%}" for symbol, count in corpus.most_common(8))
-    console.print(f"most common      {common}")
+    console.print(shown(f"most common      {common}"))
 
 
 @printing
@@ -85,21 +85,6 @@ def show_run(folder: Path, trainer: Trainer) -> None:
 
 
 @printing
-def stream(prompt: str, pieces: Iterable[str]) -> None:
-    """Write a sample as it is made."""
-    print(as_read(prompt), end="")
-    for piece in pieces:
-        print(as_read(piece), end="", flush=True)
-    print(flush=True)
-
-
-@printing
-def show_samples(prompt: str, texts: list[str]) -> None:
-    """Write several samples, a blank line between them."""
-    print(as_read("\n\n".join(prompt + text for text in texts)), flush=True)
-
-
-@printing
 def show_comparison(comparison: Comparison) -> None:
     """The tables of `compare`: the runs, then for each text their scores, with a verdict for each against the first."""
     console = _console()
@@ -107,12 +92,6 @@ def show_comparison(comparison: Comparison) -> None:
     for split in comparison.splits:
         console.print()
         console.print(_scores_table(comparison, split))
-
-
-@printing
-def show_name(row: Row) -> None:
-    """Above the sample of a checkpoint."""
-    print(f"\n--- {escaped(f'{row.name} ({row.trunc})')}")
 
 
 def _runs_table(comparison: Comparison) -> Table:
@@ -155,7 +134,7 @@ def show_checks(checks: Iterable[Check]) -> None:
 @printing
 def show_probe(probe: Probe) -> None:
     """The tables of `probe`."""
-    name = escaped(f"{probe.path} ({probe.cell}, trunc {probe.trunc})")
+    name = shown(f"{probe.path} ({probe.cell}, trunc {probe.trunc})")
     print(f"{name}\n{probe.streams} streams x {probe.depth} characters of {probe.text}, {probe.precision}\n")
     for table in (*_fidelity_tables(probe), _fading_table(probe), _context_table(probe), _staleness_table(probe)):
         _print_wide(table)

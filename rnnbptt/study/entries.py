@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
@@ -13,6 +13,8 @@ from rnnbptt.study.results import Curve
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from rnnbptt.training.document import TrainedOn
+
+DEEPEST = 3  # names of the old path of a corpus under which it is looked for beside its run
 
 
 @dataclass(frozen=True)
@@ -80,15 +82,27 @@ def _read_curve(checkpoint: Checkpoint) -> Curve | None:
 
 
 def find_corpora(entries: Sequence[Entry]) -> list[Corpus | None]:
-    """The corpus each checkpoint was trained on, None where it is gone: where it was, or, for a run folder that has
-    moved, beside the checkpoint.
-    """
+    """The corpus each checkpoint was trained on, known by its fingerprint; None where it is gone."""
     opened: dict[str, Corpus] = {}
     for entry in entries:
         fingerprint = entry.corpus.fingerprint
-        for path in (entry.corpus.path, entry.checkpoint.path.parent / "corpus"):
+        for path in _places(entry):
             with suppress(UserError):
                 corpus = opened.get(fingerprint) or Corpus.open(path)
                 if corpus.fingerprint == fingerprint and entry.corpus.splits["test"][1] <= len(corpus.ids):
                     opened[fingerprint] = corpus
+                    break
     return [opened.get(entry.corpus.fingerprint) for entry in entries]
+
+
+def _places(entry: Entry) -> Iterator[Path]:
+    """Where its corpus may be: where it was; in the run folder; or, where both have moved together, under as much of
+    its old path as they share, below the run folder or one of the two above it.
+    """
+    old = Path(entry.corpus.path)
+    folder = Path(os.path.abspath(entry.checkpoint.path)).parent
+    yield old
+    yield folder / "corpus"
+    for above in (folder, *folder.parents[:2]):
+        for depth in range(1, min(len(old.parts), DEEPEST) + 1):
+            yield above.joinpath(*old.parts[-depth:])

@@ -62,10 +62,12 @@ def test_the_options_are_these() -> None:
             [
                 *machine,
                 *("--prompt", "--prompt-file", "--length", "--temperature", "--top-k", "--top-p"),
-                *("--stop", "--count", "--seed"),
+                *("--stop", "--count", "--seed", "--raw"),
             ]
         ),
-        "compare": sorted(["--text", "--plot", "--json", "--prompt", "--sample-length", "--seed", "--threads"]),
+        "compare": sorted(
+            ["--text", "--skip-unknown", "--plot", "--json", "--prompt", "--sample-length", "--seed", "--threads"]
+        ),
         "probe": sorted(["--depth", "--streams", "--trunc", "--check", "--plot", "--json", "--threads"]),
     }
 
