@@ -43,7 +43,10 @@ def sample(
     loaded = load_checkpoint(find_checkpoint(checkpoint))
     model, vocabulary = loaded.build_model(device=device), loaded.vocabulary
     unit = vocabulary.unit
-    prompt = _content(prompt_file, unit) if prompt_file else typed("--prompt", config.prompt, unit)
+    if prompt_file:
+        prompt = _content(prompt_file, unit)
+    else:
+        prompt = typed("--prompt", config.prompt, unit, "give a --prompt-file in UTF-8")
     config = replace(config, prompt=prompt, stop=typed("--stop", config.stop, unit))
     read, notes = as_trained(config, vocabulary, loaded.document.corpus.options)
     say("note", notes)

@@ -23,7 +23,7 @@ def as_trained(config: SampleConfig, vocabulary: Vocabulary, options: TextOption
     notes = []
     if unknown := [prompt[position] for position in vocabulary.lacking(prompt)]:
         names = [repr(char) for char in dict.fromkeys(unknown)]
-        named = ", ".join(names[:NAMED]) + (", ..." if names[NAMED:] else "")
+        named = ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} others" if names[NAMED:] else "")
         read = "character of the prompt is" if len(unknown) == 1 else "characters of the prompt are"
         notes.append(f"{len(unknown):,} {read} read as the unknown symbol of the vocabulary: {named}.")
     return replace(config, prompt=prompt, stop=stop), notes

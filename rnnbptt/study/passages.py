@@ -90,12 +90,12 @@ class Text:
         lacking = np.flatnonzero(vocabulary.ids_of(codes) < 0)
         return np.unique(np.searchsorted(starts, lacking, side="right") - 1)
 
-    def without(self, positions: Sequence[NDArray[np.int64]]) -> tuple["Text", int]:
-        """The text without the characters at these positions, and how many these are."""
+    def without(self, positions: Sequence[NDArray[np.int64]]) -> "Text":
+        """The text without the characters at these positions."""
         kept = np.ones(len(self.content), dtype=bool)
         for some in positions:
             kept[some] = False
-        return replace(self, content="".join(compress(self.content, kept))), int(len(kept) - kept.sum())
+        return replace(self, content="".join(compress(self.content, kept)))
 
 
 Passage = Split | Text  # something to evaluate on
@@ -142,8 +142,10 @@ def open_text(path: Path, entries: Sequence[Entry], skip_unknown: bool = False) 
     text, how = _decode(path, data, [entry.corpus.options for entry in entries])
     notes = [how, *_trained_on(reader.finished[0].sha256, entries)]
     if skip_unknown:
-        text, left_out = text.without([text.lacking(entry.checkpoint.vocabulary) for entry in entries])
-        notes.append(f"{left_out:,} characters of the text are left out: not all checkpoints have a symbol for them.")
+        whole = len(text.content)
+        text = text.without([text.lacking(entry.checkpoint.vocabulary) for entry in entries])
+        left_out = f"{whole - len(text.content):,} of the {whole:,} characters of the text"
+        notes.append(f"Left out, as not all checkpoints have symbols for them: {left_out}.")
     if text.characters < 1:
         raise UserError(
             f"{path}: {len(text.content)} characters are too few to evaluate on; give a longer text: --text FILE"

@@ -45,7 +45,7 @@ def test_what_was_rare_is_the_unknown_symbol_and_said() -> None:
     assert read("axby\nx", rare, PLAIN)[2] == [
         "4 characters of the prompt are read as the unknown symbol of the vocabulary: 'x', 'y', '\\n'."
     ]
-    assert read("0123456789", rare, PLAIN)[2][0].endswith("vocabulary: '0', '1', '2', '3', '4', '5', '6', '7', ....")
+    assert read("0123456789", rare, PLAIN)[2][0].endswith(": '0', '1', '2', '3', '4', '5', '6', '7' and 2 others.")
     assert read("ab", rare, PLAIN)[2] == []
     assert message_of(read, "cafx", CHARS, PLAIN) == (
         "the vocabulary has no character 'x' (U+0078, position 4 of the prompt); "
