@@ -81,7 +81,7 @@ class Text:
         """The code of each unit that a model reads, and at which unit each character of the text starts."""
         if vocabulary.unit == self.unit:
             return code_points(self.content), np.arange(len(self.content))
-        utf8 = np.frombuffer(self.content.encode("utf-8", "surrogatepass"), np.uint8)
+        utf8 = np.frombuffer(self.content.encode("utf-8"), np.uint8)
         return utf8, np.flatnonzero((utf8 & 0xC0) != 0x80)  # all but continuation bytes
 
     def lacking(self, vocabulary: Vocabulary) -> NDArray[np.int64]:
