@@ -76,7 +76,7 @@ class Document:
             raise ValueError(f"{len(validations.chars)} and {len(validations.nats)} figures of validations")
 
     def to_json(self) -> str:
-        """Only ASCII: a lone surrogate, as in the name of a file that is not UTF-8, has no UTF-8."""
+        """Only ASCII: a lone surrogate, as in a name that is not UTF-8, has no UTF-8."""
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True)
 
     @classmethod
