@@ -9,12 +9,14 @@ from pathlib import Path
 
 from rnnbptt.inference import sampling
 from rnnbptt.inference.config import SampleConfig
+from rnnbptt.inference.prompts import as_trained
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.study import comparing
 from rnnbptt.study.results import Comparison
 from rnnbptt.text import preparing
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
+from rnnbptt.text.raw import readable
 from rnnbptt.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.folder import RunFolder
@@ -55,12 +57,19 @@ def load(path: str | Path) -> Checkpoint:
 def sample(checkpoint: Checkpoint, prompt: str = "", length: int = 500, temperature: float = 1.0, seed: int = 0) -> str:
     """Characters, `length` of them and 1 at least, that go on from the prompt, which is not repeated.
 
-    Below 1 the temperature makes the text safer, above 1 wilder; 0: always the most probable symbol.
+    The prompt is treated as the text was; what was rare there is read as the unknown symbol. Of a model of bytes, each
+    byte that is no part of a character is given as U+FFFD. Below 1 the temperature makes the text safer, above 1
+    wilder; 0: always the most probable symbol.
     """
-    config = SampleConfig(prompt, length, temperature, seed=seed)
-    return "".join(sampling.sample(checkpoint.build_model(), checkpoint.vocabulary, config))
+    given, vocabulary = SampleConfig(prompt, length, temperature, seed=seed), checkpoint.vocabulary
+    config, _ = as_trained(given, vocabulary, checkpoint.document.corpus.options)
+    return readable("".join(sampling.sample(checkpoint.build_model(), vocabulary, config)))
 
 
-def compare(paths: Sequence[str | Path], text: str | Path | None = None) -> Comparison:
-    """Evaluate run folders or checkpoint files on a text file, or else on the held-out text of their corpus."""
-    return comparing.compare([Path(path) for path in paths], None if text is None else Path(text))
+def compare(paths: Sequence[str | Path], text: str | Path | None = None, *, skip_unknown: bool = False) -> Comparison:
+    """Evaluate run folders or checkpoint files on a text file, or else on the held-out text of their corpus.
+
+    With `skip_unknown` the characters that one of them has no symbol for are left out of the text file for all.
+    """
+    text = None if text is None else Path(text)
+    return comparing.compare([Path(path) for path in paths], text, skip_unknown=skip_unknown)

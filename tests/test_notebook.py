@@ -60,9 +60,20 @@ def test_load_and_sample(run: Path) -> None:
     assert len(text) == 30
 
 
+def test_a_sample_of_bytes_can_be_printed(tmp_path: Path) -> None:
+    text = tmp_path / "text"
+    text.write_bytes(b"a\xff" * 300)
+    rnnbptt.prepare(text, tmp_path / "corpus", TextOptions(unit="byte"))
+    checkpoint = rnnbptt.train(tmp_path / "corpus", tmp_path / "run", TRAINING, ModelConfig(1, hidden=4))
+    assert {*rnnbptt.sample(checkpoint, "\udcff", length=40)} == {"a", "\ufffd"}
+
+
 def test_compare(run: Path, tmp_path: Path, text_corpus: Corpus) -> None:
     found = rnnbptt.compare([run, str(run / "last.safetensors")])
     assert found.splits == ("valid", "test")
     assert [row.path.name for row in found.rows] == ["best.safetensors", "last.safetensors"]
     (tmp_path / "other.txt").write_text(prose(1000, seed=1), encoding="utf-8")
     assert rnnbptt.compare([run, run], str(tmp_path / "other.txt")).splits == ("text",)
+    (tmp_path / "odd.txt").write_text("é" + prose(1000, seed=1), encoding="utf-8")
+    found = rnnbptt.compare([run, run], tmp_path / "odd.txt", skip_unknown=True)
+    assert found.rows[0].scores[0].characters == 999

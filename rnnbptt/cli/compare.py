@@ -1,11 +1,17 @@
 """`rnnbptt compare`."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rnnbptt.cli.options import JsonFile, Threads, check_results
+from rnnbptt.cli.typed import typed
+from rnnbptt.inference.config import SampleConfig
+
+if TYPE_CHECKING:
+    from rnnbptt.training.checkpoint import Checkpoint
 
 
 def compare(
@@ -18,6 +24,9 @@ def compare(
             metavar="FILE", help="Compare on this text.", show_default="validation and test part of the corpus"
         ),
     ] = None,
+    skip_unknown: Annotated[
+        bool, typer.Option("--skip-unknown", help="Leave out of that text what a checkpoint has no symbol for.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Learning curves, as .png or .svg.")] = None,
     json: JsonFile = None,
     csv: Annotated[
@@ -29,13 +38,15 @@ def compare(
     threads: Threads = 0,
 ) -> None:
     """Compare checkpoints on the same text: bits per character, with intervals for the differences."""
-    from rnnbptt.inference.config import SampleConfig
+    if skip_unknown and text is None:
+        raise typer.BadParameter("--skip-unknown leaves characters out of a text; give it with --text FILE")
+
     from rnnbptt.inference.sampling import sample
     from rnnbptt.report import progress, tables
+    from rnnbptt.report.samples import show_sample
     from rnnbptt.report.spreadsheet import write_csv
     from rnnbptt.storage.files import write_json
     from rnnbptt.study.comparing import compare as compare_checkpoints
-    from rnnbptt.training.checkpoint import find_checkpoint, load_checkpoint
     from rnnbptt.training.starting import set_up_torch
 
     check_results(plot, json=json, csv=csv)
@@ -43,9 +54,9 @@ def compare(
     config = SampleConfig(prompt=prompt, length=sample_length, seed=seed)
     if prompt and sample_length:
         for path in checkpoints:  # what cannot be sampled is said before the work
-            load_checkpoint(find_checkpoint(path)).vocabulary.encode(prompt)
+            _open(path, config)
     with progress.counting_bar("compare", "char") as tell:
-        comparison = compare_checkpoints(checkpoints, text, tell)
+        comparison = compare_checkpoints(checkpoints, text, tell, skip_unknown)
     try:  # files first: standard output may be closed or full
         if json:
             write_json(comparison, json)
@@ -60,6 +71,18 @@ def compare(
         progress.say("warning", comparison.warnings)
         progress.say("note", comparison.notes)
     for row in comparison.rows if sample_length else ():
-        checkpoint = load_checkpoint(row.path)
-        tables.show_name(row)
-        tables.stream(prompt, sample(checkpoint.build_model(), checkpoint.vocabulary, config))
+        checkpoint, given, (read, notes) = _open(row.path, config)
+        progress.say("note", (f"{row.name}: {note}" for note in notes))
+        pieces = sample(checkpoint.build_model(), checkpoint.vocabulary, read)
+        show_sample(f"{row.name} ({row.trunc})", given, pieces)
+
+
+def _open(path: Path, config: SampleConfig) -> tuple["Checkpoint", str, tuple[SampleConfig, list[str]]]:
+    """A checkpoint, the prompt as it was given to it, and as it reads it. UserError where it cannot."""
+    from rnnbptt.inference.prompts import as_trained
+    from rnnbptt.training.checkpoint import find_checkpoint, load_checkpoint
+
+    checkpoint = load_checkpoint(find_checkpoint(path))
+    given = typed("--prompt", config.prompt, checkpoint.vocabulary.unit)
+    options = checkpoint.document.corpus.options
+    return checkpoint, given, as_trained(replace(config, prompt=given), checkpoint.vocabulary, options)

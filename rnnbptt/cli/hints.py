@@ -5,7 +5,7 @@ from typing import Any
 # Names that other tools of this kind have, by what they are called here.
 HABITS = {
     "--trunc": ("seq-length", "seq-len", "sequence-length", "block-size", "bptt", "unroll", "truncation"),
-    "--streams": ("batch-size", "batch"),
+    "--streams": ("batch", "batch-sz"),
     "--lr": ("learning-rate", "max-lr"),
     "--hidden": ("hidden-size", "rnn-size", "n-embd", "units"),
     "--layers": ("num-layers", "n-layer", "n-layers"),
@@ -16,7 +16,7 @@ HABITS = {
     "--eval-every": ("eval-interval", "checkpoint-every", "eval-val-every"),
     "--precision": ("dtype",),
     "--run": ("out-dir", "checkpoint-dir", "out", "output"),
-    "--resume": ("init-from", "continue", "restore"),
+    "--resume": ("continue", "restore"),
     "--prompt": ("start", "start-text", "primetext", "prime", "start-string"),
     "--prompt-file": ("start-file", "prime-file"),
     "--length": ("max-new-tokens", "max-length", "num-chars", "tokens", "chars", "sample-length"),

@@ -30,6 +30,9 @@ SHOWN: dict[str, dict[str, Any]] = {
     "epochs": {"show_default": f"{Budget.amount:g}"},
 }
 
+# Names that some have besides, as habit types them.
+ALIASES = {"streams": ["--batch-size"], "length": ["-n"], "temperature": ["-t"]}
+
 # What is no option and has no default: symbols are counted when the text is read.
 KNOWN_LATER: dict[Any, dict[str, Any]] = {ModelConfig: {"vocabulary": 1}}
 
@@ -77,7 +80,7 @@ def _options(kind: Any, panel: str | None = None) -> Iterator[inspect.Parameter]
     for field in fields(kind):
         plain, *notes = get_args(hints[field.name]) or (None,)
         for text in (note.documentation for note in notes if isinstance(note, Doc)):
-            names = [f"--{field.name}"] if plain is bool else []  # a flag has no opposite
+            names = [as_typed(field.name), *ALIASES.get(field.name, ())]  # a flag with a name has no opposite
             shown = {"help": text, "rich_help_panel": panel, **SHOWN.get(field.name, {})}
             option = typer.Option(field.default, *names, **shown)
             yield inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=option, annotation=plain)

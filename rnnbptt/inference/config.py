@@ -17,10 +17,11 @@ class SampleConfig:
     """What to generate.
 
     Without a prompt the model reads a newline (or, where the vocabulary has none, its first symbol); it begins with the
-    zero state either way. The length is in characters also where the unit is the byte. The temperature divides the
-    logits. `top_p` draws from the fewest most probable symbols that together have this probability, among those that
-    `top_k` leaves. The text ends right before the first place where `stop` would stand in it, the prompt not counted;
-    it may end sooner, by `length`. The same seed gives the same text on the same processor: others round otherwise.
+    zero state either way. The length is in characters also where the unit is the byte; there each byte that is no part
+    of one counts as one. The temperature divides the logits. `top_p` draws from the fewest most probable symbols that
+    together have this probability, among those that `top_k` leaves. The text ends right before the first place where
+    `stop` would stand in it, the prompt not counted; it may end sooner, by `length`. The same seed gives the same text
+    on the same processor: others round otherwise.
     """
 
     prompt: Annotated[str, Doc("Text to go on from; it is printed first.")] = ""

@@ -5,6 +5,7 @@ One text is streamed as it is made; several are made side by side, as the stream
 Axes: B streams, K symbols of the vocabulary that may be drawn (all but the unknown one).
 """
 
+import codecs
 import math
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from torch import Tensor
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError, check_bytes
 from rnnbptt.inference.config import SampleConfig
+from rnnbptt.text.raw import bytes_of, text_of
 from rnnbptt.text.vocabulary import Vocabulary
 
 PIECE = 256  # symbols of the prompt read at a time: bounds memory, changes nothing else
@@ -29,8 +31,9 @@ BATCH = 16  # streams from which products in bfloat16 are faster than in float32
 def sample(model: CharRNN, vocabulary: Vocabulary, config: SampleConfig) -> Iterator[str]:
     """One text, in pieces as they are made: whole characters, never part of the stop string, never the prompt.
 
-    Where `length` is 0 it goes on until the caller stops asking. UserError, at once and not with the first piece, when
-    the vocabulary lacks a character of the prompt or of the stop string.
+    Where `length` is 0 it goes on until the caller stops asking. A model of bytes gives them as raw.py has them.
+    UserError, at once and not with the first piece, when the vocabulary lacks a character of the prompt or of the stop
+    string; prompts.py treats both as the text was.
     """
     return (piece for (piece,) in _pieces(model, vocabulary, config, streams=1, lockstep=1) if piece)
 
@@ -52,10 +55,8 @@ def _pieces(
     """Yield, every `lockstep` symbols, what each stream's text has gained, until all texts have ended."""
     begin = vocabulary.symbols.index("\n") if "\n" in vocabulary.symbols else 0
     prompt = torch.from_numpy(vocabulary.encode(config.prompt)) if config.prompt else torch.tensor([begin])
-    try:
-        vocabulary.encode(config.stop)
-    except UserError:  # which speaks of a prompt
-        raise UserError(f"--stop {config.stop!r}: can never come, the vocabulary lacks a character of it") from None
+    if vocabulary.lacking(config.stop):
+        raise UserError(f"--stop {config.stop!r}: can never come, the vocabulary lacks a character of it")
     model = model.at_precision("auto" if streams >= BATCH else "float32")
     known = len(vocabulary) if vocabulary.unknown is None else vocabulary.unknown
     symbols = _symbols(model, prompt, known, config, streams)
@@ -115,12 +116,15 @@ def _draw(logits: Tensor, noise: Tensor, config: SampleConfig) -> Tensor:
 
 
 class _Text:
-    """One text in the making: whole characters, at most `length`, and nothing from the stop string on."""
+    """One text in the making: whole characters, at most `length`, and nothing from the stop string on.
+
+    That is sought among the bytes, where it may begin inside a character.
+    """
 
     def __init__(self, vocabulary: Vocabulary, config: SampleConfig) -> None:
         self._decode = vocabulary.decoder()
         self._left = config.length or sys.maxsize
-        self._stop, self._held = config.stop, ""
+        self._stop, self._held = bytes_of(config.stop), b""
         self.ended = False
 
     def feed(self, ids: tuple[int, ...]) -> str:
@@ -130,13 +134,16 @@ class _Text:
         new = self._decode(ids)[: self._left]
         self._left -= len(new)
         self.ended = not self._left
-        text = self._held + new
-        if self._stop and self._stop in text:
+        if not self._stop:
+            return new
+        data = self._held + bytes_of(new)
+        if self._stop in data:
             self.ended = True
-            return text[: text.index(self._stop)]
+            return text_of(data[: data.index(self._stop)])
         if self.ended:
-            return text
-        tails = range(max(0, len(text) - len(self._stop) + 1), len(text))
-        cut = next((start for start in tails if self._stop.startswith(text[start:])), len(text))
-        self._held = text[cut:]
-        return text[:cut]
+            return text_of(data)
+        tails = range(max(0, len(data) - len(self._stop) + 1), len(data))
+        cut = next((start for start in tails if self._stop.startswith(data[start:])), len(data))
+        text, cut = codecs.utf_8_decode(data[:cut], "surrogateescape")  # up to its last whole character
+        self._held = data[cut:]
+        return text

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rnnbptt.report.terminal import escaped
+from rnnbptt.report.terminal import shown
 
 WIDTH = 80  # characters of a line
 GAP = 2  # between columns
@@ -30,7 +30,7 @@ def make_console() -> Console:
 def make_table(*columns: str) -> Table:
     """A table whose first column is text, which is folded where it is too long, and whose others are numbers."""
     table = Table(box=None, padding=(0, GAP, 0, 0), pad_edge=False, header_style="bold")
-    first, *others = map(escaped, columns)
+    first, *others = map(shown, columns)
     table.add_column(first, overflow="fold")
     for column in others:
         table.add_column(column, justify="right", no_wrap=True)
@@ -39,12 +39,12 @@ def make_table(*columns: str) -> Table:
 
 def add_row(table: Table, *cells: str, bold: bool = False) -> None:
     """A row of it, which may stand out."""
-    table.add_row(*map(escaped, cells), style="bold" if bold else None)
+    table.add_row(*map(shown, cells), style="bold" if bold else None)
 
 
 def bold(text: str) -> Text:
     """What stands out on a terminal."""
-    return Text(escaped(text), "bold")
+    return Text(shown(text), "bold")
 
 
 def number(value: float, form: str) -> str:

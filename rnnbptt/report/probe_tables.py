@@ -7,7 +7,7 @@ from rich.table import Table
 
 from rnnbptt.report.layout import GAP, WIDTH, add_row, bold, make_console, make_table, number
 from rnnbptt.report.outlets import printing
-from rnnbptt.report.terminal import escaped
+from rnnbptt.report.terminal import shown
 from rnnbptt.study.probe.checking import Check
 from rnnbptt.study.probe.concluding import ENOUGH, GAIN
 from rnnbptt.study.probe.fidelity import ALL, RECURRENT, Fidelity
@@ -31,7 +31,7 @@ def show_checks(checks: Sequence[Check]) -> None:
 @printing
 def show_probe(probe: Probe, full: bool) -> None:
     """The main table of `probe` and its conclusion; between them, if `full`, all other tables."""
-    name = escaped(f"{probe.path} ({probe.cell}, trunc {probe.trunc})")
+    name = shown(f"{probe.path} ({probe.cell}, trunc {probe.trunc})")
     print(f"{name}\n{probe.streams} streams x {probe.depth} characters of {probe.text}, {probe.precision}\n")
     if probe.conclusion.gradient:
         _print(_main_table(probe))

@@ -1,9 +1,8 @@
-"""Results, on standard output: tables and text. What `probe` finds is in probe_tables.py."""
+"""Results, on standard output: tables. What `probe` finds is in probe_tables.py."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,10 +10,10 @@ from rich.table import Table
 
 from rnnbptt.report.layout import add_row, bold, make_console, make_table, number
 from rnnbptt.report.outlets import printing
-from rnnbptt.report.terminal import as_read, counted, escaped
+from rnnbptt.report.terminal import counted, shown
 
 if TYPE_CHECKING:
-    from rnnbptt.study.results import Comparison, Pair, Row
+    from rnnbptt.study.results import Comparison, Pair
     from rnnbptt.text.corpus import Corpus
     from rnnbptt.training.loop import Trainer
 
@@ -41,7 +40,7 @@ def show_corpus(corpus: Corpus) -> None:
     common = [f"{symbol!r} {count / len(corpus.ids):5.1%}" for symbol, count in corpus.most_common(2 * COMMON)]
     for label, start in (("most common", 0), ("", COMMON)):
         if symbols := "  ".join(common[start : start + COMMON]):
-            console.print(f"{label:15}  {symbols}", soft_wrap=True)
+            console.print(shown(f"{label:15}  {symbols}"), soft_wrap=True)
 
 
 @printing
@@ -58,21 +57,6 @@ def show_run(folder: Path, trainer: Trainer) -> None:
 
 
 @printing
-def stream(prompt: str, pieces: Iterable[str]) -> None:
-    """Write a sample as it is made."""
-    print(as_read(prompt), end="")
-    for piece in pieces:
-        print(as_read(piece), end="", flush=True)
-    print(flush=True)
-
-
-@printing
-def show_samples(prompt: str, texts: list[str]) -> None:
-    """Write several samples, a blank line between them."""
-    print(as_read("\n\n".join(prompt + text for text in texts)), flush=True)
-
-
-@printing
 def show_comparison(comparison: Comparison) -> None:
     """The tables of `compare`: the checkpoints, what their training has cost, and for each text how well they read it,
     each against the first.
@@ -84,12 +68,6 @@ def show_comparison(comparison: Comparison) -> None:
     for split in comparison.splits:
         console.print()
         console.print(_scores_table(comparison, split))
-
-
-@printing
-def show_name(row: Row) -> None:
-    """Above the sample of a checkpoint."""
-    print(f"\n--- {escaped(f'{row.name} ({row.trunc})')}")
 
 
 def _models_table(comparison: Comparison) -> Table:
@@ -122,8 +100,8 @@ def _scores_table(comparison: Comparison, split: str) -> Table:
         bpc = f"{score.bpc:.4f}"
         perplexity = format(score.perplexity, ".3f" if score.perplexity < 1e6 else ".2e")
         difference, verdict = _against_first(pairs[row.name], digits) if row.name in pairs else ("the first", "")
-        name, stands_out = escaped(row.name), score.bpc == best
-        table.add_row(name, bold(bpc) if stands_out else bpc, perplexity, difference, bold(verdict))
+        name, stands_out = shown(row.name), score.bpc == best
+        table.add_row(name, bold(bpc) if stands_out else bpc, perplexity, shown(difference), bold(verdict))
     return table
 
 

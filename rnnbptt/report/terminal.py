@@ -4,15 +4,23 @@ import sys
 import unicodedata
 from typing import Protocol
 
+from rnnbptt.text.raw import readable
+
 
 def escaped(text: str) -> str:
     """On one line, and as Python would write it: a newline as \\n, an escape as \\x1b, a lone surrogate as \\udc80."""
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
+def shown(text: str) -> str:
+    """`escaped` for standard output, what its encoding does not have too."""
+    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+    return escaped(text).encode(encoding, "backslashreplace").decode(encoding)
+
+
 def visible(text: str) -> str:
-    """Control characters as symbols that can be seen, but for newlines and tabs."""
-    return "".join(map(_symbol, text))
+    """Control characters as symbols that can be seen, but for newlines and tabs; `readable`, too."""
+    return "".join(map(_symbol, readable(text)))
 
 
 def _symbol(char: str) -> str:
@@ -28,9 +36,9 @@ class Place(Protocol):
         """Whether somebody looks at it."""
 
 
-def as_read(text: str, file: Place | None = None) -> str:
-    """Text for a file, standard output unless given: as it is, but `visible` for a person at a terminal."""
-    return visible(text) if (file or sys.stdout).isatty() else text
+def as_read(text: str, file: Place) -> str:
+    """Text for a file: `readable`, and `visible` for a person at a terminal."""
+    return visible(text) if file.isatty() else readable(text)
 
 
 def counted(number: int, thing: str) -> str:

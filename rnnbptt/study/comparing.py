@@ -26,10 +26,16 @@ from rnnbptt.text.reading import Tell
 LEVEL = 0.95  # with which all the intervals of one text hold together
 
 
-def compare(paths: Sequence[Path], text: Path | None = None, tell: Tell = lambda done, total: None) -> Comparison:
+def compare(
+    paths: Sequence[Path],
+    text: Path | None = None,
+    tell: Tell = lambda done, total: None,
+    skip_unknown: bool = False,
+) -> Comparison:
     """Evaluate checkpoints (run folders or files) on `text`, or else on the splits of their corpus.
 
-    `tell` is told the characters scored so far, over all checkpoints and texts, and how many there will be.
+    `tell` is told the characters scored so far, over all checkpoints and texts, and how many there will be. With
+    `skip_unknown` all read the text without the characters that one of them has no symbol for.
 
     UserError: fewer than 2 checkpoints; one that cannot be loaded; without `text`, checkpoints of different corpora or
     splits, or a corpus that is gone; with it, a text that cannot be read, or not by all of them.
@@ -40,7 +46,7 @@ def compare(paths: Sequence[Path], text: Path | None = None, tell: Tell = lambda
             "files, the one to compare the others with first"
         )
     entries = load_entries(paths)
-    passages, notes = open_splits(entries) if text is None else open_text(text, entries)
+    passages, notes = open_splits(entries) if text is None else open_text(text, entries, skip_unknown)
     scores, pairs = _measure(entries, passages, tell)
     return Comparison(
         splits=tuple(passage.name for passage in passages),

@@ -3,15 +3,14 @@
 import json
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from rnnbptt.errors import UserError
 from rnnbptt.study.results import Curve
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from rnnbptt.training.corpora import find_corpus
 from rnnbptt.training.document import TrainedOn
 
 ALIKE = ("last.safetensors", "best.safetensors")  # every run has these, so that they tell no run from another
@@ -85,15 +84,9 @@ def _read_curve(checkpoint: Checkpoint) -> Curve | None:
 
 
 def find_corpora(entries: Sequence[Entry]) -> list[Corpus | None]:
-    """The corpus each checkpoint was trained on, None where it is gone: where it was, or, for a run folder that has
-    moved, beside the checkpoint.
-    """
-    opened: dict[str, Corpus] = {}
+    """The corpus each checkpoint was trained on; None where it is gone."""
+    opened: dict[str, Corpus | None] = {}
     for entry in entries:
-        fingerprint = entry.corpus.fingerprint
-        for path in (entry.corpus.path, entry.checkpoint.path.parent / "corpus"):
-            with suppress(UserError):
-                corpus = opened.get(fingerprint) or Corpus.open(path)
-                if corpus.fingerprint == fingerprint and entry.corpus.splits["test"][1] <= len(corpus.ids):
-                    opened[fingerprint] = corpus
-    return [opened.get(entry.corpus.fingerprint) for entry in entries]
+        if opened.get(entry.corpus.fingerprint) is None:
+            opened[entry.corpus.fingerprint] = find_corpus(entry.checkpoint)
+    return [opened[entry.corpus.fingerprint] for entry in entries]

@@ -4,10 +4,9 @@
 the figures of different checkpoints would not be of the same task.
 """
 
-import hashlib
-import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from rnnbptt.inference.evaluation import character_nats
 from rnnbptt.study.entries import Entry, find_corpora
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
+from rnnbptt.text.reading import Reader, composed, decoded
 from rnnbptt.text.vocabulary import Vocabulary, code_points
 from rnnbptt.training.checkpoint import Checkpoint
 
@@ -82,7 +82,7 @@ class Text:
         """The code of each unit that a model reads, and at which unit each character of the text starts."""
         if vocabulary.unit == self.unit:
             return code_points(self.content), np.arange(len(self.content))
-        utf8 = np.frombuffer(self.content.encode("utf-8", "surrogatepass"), np.uint8)
+        utf8 = np.frombuffer(self.content.encode("utf-8"), np.uint8)
         return utf8, np.flatnonzero((utf8 & 0xC0) != 0x80)  # all but continuation bytes
 
     def lacking(self, vocabulary: Vocabulary) -> NDArray[np.int64]:
@@ -90,6 +90,13 @@ class Text:
         codes, starts = self.units(vocabulary)
         lacking = np.flatnonzero(vocabulary.ids_of(codes) < 0)
         return np.unique(np.searchsorted(starts, lacking, side="right") - 1)
+
+    def without(self, positions: Sequence[NDArray[np.int64]]) -> "Text":
+        """The text without the characters at these positions."""
+        kept = np.ones(len(self.content), dtype=bool)
+        for some in positions:
+            kept[some] = False
+        return replace(self, content="".join(compress(self.content, kept)))
 
 
 Passage = Split | Text  # something to evaluate on
@@ -125,19 +132,26 @@ def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
     return [Split(name, corpus, start, stop) for name, (start, stop) in filled.items()], notes
 
 
-def open_text(path: Path, entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
-    """The text as all checkpoints read it, and what is to be said about that."""
+def open_text(path: Path, entries: Sequence[Entry], skip_unknown: bool = False) -> tuple[list[Passage], list[str]]:
+    """The text as all checkpoints read it, and what is to be said about that.
+
+    It is unpacked as `prepare` does. With `skip_unknown` what one of them has no symbol for is left out for all.
+    """
     check_file(path, f"--text {path}", "give a text file")
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; give a text file: --text FILE") from None
+    reader = Reader([str(path)])
+    data = b"".join(reader.pieces(str(path)))
     text, how = _decode(path, data, [entry.corpus.options for entry in entries])
+    notes = [how, *_trained_on(reader.finished[0].sha256, entries)]
+    if skip_unknown:
+        whole = len(text.content)
+        text = text.without([text.lacking(entry.checkpoint.vocabulary) for entry in entries])
+        left_out = f"{whole - len(text.content):,} of the {whole:,} characters of the text"
+        notes.append(f"Left out, as not all checkpoints have symbols for them: {left_out}.")
     if text.characters < 1:
         raise UserError(
             f"{path}: {len(text.content)} characters are too few to evaluate on; give a longer text: --text FILE"
         )
-    return [text], [how, *_trained_on(data, entries), *_lacking(text, entries)]
+    return [text], [*notes, *_lacking(text, entries)]
 
 
 def _decode(path: Path, data: bytes, options: Sequence[TextOptions]) -> tuple[Text, str]:
@@ -147,17 +161,14 @@ def _decode(path: Path, data: bytes, options: Sequence[TextOptions]) -> tuple[Te
         return Text(path, data.decode("latin-1"), "byte"), "A character is a byte here, as in the checkpoints."
     encoding = encodings.pop() if len(encodings) == 1 else "utf-8"
     nfc = any(each.nfc for each in options)
-    try:
-        content = data.decode(encoding).removeprefix("\ufeff")
-    except UnicodeError as error:
-        raise UserError(f"{path}: not valid {encoding} ({error}); give it in that encoding: --text FILE") from None
+    texts = decoded(str(path), [data], encoding, "give it in that encoding: --text FILE")
+    content = "".join(composed(texts) if nfc else texts)
     how = f"The text is read as {encoding}{', in normalization form C' if nfc else ''}."
-    return Text(path, unicodedata.normalize("NFC", content) if nfc else content, "char"), how
+    return Text(path, content, "char"), how
 
 
-def _trained_on(data: bytes, entries: Sequence[Entry]) -> list[str]:
-    """Which checkpoints were trained on the text of `data`, as far as their corpora are still there to tell."""
-    digest = hashlib.sha256(data).hexdigest()
+def _trained_on(digest: str, entries: Sequence[Entry]) -> list[str]:
+    """Which checkpoints were trained on the text with this SHA-256, as far as their corpora are there to tell."""
     return [
         f"{entry.name} was trained on this very text: its figures say nothing of how it does on others."
         for entry, corpus in zip(entries, find_corpora(entries), strict=True)
@@ -183,6 +194,6 @@ def _lacking(text: Text, entries: Sequence[Entry]) -> list[str]:
             raise UserError(
                 f"{text.path}: {entry.name} cannot read {of_bytes if text.unit == 'byte' else of_chars}"
                 f" {position + 1:,} of the text, which its vocabulary lacks;"
-                " give a text without it, or leave that checkpoint out"
+                " give --skip-unknown to leave such characters out, or leave that checkpoint out"
             )
     return [] if same else ["The checkpoints have different vocabularies: each reads the text in its own symbols."]

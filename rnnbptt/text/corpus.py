@@ -58,7 +58,7 @@ class Description:
     counts: list[int]
 
     def to_json(self) -> str:
-        """The content of corpus.json. Only ASCII: a lone surrogate, which some encodings produce, has no UTF-8."""
+        """The content of corpus.json. Only ASCII: a lone surrogate, as in a name that is not UTF-8, has no UTF-8."""
         return json.dumps({"kind": KIND, "format": FORMAT, **asdict(self)}, indent=1) + "\n"
 
 

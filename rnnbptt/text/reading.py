@@ -9,6 +9,7 @@ import gzip
 import hashlib
 import lzma
 import os
+import re
 import stat
 import sys
 import unicodedata
@@ -26,9 +27,14 @@ from numpy.typing import NDArray
 from rnnbptt.errors import UserError
 from rnnbptt.text.corpus import Source
 from rnnbptt.text.options import TextOptions
+from rnnbptt.text.raw import SURROGATE
 from rnnbptt.text.vocabulary import code_points
 
 PIECE = 1 << 18  # bytes read at a time: large enough for numpy, small enough for the cache of a processor
+
+ADVICE = "give the right --encoding, or --unit byte to take bytes as they are"
+
+_PAIR = re.compile("[\ud800-\udbff][\udc00-\udfff]")  # surrogates that together are a character
 
 _DECOMPRESS: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
@@ -73,6 +79,8 @@ class Reader:
 def _size(name: str) -> int | None:
     """The bytes of a source as it lies on disk, None where it does not say, as a pipe. UserError if there is none."""
     if name == "-":
+        if sys.stdin is None:
+            raise UserError("standard input is closed; give it a text, or give a file")
         return None
     with _naming(name):
         status = os.stat(name)
@@ -120,17 +128,22 @@ def joined(texts: Iterable[Iterable[AnyStr]], newline: AnyStr) -> Iterator[AnySt
             yield piece
 
 
-def decoded(name: str, pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
-    """The text of one source, without its byte-order mark. UserError saying where it is not valid."""
+def decoded(name: str, pieces: Iterable[bytes], encoding: str, advice: str = ADVICE) -> Iterator[str]:
+    """The text of one source, without its byte-order mark. UserError saying where it is not valid, with the advice."""
+    return _whole(name, _decoded(name, pieces, encoding, advice), advice)
+
+
+def _decoded(name: str, pieces: Iterable[bytes], encoding: str, advice: str) -> Iterator[str]:
+    """The same, but some encodings give a character as two surrogates, or one alone; two are never torn apart."""
     decoder = codecs.getincrementaldecoder(encoding)()
     # These decoders drop the mark themselves; a second one is then text.
     at_start = codecs.lookup(encoding).name not in ("utf-16", "utf-32", "utf-8-sig")
-    bytes_read, newlines = 0, 0
+    bytes_read, newlines, held = 0, 0, ""
     for piece in chain(pieces, [b""]):  # the empty one is final: it refuses a character that was cut off
         before = decoder.getstate()  # to decode the good part of a bad piece, and count its lines
         bytes_read += len(piece)
         try:
-            text = decoder.decode(piece, final=not piece)
+            text = held + decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
             # error.object is the end of what was read so far: this piece, and bytes held back from the one before.
             bad = len(error.object) - error.start
@@ -138,15 +151,35 @@ def decoded(name: str, pieces: Iterable[bytes], encoding: str) -> Iterator[str]:
             newlines += decoder.decode(piece[: max(0, len(piece) - bad)]).count("\n")
             raise UserError(
                 f"{name!r}: byte 0x{error.object[error.start]:02X} at offset {bytes_read - bad} (line {newlines + 1}) "
-                f"is not valid {encoding}; give the right --encoding, or --unit byte to take bytes as they are"
+                f"is not valid {encoding}; {advice}"
             ) from None
         except UnicodeError as error:  # of the text as a whole, such as UTF-16 that lacks its byte-order mark
-            raise UserError(
-                f"{name!r} is not valid {encoding} ({error}); give the right --encoding, or --unit byte"
-            ) from None
+            raise UserError(f"{name!r} is not valid {encoding} ({error}); {advice}") from None
+        held = text[-1:] if piece and "\ud800" <= text[-1:] <= "\udbff" else ""  # the other half may be coming
+        text = text.removesuffix(held)
         newlines += text.count("\n")
         if text and at_start:
             text, at_start = text.removeprefix("\ufeff"), False
+        yield text
+
+
+def _whole(name: str, texts: Iterable[str], advice: str) -> Iterator[str]:
+    """The text, the two surrogates of a character joined. UserError for one that is alone."""
+    characters, newlines = 0, 0
+    for text in texts:
+        try:
+            text.encode()  # fast, and refuses surrogates
+        except UnicodeEncodeError:
+            text = _PAIR.sub(lambda pair: pair[0].encode("utf-16-le", "surrogatepass").decode("utf-16-le"), text)
+            if alone := SURROGATE.search(text):
+                place = alone.start()
+                raise UserError(
+                    f"{name!r}: U+{ord(text[place]):04X}, character {characters + place + 1} "
+                    f"(line {newlines + text.count(chr(10), 0, place) + 1}), is a surrogate without its other half; "
+                    + advice
+                ) from None
+        newlines += text.count("\n")
+        characters += len(text)
         yield text
 
 

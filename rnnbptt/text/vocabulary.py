@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError
+from rnnbptt.text.raw import SURROGATE, bytes_of
 
 UNKNOWN = "\ufffd"
 
@@ -23,7 +24,7 @@ class Vocabulary:
     """The symbols in order of code point; the id of a symbol is its index. A byte is shown as the chr of its value.
 
     `unknown` is the index of the unknown symbol, always the last: it stands for the rare characters of `min_count` and
-    decodes to U+FFFD, but is not that character, which may have an id of its own. Nothing encodes to it.
+    decodes to U+FFFD, but is not that character, which may have an id of its own.
     """
 
     unit: str
@@ -48,29 +49,38 @@ class Vocabulary:
         return np.array([ord(symbol) for symbol in known], dtype=np.int64)
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        """The ids of `text`, shape (len(text),) or for unit byte (bytes of its UTF-8,).
+        """The ids of `text`, shape (len(text),) or for unit byte (bytes of its UTF-8,), see raw.py.
 
-        UserError naming the first character that the vocabulary lacks, its position counted from 1.
+        What the vocabulary lacks is the unknown symbol where there is one; otherwise a UserError names the first such
+        character, its position counted from 1.
         """
-        if self.unit == "byte":
-            # surrogatepass: a lone surrogate has no UTF-8, and is to be named as lacking rather than crash.
-            units = np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8)
-        else:
-            units = code_points(text)
+        units = self._units(text)
         ids = self.ids_of(units)
-        lacking = np.flatnonzero(ids < 0)
-        if not lacking.size:
-            return ids
-        first = int(lacking[0])
-        position, missing = first, "character"
-        if self.unit == "byte":
-            position = int(np.sum(units[: first + 1] & 0xC0 != 0x80)) - 1  # all but continuation bytes
-            missing = f"byte 0x{units[first]:02X} of the character"
-        char = text[position]
-        raise UserError(
-            f"the vocabulary has no {missing} {char!r} (U+{ord(char):04X}, position {position + 1} of the prompt); "
-            "leave it out, or train on a text that has it"
-        )
+        if self.unknown is not None:
+            return np.where(ids < 0, self.unknown, ids)
+        if lacking := self.lacking(text):
+            char = text[lacking[0]]
+            missing = f"character {char!r} (U+{ord(char):04X}, "
+            if self.unit == "byte":
+                byte = f"byte 0x{units[ids < 0][0]:02X}"
+                missing = f"{byte} (" if SURROGATE.match(char) else f"{byte} of the {missing}"
+            raise UserError(
+                f"the vocabulary has no {missing}position {lacking[0] + 1} of the prompt); "
+                "leave it out, or train on a text that has it"
+            )
+        return ids
+
+    def lacking(self, text: str) -> list[int]:
+        """The positions in `text` of the characters that the vocabulary lacks or, for unit byte, lacks a byte of."""
+        positions = np.flatnonzero(self.ids_of(self._units(text)) < 0)
+        if self.unit == "byte" and positions.size:
+            ends = np.cumsum([len(bytes_of(char)) for char in text])
+            positions = np.unique(np.searchsorted(ends, positions, side="right"))
+        return [int(position) for position in positions]
+
+    def _units(self, text: str) -> NDArray[Any]:
+        """The code points of `text`, or for unit byte its bytes."""
+        return np.frombuffer(bytes_of(text), np.uint8) if self.unit == "byte" else code_points(text)
 
     def ids_of(self, codes: NDArray[Any]) -> NDArray[np.int64]:
         """The ids of code points or bytes (n,), -1 where one is lacking: what becomes of these is not decided here."""
@@ -85,12 +95,12 @@ class Vocabulary:
         """A function that gives the text of ids that come a few at a time.
 
         For unit byte, a UTF-8 character whose bytes are still coming is held back until it is whole or the ids are
-        called `final`, and bytes that are not valid UTF-8 are shown as U+FFFD.
+        called `final`, and a byte that is no part of one is given as in raw.py.
         """
         if self.unit == "char":
             return lambda ids, final=False: "".join([self.symbols[i] for i in ids])
         coded = [symbol.encode("utf-8" if symbol == UNKNOWN else "latin-1") for symbol in self.symbols]
-        utf8 = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        utf8 = codecs.getincrementaldecoder("utf-8")(errors="surrogateescape")
         return lambda ids, final=False: utf8.decode(b"".join([coded[i] for i in ids]), final)
 
 

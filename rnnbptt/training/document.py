@@ -87,7 +87,7 @@ class Document:
             raise ValueError(f"{len(validations.chars)} and {len(validations.nats)} figures of validations")
 
     def to_json(self) -> str:
-        """Only ASCII: a lone surrogate, which some encodings produce, has no UTF-8."""
+        """Only ASCII: a lone surrogate, as in a name that is not UTF-8, has no UTF-8."""
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True)
 
     @classmethod

@@ -53,7 +53,7 @@ def test_the_options_are_these() -> None:
                 *("--trunc", "--run", "--resume", "--init-from", "--force", "--quiet", "--tensorboard"),
                 *("--epochs", "--chars", "--updates", "--minutes"),
                 *("--cell", "--hidden", "--layers", "--dropout"),
-                *("--streams", "--optimizer", "--lr", "--warmup", "--final-lr", "--weight-decay"),
+                *("--streams", "--batch-size", "--optimizer", "--lr", "--warmup", "--final-lr", "--weight-decay"),
                 *("--beta2", "--beta2-chars", "--clip", "--seed"),
                 *("--eval-every", "--sample-length", "--precision"),
             ]
@@ -62,11 +62,14 @@ def test_the_options_are_these() -> None:
             [
                 *machine,
                 *("--prompt", "--prompt-file", "--length", "--temperature", "--top-k", "--top-p"),
-                *("--stop", "--count", "--seed"),
+                *("--stop", "--count", "--seed", "--raw"),
             ]
         ),
         "compare": sorted(
-            ["--text", "--plot", "--json", "--csv", "--prompt", "--sample-length", "--seed", "--threads"]
+            [
+                *("--text", "--skip-unknown", "--plot", "--json", "--csv"),
+                *("--prompt", "--sample-length", "--seed", "--threads"),
+            ]
         ),
         "probe": sorted(["--depth", "--streams", "--trunc", "--check", "--full", "--plot", "--json", "--threads"]),
     }
@@ -94,10 +97,10 @@ def test_completion_is_offered_once() -> None:
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [
-        (["train", "text.txt", "--batch_size", "3"], "--batch_size (Possible options: --streams)"),
+        (["train", "text.txt", "--batch_size", "3"], "--batch_size (Possible options: --batch-size)"),
         (["train", "text.txt", "--eval_every", "3"], "--eval_every (Possible options: --eval-every)"),
         (["train", "text.txt", "--learning-rate=1"], "--learning-rate (Possible options: --lr)"),
-        (["train", "text.txt", "--init_from", "x"], "--init_from (Possible options: --resume)"),
+        (["train", "text.txt", "--init_from", "x"], "--init_from (Possible options: --init-from)"),
         (["sample", "run", "--start", "x"], "--start (Possible options: --prompt)"),
         (["sample", "run", "--chars", "5"], "--chars (Possible options: --length)"),
         (["sample", "run", "--batch_size", "5"], "--batch_size"),

@@ -6,7 +6,8 @@ import csv
 import json
 from pathlib import Path
 
-from support.commands import SMALL, refusal, run, succeed
+from support.commands import SMALL, misuse, refusal, run, succeed
+from support.texts import prose
 
 
 def test_compare_shows_tables_samples_plot_and_json(pair: list[str]) -> None:
@@ -52,6 +53,47 @@ def test_compare_warns_of_other_differences() -> None:
         succeed("train", "text.corpus", *SMALL[2:], "--hidden", hidden, "--chars", "400", "--run", name)
     result = run("compare", "a", "b", "--sample-length", "0")
     assert "warning: a and b have the same truncation and differ in: hidden 8 / 9\n" in result.stderr
+
+
+def test_compare_leaves_out_what_not_all_can_read(pair: list[str]) -> None:
+    Path("other.txt").write_text(prose(600, seed=3) + "é", encoding="utf-8")
+    arguments = ["compare", *pair, "--text", "other.txt", "--sample-length", "0"]
+    assert refusal(*arguments) == (
+        "other.txt: long-1 cannot read 'é' (U+00E9), character 601 of the text, which its vocabulary lacks; "
+        "give --skip-unknown to leave such characters out, or leave that checkpoint out"
+    )
+    result = run(*arguments, "--skip-unknown")
+    assert (result.exit_code, "text: 599 chars" in result.stdout) == (0, True)
+    left_out = "note: Left out, as not all checkpoints have symbols for them: 1 of the 601 characters of the text.\n"
+    assert left_out in result.stderr
+    assert "--skip-unknown leaves characters out of a text" in misuse("compare", *pair, "--skip-unknown")
+
+
+def test_compare_reads_a_prompt_as_each_text_was() -> None:
+    Path("rare.txt").write_text(prose(600) + "é" * 5 + "Ω", encoding="utf-8")
+    for name, options in (("rare", ["--nfc", "--min-count", "2"]), ("bytes", ["--unit", "byte"])):
+        succeed("train", "rare.txt", *options, *SMALL, "--chars", "200", "--run", name)
+    arguments = ["compare", "rare", "bytes", "--text", "rare.txt", "--skip-unknown", "--sample-length", "5"]
+    result = run(*arguments, "--prompt", "aΩé")
+    assert result.exit_code == 0, result.output
+    assert "\n--- rare (16..64)\naΩé" in result.stdout
+    assert "\n--- bytes (16..64)\naΩé" in result.stdout
+    assert result.stderr.splitlines()[-1] == (
+        "note: rare: 1 character of the prompt is read as the unknown symbol of the vocabulary: 'Ω'."
+    )
+    assert refusal(*arguments, "--prompt", "e\u0301").startswith("the vocabulary has no byte 0xCC")
+    assert refusal(*arguments, "--prompt", "\udcff") == (
+        r"--prompt '\udcff': the byte 0xFF (character 1) is not valid utf-8, the encoding of this locale; "
+        "give it in UTF-8"
+    )
+
+
+def test_compare_shows_the_samples_of_bytes_as_text() -> None:
+    Path("odd").write_bytes(b"a\xff" * 300)
+    succeed("train", "odd", "--unit", "byte", *SMALL, "--chars", "200", "--run", "bytes")
+    shown = run("compare", "bytes", "bytes", "--sample-length", "20", "--prompt", "\udcff").stdout_bytes.decode()
+    assert shown.count("(16..64)\n\ufffd") == 2
+    assert {*shown.splitlines()[-1]} == {"a", "\ufffd"}
 
 
 def test_compare_refuses() -> None:

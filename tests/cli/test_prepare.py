@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from support.commands import misuse, refusal, succeed
+from support.commands import misuse, refusal, shell, succeed
 
 
 def test_prepare_shows_what_it_made() -> None:
@@ -31,6 +31,15 @@ def test_prepare_says_what_is_unknown_and_unused() -> None:
         ["in", "no", "part", "31"],
         ["unknown", "1"],
     ]
+
+
+def test_prepare_shows_what_the_output_can() -> None:
+    Path("tiny.txt").write_text("é漢" * 50, encoding="utf-8")
+    child = shell("prepare", "tiny.txt", "--out", "Ω", PYTHONIOENCODING="ascii")
+    shown, stderr = child.communicate(timeout=60)
+    assert (child.returncode, stderr) == (0, "")
+    lines = [re.split("  +", line.strip()) for line in shown.splitlines()]
+    assert (lines[0], lines[-1]) == ([r"\u03a9"], ["most common", r"'\xe9' 50.0%", r"'\u6f22' 50.0%"])
 
 
 def test_prepare_refuses() -> None:

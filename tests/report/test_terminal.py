@@ -7,8 +7,7 @@ import sys
 
 import pytest
 
-from rnnbptt.report.tables import show_samples, stream
-from rnnbptt.report.terminal import as_read, escaped, visible
+from rnnbptt.report.terminal import as_read, escaped, shown, visible
 
 
 class Terminal(io.StringIO):
@@ -22,16 +21,20 @@ def test_escaped_is_one_line_that_python_could_read() -> None:
     )
 
 
-def test_visible_keeps_newlines_and_tabs() -> None:
-    assert visible("a\n\tb\0\x1b[31m\r\x7f\x9bé漢") == "a\n\tb␀␛[31m␍␡␦é漢"
-
-
-def test_a_terminal_is_not_steered_and_a_pipe_gets_the_text_as_it_is(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("encoding", "expected"), [("utf-8", "é漢 a\\n"), ("latin-1", "é\\u6f22 a\\n"), ("ascii", "\\xe9\\u6f22 a\\n")]
+)
+def test_what_the_encoding_of_standard_output_lacks_is_escaped(
+    encoding: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for file, shown in ((Terminal(), "a␛b␛[0mc"), (io.StringIO(), "a\x1bb\x1b[0mc")):
-        assert as_read("\x1b", file) == shown[1]
-        monkeypatch.setattr(sys, "stdout", file)
-        stream("a\x1b", ["b\x1b", "[0mc"])
-        show_samples("a\x1b", ["b\x1b[0mc"] * 2)
-        assert file.getvalue() == f"{shown}\n{shown}\n\n{shown}\n"
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), encoding))
+    assert shown("é漢 a\n") == expected
+
+
+def test_visible_keeps_newlines_and_tabs() -> None:
+    assert visible("a\n\tb\0\x1b[31m\r\x7f\x9bé漢\udcff") == "a\n\tb␀␛[31m␍␡␦é漢\ufffd"
+
+
+def test_a_file_gets_the_text_as_it_is_but_for_bytes_that_are_none() -> None:
+    assert as_read("a\x1b\udcff", Terminal()) == "a␛\ufffd"
+    assert as_read("a\x1b\udcff", io.StringIO()) == "a\x1b\ufffd"

@@ -7,9 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from rnnbptt.study.entries import load_entries
+from rnnbptt.study.entries import find_corpora, load_entries
 from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.options import TextOptions
+from rnnbptt.text.preparing import prepare
 from support.runs import train_run
+from support.texts import prose
 
 
 @pytest.fixture(scope="module")
@@ -60,3 +63,30 @@ def test_a_curve_needs_the_metrics_of_the_very_run(runs: Path, tmp_path: Path) -
     curves = {entry.name: entry.curve for entry in load_entries([runs / "one", *sorted(tmp_path.iterdir())])}
     assert curves["cut"] == curves["one"] is not None
     assert curves["without"] is curves["foreign"] is curves["damaged"] is None
+
+
+@pytest.mark.parametrize("place", ["it.corpus", "data/it.corpus", "runs/it.corpus", "runs/first/corpus"])
+def test_a_corpus_that_has_moved_along_with_its_run_is_found(
+    place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    corpus = corpus_at(old / place)
+    train_run(old / "runs" / "x", corpus, chars=100)
+    old.rename(new)
+    for given in (new / "runs" / "x", new / "runs" / "x" / "last.safetensors"):
+        (found,) = find_corpora(load_entries([given]))
+        assert found is not None
+        assert found.path == new / place
+    monkeypatch.chdir(new / "runs" / "x")
+    (found,) = find_corpora(load_entries([Path()]))
+    assert found is not None
+    corpus_at(new / place, seed=1)  # of the same name, but another
+    assert find_corpora(load_entries([Path()])) == [None]
+
+
+def corpus_at(folder: Path, seed: int = 0) -> Corpus:
+    """A corpus in this very folder."""
+    text = folder.with_name("text.txt")
+    text.parent.mkdir(parents=True, exist_ok=True)
+    text.write_text(prose(500, seed), encoding="utf-8")
+    return prepare([text], folder, TextOptions(), force=True)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import lzma
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -161,7 +165,9 @@ def test_a_text_is_read_as_the_corpora_were_even_if_they_are_gone(tmp_path: Path
     assert text.characters == 22 * 20 - 1
     odd = tmp_path / "odd.txt"
     odd.write_bytes(b"\xff\xfea")
-    assert message_of(open_text, odd, [entry, entry]).startswith(f"{odd}: not valid utf-16 (")
+    assert message_of(open_text, odd, [entry, entry]) == (
+        f"{str(odd)!r}: byte 0x61 at offset 2 (line 1) is not valid utf-16; give it in that encoding: --text FILE"
+    )
 
 
 def test_a_text_is_utf_8_where_the_corpora_do_not_agree(tmp_path: Path) -> None:
@@ -206,7 +212,7 @@ def test_models_of_bytes_read_bytes(tmp_path: Path) -> None:
     path = write(tmp_path / "text.txt", "café")
     assert message_of(open_text, path, entries) == (
         f"{path}: bytes cannot read the byte 0xC3, byte 4 of the text, which its vocabulary lacks; "
-        "give a text without it, or leave that checkpoint out"
+        "give --skip-unknown to leave such characters out, or leave that checkpoint out"
     )
 
 
@@ -225,12 +231,50 @@ def test_a_text_that_not_all_can_read_is_refused(entry: Entry, tmp_path: Path) -
     path = write(tmp_path / "text.txt", "a café")
     assert message_of(open_text, path, [wider, entry]) == (
         f"{path}: one cannot read 'é' (U+00E9), character 6 of the text, which its vocabulary lacks; "
-        "give a text without it, or leave that checkpoint out"
+        "give --skip-unknown to leave such characters out, or leave that checkpoint out"
     )
     of_bytes = make_entry(corpus_of(tmp_path / "bytes", content, unit="byte"), "bytes")
     assert open_text(path, [wider, of_bytes])[0][0].characters == 5
     write(path, "a café à")
     assert "bytes cannot read 'à' (U+00E0), character 8" in message_of(open_text, path, [of_bytes, wider])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [(".gz", gzip.compress), (".bz2", bz2.compress), (".xz", lzma.compress)]
+)
+def test_a_text_is_unpacked(suffix: str, compress: Callable[[bytes], bytes], entry: Entry, tmp_path: Path) -> None:
+    content = prose(3000, seed=5)
+    packed = tmp_path / f"text{suffix}"
+    packed.write_bytes(compress(content.encode()))
+    (text,), notes = open_text(packed, [entry, entry])
+    assert isinstance(text, Text)
+    assert text.content == content
+    assert notes == ["The text is read as utf-8."]
+    packed.write_bytes(compress(prose(2000).encode()))  # what the corpus was made of
+    note = "one was trained on this very text: its figures say nothing of how it does on others."
+    assert open_text(packed, [entry, entry])[1] == ["The text is read as utf-8.", note, note]
+
+
+def test_what_not_all_can_read_is_left_out_for_all(entry: Entry, tmp_path: Path) -> None:
+    known = prose(500, seed=2)
+    wider = make_entry(corpus_of(tmp_path / "wider", prose(3000) + "é" * 50), "wider")
+    of_bytes = make_entry(corpus_of(tmp_path / "bytes", prose(3000) + "à" * 50, unit="byte"), "bytes")
+    rare = make_entry(corpus_of(tmp_path / "rare", prose(3000) + "é", min_count=2), "rare")
+    path = write(tmp_path / "text.txt", "é à" + known + "漢")
+    for entries, left, units in (
+        ([wider, entry], " " + known, 504),
+        ([wider, wider], "é " + known, 504),
+        ([wider, of_bytes], " " + known, 504),
+        ([rare, rare], " " + known, 504),
+        ([of_bytes, of_bytes], "\xc3 \xc3\xa0" + known, 508),  # of é and 漢 the bytes that there are not
+    ):
+        (text,), notes = open_text(path, entries, skip_unknown=True)
+        assert isinstance(text, Text)
+        assert text.content == left
+        told = f"{units - len(left)} of the {units} characters of the text."
+        assert f"Left out, as not all checkpoints have symbols for them: {told}" in notes
+        assert not any("unknown symbol" in note for note in notes)
+    assert "0 characters are too few" in message_of(open_text, write(path, "漢字"), [wider, entry], skip_unknown=True)
 
 
 def test_rare_characters_are_the_unknown_symbol_where_it_is_the_same_to_all(entry: Entry, tmp_path: Path) -> None:
@@ -249,7 +293,8 @@ def test_rare_characters_are_the_unknown_symbol_where_it_is_the_same_to_all(entr
 def test_no_text_and_too_short_a_one_are_refused(entry: Entry, tmp_path: Path) -> None:
     missing = tmp_path / "missing.txt"
     assert message_of(open_text, missing, [entry, entry]) == (
-        f"cannot read {missing}: No such file or directory; give a text file: --text FILE"
+        f"cannot read {str(missing)!r}: No such file or directory; "
+        "give the path of a readable text, or - for standard input"
     )
     short = write(tmp_path / "short.txt", "a")
     assert message_of(open_text, short, [entry, entry]) == (

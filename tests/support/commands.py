@@ -17,9 +17,9 @@ SMALL = ["--hidden", "12", "--streams", "4", "--quiet", "--threads", "1"]
 TRAIN = ["train", "text.txt", *SMALL]
 
 
-def run(*arguments: str) -> Result:
+def run(*arguments: str, stdin: bytes = b"") -> Result:
     """What a command has printed, and its exit code."""
-    return CliRunner().invoke(app, arguments)
+    return CliRunner().invoke(app, arguments, input=stdin)
 
 
 def succeed(*arguments: str) -> str:

@@ -171,8 +171,7 @@ def test_what_is_told_counts_bytes_on_disk(tmp_path: Path) -> None:
             "t.txt",
             b"a\0b\0",
             {"encoding": "utf-16"},
-            "{0!r} is not valid utf-16 (UTF-16 stream does not start with BOM); "
-            "give the right --encoding, or --unit byte",
+            "{0!r} is not valid utf-16 (UTF-16 stream does not start with BOM); " + REMEDY,
         ),
         ("t.gz", b"no gzip", {}, f"{DAMAGED} (Not a gzipped file (b'no')); get a whole one"),
         ("t.gz", gzip.compress(bytes(99), mtime=0)[:-9], {}, f"{DAMAGED} ({CUT_OFF}); get a whole one"),
@@ -221,6 +220,36 @@ def test_the_place_of_an_undecodable_byte(start: bytes, end: bytes, encoding: st
         with pieces_of(size), pytest.raises(UserError) as caught:
             list(decoded("t", [data[i : i + size] for i in range(0, len(data), size)], encoding))
         assert str(caught.value) == f"'t': {place}{REMEDY}"
+
+
+HALVES = ["a\\ud83d\\ude00b", "\\ud83d", "\\ude00", "\\n", "x"]
+
+
+@given(st.lists(st.sampled_from(HALVES)), piece_sizes)
+@example(["\\ud83d", "\\ude00"], 6)
+def test_the_halves_of_a_character_are_joined_and_one_alone_is_refused(parts: list[str], size: int) -> None:
+    """Against Python's own joining, of the whole."""
+    data = "".join(parts)
+    pieces = [data.encode()[i : i + size] for i in range(0, len(data), size)]
+    halves = data.encode().decode("unicode_escape").encode("utf-16-le", "surrogatepass")
+    try:
+        whole = halves.decode("utf-16-le")
+    except UnicodeDecodeError as error:
+        before = halves[: error.start].decode("utf-16-le")
+        code = int.from_bytes(halves[error.start : error.start + 2], "little")
+        assert message_of(list, decoded("t", pieces, "unicode_escape")) == (
+            f"'t': U+{code:04X}, character {len(before) + 1} (line {before.count(chr(10)) + 1}), "
+            f"is a surrogate without its other half; {REMEDY}"
+        )
+    else:
+        assert "".join(decoded("t", pieces, "unicode_escape")) == whole
+
+
+def test_standard_input_that_is_closed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    assert message_of(prepare, ["-"], tmp_path / "out", TextOptions()) == (
+        "standard input is closed; give it a text, or give a file"
+    )
 
 
 def test_sources_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
