@@ -47,7 +47,7 @@ def test_every_command_and_the_library_example_run(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     Path("data/shakespeare.txt").write_text("ROMEO: " + prose(30_000), encoding="utf-8")
-    assert {arguments[0] for arguments in commands()} == {"prepare", "train", "sample", "compare", "probe"}
+    assert {arguments[0] for arguments in commands()} == {"prepare", "train", "sample", "compare", "probe", "info"}
     for arguments in commands():
         result = CliRunner().invoke(app, shrunk(arguments))
         assert result.exit_code == 0, (arguments, result.output)

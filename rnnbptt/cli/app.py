@@ -13,6 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 
 from rnnbptt.cli.compare import compare
 from rnnbptt.cli.hints import suggest
+from rnnbptt.cli.info import info
 from rnnbptt.cli.options import with_fields
 from rnnbptt.cli.prepare import prepare
 from rnnbptt.cli.probe import probe
@@ -133,6 +134,7 @@ for command in (
     with_fields(sample, first="prompt", check=refuse_two_prompts),
     compare,
     probe,
+    info,
 ):
     app.command(cls=_Command)(command)
 

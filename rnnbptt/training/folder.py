@@ -14,7 +14,7 @@ from rnnbptt.storage.files import whole_file, writing
 from rnnbptt.storage.lock import hold, release
 from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
 from rnnbptt.text.corpus import JSON_NAME, may_be_replaced
-from rnnbptt.training.checkpoint import save_checkpoint
+from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnnbptt.training.loop import Trainer
 from rnnbptt.training.records import Record
 from rnnbptt.training.state import snapshot
@@ -170,3 +170,15 @@ class RunFolder:
         # the best first: whatever is cut off between the two, the last one is there to do it again
         for path in (self.best, self.last) if best else (self.last,):
             save_checkpoint(path, *state)
+
+
+def saved_runs(folder: Path) -> tuple[list[Checkpoint], list[str]]:
+    """The last checkpoints of the runs in a folder, by name, and what is wrong with those that cannot be read."""
+    runs, damaged = [], []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if (checkpoint := RunFolder(path).checkpoint) and checkpoint.is_file():
+            try:
+                runs.append(load_checkpoint(checkpoint))
+            except UserError as error:
+                damaged.append(str(error))
+    return runs, damaged

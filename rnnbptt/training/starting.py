@@ -31,6 +31,8 @@ from rnnbptt.training.loop import Trainer
 from rnnbptt.training.state import restore
 from rnnbptt.truncation.specs import parse_truncation
 
+RUNS = Path("runs")  # where runs go unless told otherwise
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -60,7 +62,7 @@ class RunConfig:
 
 def default_folder(sources: Sequence[Path], trunc: str) -> Path:
     """Where the run of a text goes unless told otherwise: runs/TEXT-SPEC, in letters that any file system bears."""
-    return Path("runs", f"{name_of(sources)}-{re.sub('[/:]', '-', parse_truncation(trunc).spec)}")
+    return RUNS / f"{name_of(sources)}-{re.sub('[/:]', '-', parse_truncation(trunc).spec)}"
 
 
 def prepared(sources: Sequence[Path]) -> Path | None:

@@ -72,6 +72,7 @@ def test_the_options_are_these() -> None:
             ]
         ),
         "probe": sorted(["--depth", "--streams", "--trunc", "--check", "--full", "--plot", "--json", "--threads"]),
+        "info": [],
     }
 
 
