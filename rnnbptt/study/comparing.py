@@ -9,7 +9,6 @@ What they are evaluated on, and whether they can be, is the matter of passages.p
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -160,14 +159,13 @@ def _settings(entry: Entry) -> dict[str, str]:
     """What was chosen for its training and model, as it is shown."""
     document = entry.checkpoint.document
     start, stop = entry.corpus.splits["train"]
-    settings = asdict(document.train) | asdict(document.model) | {"precision": document.precision}
+    settings = vars(document.train) | vars(document.model) | {"precision": document.precision}
     settings |= {"training characters": stop - start, "characters seen": entry.budget_spent}
+    settings["initial weights"] = document.initial.path if document.initial else "fresh"
     return {name: _shown(value) for name, value in settings.items()}
 
 
 def _shown(value: Any) -> str:
-    if isinstance(value, dict):  # the budget: its unit and amount
-        return f"{_shown(value['amount'])} {value['unit']}"
     return f"{value:,.0f}" if type(value) in (int, float) and value % 1 == 0 else str(value)
 
 

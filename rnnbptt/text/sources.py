@@ -1,11 +1,13 @@
 """Which files a text is made of: those that are named, and those in folders that are named."""
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rnnbptt.errors import UserError
 from rnnbptt.text.corpus import JSON_NAME
+from rnnbptt.text.raw import SURROGATE
 
 COMPRESSED = (".gz", ".bz2", ".xz")
 LONGEST_NAME = 100  # file systems bear 255, of which suffixes take some
@@ -51,4 +53,5 @@ def _name(source: str) -> str:
     if path.suffix in COMPRESSED:
         path = path.with_suffix("")
     stem = path.name if path.is_dir() and not is_prepared(path) else path.stem
-    return "stdin" if source == "-" else stem.lstrip(".") or "text"
+    named = re.sub(SURROGATE, "_", stem.lstrip("."))  # such as a name that is not UTF-8 has
+    return "stdin" if source == "-" else named or "text"

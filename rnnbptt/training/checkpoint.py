@@ -19,6 +19,7 @@ from rnnbptt.errors import UserError
 from rnnbptt.model.parameters import check_weights
 from rnnbptt.model.shapes import parameter_shapes
 from rnnbptt.storage.files import whole_file
+from rnnbptt.text.raw import SURROGATE
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.document import Document
 
@@ -64,12 +65,17 @@ def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], document: Documen
         partial.write_bytes(data)
 
 
+def check_name(path: Path) -> None:
+    """UserError where safetensors could not read a checkpoint under that name."""
+    if SURROGATE.search(str(path)):  # how Python has a byte that is not UTF-8
+        raise UserError(f"{path}: the name is not UTF-8, as safetensors wants it; give the folder another name")
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint file; UserError when it is missing, damaged, foreign or of a newer format."""
     if not path.is_file():
         raise UserError(f"{path}: no such checkpoint; give a run folder (such as runs/NAME) or a .safetensors file")
-    if any("\udc80" <= char <= "\udcff" for char in str(path)):  # how Python has such a byte
-        raise UserError(f"{path}: the name is not UTF-8, as safetensors wants it; give the folder another name")
+    check_name(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

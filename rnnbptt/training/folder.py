@@ -14,7 +14,7 @@ from rnnbptt.storage.files import whole_file, writing
 from rnnbptt.storage.lock import hold, release
 from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
 from rnnbptt.text.corpus import JSON_NAME, may_be_replaced
-from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rnnbptt.training.checkpoint import Checkpoint, check_name, load_checkpoint, save_checkpoint
 from rnnbptt.training.loop import Trainer
 from rnnbptt.training.records import Record
 from rnnbptt.training.state import snapshot
@@ -40,6 +40,7 @@ class RunFolder:
 
         What a run has left that was killed before its first checkpoint is no run.
         """
+        check_name(self.path)
         if self.corpus.exists() and not may_be_replaced(self.corpus):
             raise UserError(f"{self.corpus}: not a prepared corpus, and a run has its own there; give another --run")
         if not force and self.checkpoint:

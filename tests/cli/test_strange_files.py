@@ -63,8 +63,14 @@ def test_a_pipe_in_the_place_of_a_part_is_refused(mine: str) -> None:
 def test_a_text_may_have_a_name_that_is_not_utf8_and_a_checkpoint_not(mine: str) -> None:
     """safetensors does not open one."""
     Path("text.txt").rename(NOT_UTF8)
-    succeed("train", NOT_UTF8, "--chars", "400", "--hidden", "4", "--streams", "2", "--quiet", "--run", "run")
-    assert r"bad\udcff.corpus" in succeed("prepare", NOT_UTF8)
+    options = ["--chars", "400", "--hidden", "4", "--streams", "2", "--quiet"]
+    succeed("train", NOT_UTF8, *options)
+    assert Path("runs/bad_-16..64/last.safetensors").exists()
+    assert "bad_.corpus" in succeed("prepare", NOT_UTF8)
+    assert refusal("train", NOT_UTF8, *options, "--run", NOT_UTF8 + "run") == (
+        r"bad\udcffrun: the name is not UTF-8, as safetensors wants it; give the folder another name"
+    )
+    assert not Path(NOT_UTF8 + "run").exists()
     Path(mine).rename(NOT_UTF8 + "run")
     assert refusal("sample", NOT_UTF8 + "run") == (
         r"bad\udcffrun/best.safetensors: the name is not UTF-8, as safetensors wants it; give the folder another name"

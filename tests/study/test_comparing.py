@@ -187,7 +187,7 @@ def test_a_warning_names_whatever_else_differs(runs: Path, text_corpus: Corpus, 
     train(tmp_path / "big", text_corpus, hidden=12, chars=2000, precision="bfloat16", lr=0.002, beta2=0.99)
     result = compare([runs / "one", runs / "four", tmp_path / "big"])
     assert result.warnings == (
-        "one and big differ in more than truncation: budget 4,000 chars / 2,000 chars, lr 0.006 / 0.002, "
+        "one and big differ in more than truncation: budget 4,000 characters / 2,000 characters, lr 0.006 / 0.002, "
         "beta2 0.999 / 0.99, hidden 6 / 12, precision float32 / bfloat16, characters seen 4,000 / 2,000",
     )
 
