@@ -5,12 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-
-def product(out: Tensor, a: Tensor, b: Tensor, narrow: Tensor | None) -> Tensor:
-    """out = a @ b; where `out` has a wider dtype than the operands by way of `narrow`, a buffer like it of theirs."""
-    if narrow is None:
-        return torch.mm(a, b, out=out)
-    return out.copy_(torch.mm(a, b, out=narrow))
+from rnnbptt.bptt.products import product
 
 
 class Scratch:

@@ -212,7 +212,7 @@ class ELSTM(Cell):
         w_co = weights.operands["weight_co"]
         d_h.mul_(o).add_((d_o.flatten(0, 1).to(w_co.dtype) @ w_co).view_as(o))
 
-    def back(self, weights: Weights, tape: LayerTape, alone: bool) -> Back:
+    def back(self, weights: Weights, tape: LayerTape, alone: bool, count: int) -> Back:
         """d -> w_f d_f + w_z d_z; each unit reaches itself alone anyway."""
         w_f, w_z = weights.values["weight_hh"].chunk(2)
         hidden = len(w_f)

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rnnbptt.bptt.buffers import Scratch, product
+from rnnbptt.bptt.buffers import Scratch
 from rnnbptt.bptt.layers import Boundary, Carry, Layer, Weights
 from rnnbptt.bptt.per_stream import add_outer
+from rnnbptt.bptt.products import pays_to_pack, repeated
 from rnnbptt.bptt.tape import Adjoint, LayerTape, Span
 from rnnbptt.model.parameters import Parameters
 
@@ -87,11 +88,15 @@ class Cell:
     def d_outputs(self, weights: Weights, tape: LayerTape, span: Span) -> None:
         """Before going back through them: the gradient of the same."""
 
-    def back(self, weights: Weights, tape: LayerTape, alone: bool) -> Back:
-        """d -> d W_hh; `alone` from each unit to itself: with the diagonal of each block of W_hh."""
-        w_hh, d = weights.operands["weight_hh"], tape.gradients
+    def back(self, weights: Weights, tape: LayerTape, alone: bool, count: int) -> Back:
+        """d -> d W_hh, for so many characters; `alone` from each unit to itself: with the diagonal of each block of
+        W_hh.
+        """
+        d = tape.gradients
         if not alone:
-            return lambda d_hidden: product(d.back, d_hidden, w_hh, d.back_narrow)
+            of = weights.values if pays_to_pack(d.back_narrow, count) else weights.operands  # these transpose slowly
+            multiply = repeated(of["weight_hh"].t(), d.back_narrow, count)
+            return lambda d_hidden: multiply(d.back, d_hidden)
         hidden = tape.h.shape[-1]
         blocks = weights.values["weight_hh"].view(-1, hidden, hidden)
         diagonals = blocks.diagonal(dim1=1, dim2=2).contiguous()  # (gates, H)
@@ -142,10 +147,10 @@ class RecurrentLayer(Layer):
         tape.enter(span.start, state)
         if not tape.steps:
             tape.steps = [cell.step(tape, t, weights) for t in range(len(tape.gates))]
-        w_hh = weights.operands["weight_hh"].t()
+        multiply = repeated(weights.operands["weight_hh"], tape.share_narrow, span.length) if dense else None
         for at in tape.steps[span.here]:  # forward through time
-            if dense:
-                product(at.share, at.h_op, w_hh, tape.share_narrow)  # W_hh h
+            if multiply:
+                multiply(at.share, at.h_op)  # W_hh h
             cell.forward(at)
             if dense and tape.narrow:
                 at.h_op_new.copy_(at.h_new)
@@ -174,7 +179,7 @@ class RecurrentLayer(Layer):
             if len(d_after) > 1:
                 direct.copy_(d_after[1])
         cell.d_outputs(weights, tape, span)
-        back = cell.back(weights, tape, alone)
+        back = cell.back(weights, tape, alone, span.length)
         copies = tape.narrow and cell.dense and not cell.separate_hidden
         later: Any = None  # the character after this one; what it passes back is multiplied by the factor
         for factor, at in zip((None, *reversed(carry)), reversed(tape.steps[span.here]), strict=True):  # back in time
@@ -187,7 +192,7 @@ class RecurrentLayer(Layer):
                 at.d_hidden.copy_(at.d_inputs)
             later = at
         if boundary is not None:
-            through = cell.back(weights, tape, alone or boundary.alone)(later.d_hidden)
+            through = cell.back(weights, tape, alone or boundary.alone, 1)(later.d_hidden)
             for d_part, d_new in zip(boundary.d_before, cell.d_state(through, direct), strict=True):
                 d_part.zero_() if d_new is None else d_part.copy_(d_new)
 

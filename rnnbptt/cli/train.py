@@ -172,8 +172,9 @@ def refuse_what_has_no_effect(values: Mapping[str, Any]) -> None:
 
 def _refuse_another(ctx: typer.Context, folder: Path, document: "Document") -> None:
     """Misuse for the first option, as they were given, that is not true of the run in the folder."""
-    own = vars(document.corpus.options) | vars(document.train) | vars(document.model)
-    own = {**own, "precision": document.precision}
+    from rnnbptt.training.document import by_name
+
+    own = by_name(document.corpus.options) | document.settings()
     for name in given(ctx, *ctx.params):
         value = ctx.params[name]
         if name in ("force", "init_from"):

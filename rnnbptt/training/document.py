@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 import msgspec
@@ -86,6 +86,10 @@ class Document:
         if len(validations.chars) != len(validations.nats):
             raise ValueError(f"{len(validations.chars)} and {len(validations.nats)} figures of validations")
 
+    def settings(self) -> dict[str, Any]:
+        """What was chosen for the model and its training, by the names of the options; the vocabulary, too."""
+        return by_name(self.train) | by_name(self.model) | {"precision": self.precision}
+
     def to_json(self) -> str:
         """Only ASCII: a lone surrogate, as in a name that is not UTF-8, has no UTF-8."""
         return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True)
@@ -108,6 +112,11 @@ class Document:
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"format {version} lacks {error}") from None
         return msgspec.convert(data, cls)
+
+
+def by_name(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass; `vars` lacks those that were not in the file, whose defaults stand in the class."""
+    return {each.name: getattr(config, each.name) for each in fields(config)}
 
 
 def _refuse_constant(name: str) -> None:

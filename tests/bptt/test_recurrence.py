@@ -62,9 +62,9 @@ def recurrent(cell: str, diagonal: bool) -> tuple[Weights, LayerTape]:
 def test_where_units_do_not_see_each_other_all_of_the_way_back_is_their_own(cell: str) -> None:
     weights, tape = recurrent(cell, diagonal=True)
     d = torch.randn(B, tape.gates.shape[-1], dtype=FLOAT64)
-    expected = CELLS[cell].back(weights, tape, alone=False)(d).clone()
+    expected = CELLS[cell].back(weights, tape, alone=False, count=1)(d).clone()
     assert expected.any()
-    assert error(CELLS[cell].back(weights, tape, alone=True)(d), expected) < 1e-14
+    assert error(CELLS[cell].back(weights, tape, alone=True, count=1)(d), expected) < 1e-14
 
 
 @pytest.mark.parametrize("d_dtype", [FLOAT64, BFLOAT16])
@@ -75,10 +75,10 @@ def test_the_own_way_back_is_the_diagonal_of_each_block(cell: str, d_dtype: torc
     gates = CELL_SIZES[cell].gates
     d = torch.randn(B, gates * 5).to(d_dtype)
     before = d.clone()
-    ours = CELLS[cell].back(weights, tape, alone=True)(d)
+    ours = CELLS[cell].back(weights, tape, alone=True, count=1)(d)
     blocks = weights.values["weight_hh"].view(gates, 5, 5)
     assert error(ours, torch.einsum("bgh,ghh->bh", d.double().view(B, gates, 5), blocks)) < 1e-14
     assert torch.equal(d, before)
     if d_dtype == FLOAT64:
-        assert error(CELLS[cell].back(weights, tape, alone=False)(d), ours) > 0.1, "the blocks are diagonal"
-        assert error(CELLS[cell].back(weights, tape, alone=False)(d), d @ weights.values["weight_hh"]) < 1e-14
+        assert error(CELLS[cell].back(weights, tape, alone=False, count=1)(d), ours) > 0.1, "the blocks are diagonal"
+        assert error(CELLS[cell].back(weights, tape, alone=False, count=1)(d), d @ weights.values["weight_hh"]) < 1e-14

@@ -320,3 +320,11 @@ def test_a_folder_without_checkpoints_is_refused(tmp_path: Path) -> None:
     assert message_of(find_checkpoint, tmp_path) == (
         f"{tmp_path}: a folder without checkpoints; give a run folder (such as runs/NAME) or a .safetensors file"
     )
+
+
+def test_settings_that_a_file_lacks_are_the_usual_ones(tmp_path: Path) -> None:
+    path, data = tmp_path / "a", json.loads(DOCUMENT.to_json())
+    del data["train"]["eval_every"], data["model"]["dropout"]
+    save_file(model_tensors(), path, metadata={"rnnbptt": json.dumps(data)})
+    settings = load_checkpoint(path).document.settings()
+    assert (settings["eval_every"], settings["dropout"]) == (0, 0.3)
