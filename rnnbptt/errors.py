@@ -27,7 +27,8 @@ def memory_of_machine() -> float:
 def check_bytes(size: int, what: str, advice: str) -> None:
     """UserError, before anything is allocated, where `what` would take more bytes than the machine has."""
     if size > (most := memory_of_machine()):
-        raise UserError(f"{what} would take {size:,} bytes, and this machine has {most:,.0f}; {advice}")
+        sizes = f"{size / 2**30:,.1f} GiB, and this machine has {most / 2**30:,.1f}"
+        raise UserError(f"{what} would take {sizes}; {advice}")
 
 
 def check_file(path: Path, given: str, advice: str) -> None:

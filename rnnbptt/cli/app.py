@@ -4,6 +4,7 @@ torch is imported inside the commands, so that help and refusals are instant.
 """
 
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any
@@ -21,7 +22,7 @@ from rnnbptt.cli.sample import refuse_two_prompts, sample
 from rnnbptt.cli.train import refuse_what_has_no_effect, train
 from rnnbptt.errors import UserError
 from rnnbptt.report.outlets import printing
-from rnnbptt.report.terminal import escaped
+from rnnbptt.report.terminal import escaped, wrapped
 from rnnbptt.version import __version__
 
 
@@ -79,7 +80,7 @@ def _errors_in_a_line() -> Iterator[None]:
     except (UserError, OSError, UnicodeEncodeError, MemoryError, RuntimeError) as error:
         if not (message := _message(error)):
             raise
-        typer.echo(f"error: {escaped(message)}", err=True)
+        typer.echo(wrapped(f"error: {escaped(message)}", sys.stderr), err=True)
         raise typer.Exit(1) from None
 
 

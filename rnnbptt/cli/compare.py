@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rnnbptt.cli.options import JsonFile, Threads, check_results
+from rnnbptt.cli.options import STANDARD_OUTPUT, JsonFile, Threads, check_results
 from rnnbptt.cli.typed import typed
 from rnnbptt.inference.config import SampleConfig
 
@@ -43,9 +43,10 @@ def compare(
 
     from rnnbptt.inference.sampling import sample
     from rnnbptt.report import progress, tables
+    from rnnbptt.report.outlets import printing
     from rnnbptt.report.samples import show_sample
     from rnnbptt.report.spreadsheet import write_csv
-    from rnnbptt.storage.files import write_json
+    from rnnbptt.storage.files import json_text, write_json
     from rnnbptt.study.comparing import compare as compare_checkpoints
     from rnnbptt.training.starting import set_up_torch
 
@@ -58,7 +59,7 @@ def compare(
     with progress.counting_bar("compare", "char") as tell:
         comparison = compare_checkpoints(checkpoints, text, tell, skip_unknown)
     try:  # files first: standard output may be closed or full
-        if json:
+        if json and json != STANDARD_OUTPUT:
             write_json(comparison, json)
         if csv:
             write_csv(comparison, csv)
@@ -67,10 +68,13 @@ def compare(
 
             progress.say("note", plot_curves(comparison.rows, plot))
     finally:
-        tables.show_comparison(comparison)
+        if json == STANDARD_OUTPUT:
+            printing(print)(json_text(comparison))
+        else:
+            tables.show_comparison(comparison)
         progress.say("warning", comparison.warnings)
         progress.say("note", comparison.notes)
-    for row in comparison.rows if sample_length else ():
+    for row in comparison.rows if sample_length and json != STANDARD_OUTPUT else ():
         checkpoint, given, (read, notes) = _open(row.path, config)
         progress.say("note", (f"{row.name}: {note}" for note in notes))
         pieces = sample(checkpoint.build_model(), checkpoint.vocabulary, read)

@@ -20,8 +20,11 @@ RUN = "Run"  # the panel of what is no matter of the model or its training
 Text = Annotated[TextOptions, "Text"]
 Threads = Annotated[int, typer.Option(help="Threads of torch; 0: one a core.", rich_help_panel=RUN, min=0, max=4096)]
 Device = Annotated[str, typer.Option(help="Any torch device.", rich_help_panel=RUN)]
-CheckpointPath = Annotated[Path, typer.Argument(help="A run folder (its best checkpoint) or a .safetensors file.")]
-JsonFile = Annotated[Path | None, typer.Option(metavar="FILE", help="All figures, as JSON.")]
+CheckpointPath = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A run folder (its best checkpoint) or a .safetensors file.")
+]
+JsonFile = Annotated[Path | None, typer.Option(metavar="FILE", help="All figures, as JSON; -: instead of the tables.")]
+STANDARD_OUTPUT = Path("-")
 
 # How some fields are shown otherwise than the rest of their dataclass.
 SHOWN: dict[str, dict[str, Any]] = {
@@ -107,7 +110,7 @@ def check_results(plot: Path | None, **others: Path | None) -> None:
         check_format(plot)
     owners: dict[Path, str] = {}
     for option, path in {"plot": plot, **others}.items():
-        if path:
+        if path and (option, path) != ("json", STANDARD_OUTPUT):
             check_file(path, f"--{option} {path}", "give a file that can be written")  # it would be replaced by a file
             check_place(target := through_link(path))
             owner = owners.setdefault(target.resolve(), option)

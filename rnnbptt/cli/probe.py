@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from rnnbptt.cli.options import CheckpointPath, JsonFile, Threads, check_results
+from rnnbptt.cli.options import STANDARD_OUTPUT, CheckpointPath, JsonFile, Threads, check_results
 from rnnbptt.truncation.specs import parse_truncation
 
 
@@ -34,7 +34,8 @@ def probe(
     more = [parse_truncation(spec) for spec in trunc or ()]
 
     from rnnbptt.report import probe_tables, progress
-    from rnnbptt.storage.files import write_json
+    from rnnbptt.report.outlets import printing
+    from rnnbptt.storage.files import json_text, write_json
     from rnnbptt.study.probe.probing import probe as probe_subject
     from rnnbptt.study.probe.subject import check_subject, open_subject
     from rnnbptt.training.starting import set_up_torch
@@ -47,13 +48,16 @@ def probe(
     with progress.counting_bar("probe", "char") as tell:
         found = replace(probe_subject(subject, tell), checks=checks)
     try:  # files first: standard output may be closed or full
-        if json:
+        if json and json != STANDARD_OUTPUT:
             write_json(found, json)
         if plot:
             from rnnbptt.report.probe_picture import plot_probe
 
             plot_probe(found, plot)
     finally:
-        probe_tables.show_checks(checks)
-        probe_tables.show_probe(found, full)
-        progress.say_meaning(found, full)
+        if json == STANDARD_OUTPUT:
+            printing(print)(json_text(found))
+        else:
+            probe_tables.show_checks(checks)
+            probe_tables.show_probe(found, full)
+            progress.say_meaning(found, full)

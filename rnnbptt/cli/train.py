@@ -127,12 +127,16 @@ def _follow(
     if not quiet:
         beginnings.say_beginning(trainer, folder)
     shown = int(SAMPLES * trainer.spent)
-    with stop_by_signal() as stop, TrainingView(trainer.spent, quiet) as view:
-        for record in RunFolder(folder).follow(trainer, stop.asked):
-            write(record)
-            due = record["kind"] == "eval" and int(SAMPLES * trainer.spent) > shown
-            shown = int(SAMPLES * trainer.spent) if due else shown
-            view.show(record, trainer.spent, _sample(trainer, sample_length) if due and sample_length else "")
+    try:
+        with stop_by_signal() as stop, TrainingView(trainer.spent, quiet) as view:
+            for record in RunFolder(folder).follow(trainer, stop.asked):
+                write(record)
+                due = record["kind"] == "eval" and int(SAMPLES * trainer.spent) > shown
+                shown = int(SAMPLES * trainer.spent) if due else shown
+                view.show(record, trainer.spent, _sample(trainer, sample_length) if due and sample_length else "")
+    except KeyboardInterrupt:  # the second one
+        beginnings.say_interrupted(folder)
+        raise
     if not quiet:
         if trainer.standing.validations.nats:
             show_run(folder, trainer)

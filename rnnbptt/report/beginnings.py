@@ -8,8 +8,7 @@ import torch
 
 from rnnbptt.report.outlets import STANDARD_ERROR
 from rnnbptt.report.progress import say
-from rnnbptt.report.terminal import counted, escaped
-from rnnbptt.training.config import Budget
+from rnnbptt.report.terminal import counted, escaped, wrapped
 from rnnbptt.training.loop import Trainer
 
 MEMORY_NOTE = 2**30  # bytes a tape may take before the user is told
@@ -17,9 +16,11 @@ LONG_VALIDATION = 1_000_000  # characters of a validation of which the user is t
 
 
 def say_beginning(trainer: Trainer, folder: Path) -> None:
-    """Model, text and budget, a line each; what will take long or much."""
+    """Model, text and budget, a line each; what will take long or much. Nothing where nothing is left to do."""
+    if trainer.finished:
+        return
     for what, line in (("model", _model(trainer)), ("text", _text(trainer)), ("budget", _budget(trainer, folder))):
-        print(f"{what:<8}{escaped(line)}", file=STANDARD_ERROR)
+        print(wrapped(f"{what:<8}{escaped(line)}", STANDARD_ERROR, " " * 8), file=STANDARD_ERROR)
     say("note", _notes(trainer))
 
 
@@ -53,26 +54,35 @@ def _notes(trainer: Trainer) -> Iterator[str]:
     if trainer.memory > MEMORY_NOTE:
         advice = "a shorter --trunc, fewer --streams or less --hidden takes less"
         yield f"the longest update keeps {trainer.memory / 2**30:.1f} GiB; {advice}"
-    reads = f"a validation reads {trainer.validation_chars:,} characters"
+    size = trainer.validation_chars
     if (few := trainer.affordable_validations) is not None:
-        only = f"only {few} will be made, and one at the end: they read no more than training does"
-        yield f"{reads}; {only}; --eval-every asks for more"
-    elif trainer.validation_chars > LONG_VALIDATION:
-        yield f"{reads}, the one at the end too; a smaller part for it in --split takes less time"
+        yield (
+            f"a validation reads {size:,} characters, so this short run makes {few} before the one at the end;"
+            f" for more, though they read more than training does, give --eval-every {max(1, size // 5)}, say"
+        )
+    elif size > LONG_VALIDATION:
+        yield f"a validation reads {size:,} characters; a smaller part for it in --split takes less time"
 
 
 def say_end(trainer: Trainer, folder: Path) -> None:
     """What to know of the best validation, and what to type next."""
     say("note", (f"best validation: {remark}" for remark in trainer.remarks))
     run = shlex.quote(str(folder))
+    budget = trainer.config.budget
     if trainer.finished:
-        longer = Budget(trainer.config.budget.unit, 2 * trainer.config.budget.amount)
-        after = f"{trainer.config.budget} done"
-        resume = f"rnnbptt train --resume {run} --{longer.unit} {longer.amount:g}"
+        print(f"finished: {budget} done", file=STANDARD_ERROR)
+        longer = f" --{budget.unit} {2 * budget.amount:.15g}"
     else:
-        after = f"stopped at {trainer.spent:.0%}, and saved"
-        resume = f"rnnbptt train --resume {run}"
-    print(f"{after}; go on:  {escaped(resume)}", file=STANDARD_ERROR)
+        print(f"stopped at {trainer.spent:.0%}, and saved", file=STANDARD_ERROR)
+        longer = ""
+    print(f"go on:          rnnbptt train --resume {escaped(run)}{longer}", file=STANDARD_ERROR)
     if trainer.standing.validations.nats:
         print(f"generate text:  rnnbptt sample {escaped(run)}", file=STANDARD_ERROR)
         print(f"compare it:     rnnbptt compare {escaped(run)} OTHER_RUN", file=STANDARD_ERROR)
+
+
+def say_interrupted(folder: Path) -> None:
+    """That the end was not waited for, and what goes on from what is there."""
+    run = shlex.quote(str(folder))
+    print("interrupted before all was saved", file=STANDARD_ERROR)
+    print(f"go on from the last save:  rnnbptt train --resume {escaped(run)}", file=STANDARD_ERROR)

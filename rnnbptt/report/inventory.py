@@ -6,6 +6,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from rich import filesize
+
 from rnnbptt.inference.evaluation import LN2
 from rnnbptt.report.layout import add_row, make_console, make_table
 from rnnbptt.report.outlets import printing
@@ -13,15 +15,16 @@ from rnnbptt.report.tables import show_corpus
 from rnnbptt.report.terminal import counted, shown
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import Checkpoint
+from rnnbptt.training.corpora import find_corpus
 from rnnbptt.training.document import Document
 
 Line = tuple[str, str]
 
 
 @printing
-def show_runs(checkpoints: Sequence[Checkpoint]) -> None:
-    """A line for each run, by its last checkpoint."""
-    table = make_table("in runs/", "truncation", "model", "done", "best, bpc", "saved")
+def show_runs(folder: Path, checkpoints: Sequence[Checkpoint]) -> None:
+    """A line for each run in the folder, by its last checkpoint."""
+    table = make_table(f"in {folder}/", "truncation", "model", "done", "best, bpc", "saved")
     for checkpoint in checkpoints:
         document = checkpoint.document
         nats = document.standing.validations.nats
@@ -57,10 +60,12 @@ def _lines(checkpoint: Checkpoint) -> Iterator[Line]:
     parameters = sum(tensor.numel() for tensor in checkpoint.group("model").values())
     layers = "" if document.model.layers == 1 else f", {document.model.layers} layers"
     yield "model", f"{document.model.cell} of {document.model.hidden}{layers}: {parameters:,} parameters"
-    yield "text", f"{document.corpus.path}, {counted(len(document.vocabulary), 'symbol')}"
+    corpus = find_corpus(checkpoint)
+    place = str(corpus.path) if corpus else f"{document.corpus.path}, no longer there"
+    yield "text", f"{place}, {counted(len(document.vocabulary), 'symbol')}"
     yield "trained", f"{_spent(document):.0%} of {document.train.budget} with truncation {document.train.trunc}"
     axes = standing.axes
-    yield "", f"{axes.chars:,} characters, {counted(axes.updates, 'update')}, {axes.seconds:,.0f} s of training"
+    yield "", f"{axes.chars:,} characters, {counted(axes.updates, 'update')}, {axes.seconds:,.1f} s of training"
     yield from _validations(document)
     yield "options", _chosen(document.train, document.model, document.corpus.options) or "the usual ones"
     if document.initial:
@@ -74,15 +79,15 @@ def _lines(checkpoint: Checkpoint) -> Iterator[Line]:
 
 def _validations(document: Document) -> Iterator[Line]:
     chars, nats = document.standing.validations.chars, document.standing.validations.nats
-    for label, index in (("best", nats.index(min(nats))), ("last", -1)) if nats else ():
-        yield label, f"{nats[index] / LN2:.4f} bits per character ({nats[index]:.4f} nats) after {chars[index]:,}"
+    for label, index in (("best", nats.index(min(nats))), ("latest", -1)) if nats else ():
+        yield label, f"{nats[index] / LN2:.4f} bits per character ({nats[index]:.4f} nats) at {chars[index]:,}"
 
 
 def _files(folder: Path) -> Iterator[Line]:
     """What lies in the folder, with sizes."""
     for number, path in enumerate(sorted(folder.iterdir())):
         size = sum(file.stat().st_size for file in (path.rglob("*") if path.is_dir() else [path]) if file.is_file())
-        yield "" if number else "files", f"{path.name}{'/' * path.is_dir()}, {size / 1e6:,.1f} MB"
+        yield "" if number else "files", f"{path.name}{'/' * path.is_dir()}, {filesize.decimal(size)}"
 
 
 def _spent(document: Document) -> float:

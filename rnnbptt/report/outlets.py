@@ -17,7 +17,7 @@ class OutputError(UserError):
     """Standard output did not take what was printed; `closed` where its reader had seen enough and left."""
 
     def __init__(self, reason: str, closed: bool) -> None:
-        advice = "files that were asked for are written; give it a place that takes the rest"
+        advice = "what was to be saved is saved; give it a place that takes the rest"
         super().__init__(f"cannot write standard output: {reason}; {advice}")
         self.closed = closed
 

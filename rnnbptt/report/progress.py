@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from tqdm import tqdm
 
 from rnnbptt.report.outlets import STANDARD_ERROR
-from rnnbptt.report.terminal import as_read, counted, escaped
+from rnnbptt.report.terminal import as_read, counted, escaped, wrapped
 from rnnbptt.text.reading import Tell
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def counting_bar(label: str, unit: str, quiet: bool = False) -> Iterator[Tell]:
 def say(kind: str, lines: Iterable[str]) -> None:
     """Write each line behind its kind, as in "note: ..."."""
     for line in lines:
-        print(f"{kind}: {escaped(line)}", file=STANDARD_ERROR)
+        print(wrapped(f"{kind}: {escaped(line)}", STANDARD_ERROR), file=STANDARD_ERROR)
 
 
 def say_subject(subject: Subject) -> None:
@@ -95,7 +95,7 @@ class TrainingView:
             lines.append(self._line(record, spent))
             if sample:
                 shown = as_read(sample, STANDARD_ERROR).strip("\n")
-                lines += [*(f"    {line}" for line in shown.split("\n")), ""]
+                lines += [*(wrapped(f"    {line}", STANDARD_ERROR, "    ") for line in shown.split("\n")), ""]
         if lines:
             self._bar.write("\n".join(lines), file=STANDARD_ERROR)
         losses = f"train {self._train}  valid {self._valid} bpc"

@@ -48,12 +48,12 @@ def show_run(folder: Path, trainer: Trainer) -> None:
     """The closing table of `train`, after a validation at least."""
     axes, chars, nats = trainer.standing.axes, trainer.standing.validations.chars, trainer.standing.validations.nats
     table = make_table(str(folder), "characters", "bits per character", "nats")
-    for label, index in (("best", nats.index(min(nats))), ("last", -1)):
+    for label, index in (("best validation", nats.index(min(nats))), ("last validation", -1)):
         figures = (f"{chars[index]:,}", f"{nats[index] / math.log(2):.4f}", f"{nats[index]:.4f}")
-        add_row(table, label, *figures, bold=label == "best")
+        add_row(table, label, *figures, bold=label.startswith("best"))
     console = make_console()
     console.print(table)
-    console.print(f"{counted(axes.updates, 'update')}, {axes.seconds:,.0f} s of training")
+    console.print(f"{axes.chars:,} characters, {counted(axes.updates, 'update')}, {axes.seconds:,.1f} s of training")
 
 
 @printing

@@ -1,6 +1,8 @@
 """What comes from files, options and models, made fit for a terminal: nothing in it can steer the terminal."""
 
+import shutil
 import sys
+import textwrap
 import unicodedata
 from typing import Protocol
 
@@ -39,6 +41,14 @@ class Place(Protocol):
 def as_read(text: str, file: Place) -> str:
     """Text for a file: `readable`, and `visible` for a person at a terminal."""
     return visible(text) if file.isatty() else readable(text)
+
+
+def wrapped(line: str, file: Place, indent: str = "  ") -> str:
+    """Broken between words where somebody looks at it on a terminal; elsewhere it stays one line."""
+    if not file.isatty():
+        return line
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(line, width, subsequent_indent=indent, break_on_hyphens=False, drop_whitespace=True)
 
 
 def counted(number: int, thing: str) -> str:

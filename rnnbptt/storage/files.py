@@ -74,6 +74,11 @@ def to_json(result: Any) -> Any:
 
 
 def write_json(result: Any, path: Path) -> None:
-    """Write `to_json(result)`."""
+    """Write `json_text(result)`."""
     with result_file(path) as partial:
-        partial.write_text(json.dumps(to_json(result), indent=1) + "\n", encoding="utf-8")
+        partial.write_text(json_text(result) + "\n", encoding="utf-8")
+
+
+def json_text(result: Any) -> str:
+    """`to_json(result)`, to be read by people too."""
+    return json.dumps(to_json(result), indent=1)

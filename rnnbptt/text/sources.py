@@ -32,6 +32,8 @@ def _files(source: str) -> Iterator[str]:
         return
     if is_prepared(source):
         raise UserError(f"{source!r} is a prepared corpus, not a text; train on it alone, or give the texts it is of")
+    if any(Path(source).glob("*.safetensors")):
+        raise UserError(f"{source!r} is a run, not a text; go on with it by --resume {source}")
     paths = sorted(path for path in Path(source).rglob("*") if path.is_file())
     texts = [path for path in paths if not any(part.startswith(".") for part in path.relative_to(source).parts)]
     if not texts:

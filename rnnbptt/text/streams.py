@@ -48,8 +48,8 @@ class Streams:
         self.epoch_chars = len(ids) - 1
         check_option(streams >= 1, "streams", streams, "must be at least 1")
         most = self.epoch_chars // 2
-        advice = f"give at most {most}" if most > 0 else "which is too short even for 1; give more text"
-        too_many = f"too many for the {len(ids)} symbols of the training text, {advice}"
+        advice = f"give at most {most:,}" if most > 0 else "which is too short even for 1; give more text"
+        too_many = f"too many for the {len(ids):,} symbols of the training text, {advice}"
         check_option(streams <= most, "streams", streams, too_many)
         self.position = position
         self._ids = ids

@@ -23,6 +23,8 @@ from rnnbptt.text.raw import SURROGATE
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.document import Document
 
+RUNS = Path("runs")  # where runs go unless told otherwise
+
 
 @dataclass(frozen=True)
 class Checkpoint:
@@ -74,7 +76,12 @@ def check_name(path: Path) -> None:
 def load_checkpoint(path: Path) -> Checkpoint:
     """Read a checkpoint file; UserError when it is missing, damaged, foreign or of a newer format."""
     if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint; give a run folder (such as runs/NAME) or a .safetensors file")
+        meant = (
+            f"did you mean {RUNS / path}?"
+            if not path.is_absolute() and (RUNS / path).is_dir()
+            else "rnnbptt info lists those in runs/"
+        )
+        raise UserError(f"{path}: no such run or checkpoint; {meant}")
     check_name(path)
     try:
         with safe_open(path, framework="pt") as file:
@@ -82,7 +89,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
-        raise UserError(f"{path}: not a readable safetensors file ({error})") from None
+        advice = "give a run folder, or a .safetensors file of one"
+        raise UserError(f"{path}: no checkpoint, or a damaged one ({error}); {advice}") from None
     if "rnnbptt" not in metadata:
         raise UserError(f"{path}: a safetensors file, but not a checkpoint of rnnbptt (its metadata lacks 'rnnbptt')")
     try:

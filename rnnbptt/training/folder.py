@@ -43,12 +43,20 @@ class RunFolder:
         check_name(self.path)
         if self.corpus.exists() and not may_be_replaced(self.corpus):
             raise UserError(f"{self.corpus}: not a prepared corpus, and a run has its own there; give another --run")
+        if not self.checkpoint and (strange := self._of_others()):
+            raise UserError(f"{self.path}: holds {strange} and no run; give another --run")
         if not force and self.checkpoint:
             raise UserError(
                 f"{self.path}: holds a run; go on with it by --resume {self.path}, or give --force or another --run"
             )
         if not force and not self._recorded_nothing():
             raise UserError(f"{self.metrics}: no checkpoint is beside it; give --force to replace it, or another --run")
+
+    def _of_others(self) -> str:
+        """Something in the folder that no run leaves there, hidden files aside; empty where there is none."""
+        ours = {*FILES, self.corpus.name, self.curves.name}
+        names = (entry.name for entry in self.path.iterdir()) if self.path.is_dir() else ()
+        return min((name for name in names if name not in ours and not name.startswith(".")), default="")
 
     def _recorded_nothing(self) -> bool:
         """Whether the records are at most those of a run that was killed before its first checkpoint."""

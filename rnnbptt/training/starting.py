@@ -15,14 +15,14 @@ from pathlib import Path
 import torch
 
 from rnnbptt.bptt.window import create_network
-from rnnbptt.errors import UserError
+from rnnbptt.errors import UserError, check_option
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.text.reading import Reader, Tell
 from rnnbptt.text.sources import is_prepared, name_of, text_files
-from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint
+from rnnbptt.training.checkpoint import RUNS, Checkpoint, load_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.corpora import corpus_of
 from rnnbptt.training.folder import RunFolder
@@ -30,8 +30,6 @@ from rnnbptt.training.initial import take_weights
 from rnnbptt.training.loop import Trainer
 from rnnbptt.training.state import restore
 from rnnbptt.truncation.specs import parse_truncation
-
-RUNS = Path("runs")  # where runs go unless told otherwise
 
 
 @dataclass(frozen=True)
@@ -114,14 +112,14 @@ def resume(
     threads: int = 0,
     tell: Tell | None = None,
 ) -> Trainer:
-    """The run in the folder, where its last checkpoint left it, on the device it was on unless given.
+    """The run in the folder, where its last checkpoint left it, on the device and with the threads that it had unless
+    given.
 
     Where `sources` are given they must be what it was begun with; texts are read again to be sure, of which `tell`
     hears. Another `budget` stretches the schedules.
     """
-    set_up_torch(threads)
     run = RunFolder(folder)
-    saved_run(folder)
+    set_up_torch(threads or saved_run(folder).document.threads)
     with run.starting():
         checkpoint = saved_run(folder)  # again, now that nobody else can write it
         if folder_of_corpus := prepared(sources):
@@ -131,6 +129,10 @@ def resume(
             if sources:
                 _check_texts(sources, corpus, checkpoint.path, tell)
         trainer = restore(checkpoint, corpus, "auto", device or checkpoint.document.device, budget)
+        if budget and budget != checkpoint.document.train.budget and trainer.spent >= 1:
+            done = f"{trainer.standing.axes.chars:,} characters, {trainer.standing.axes.updates:,} updates"
+            advice = f"no more than the run has done ({done}); give more, or leave it out"
+            check_option(False, budget.unit, f"{budget.amount:.15g}", advice)
         run.rewind(trainer.standing.axes.updates)
     return trainer
 

@@ -55,6 +55,13 @@ def test_compare_warns_of_other_differences() -> None:
     assert "warning: a and b have the same truncation and differ in: hidden 8 / 9\n" in result.stderr
 
 
+def test_json_may_go_to_standard_output(pair: list[str]) -> None:
+    arguments = ["compare", *pair, "--sample-length", "5"]
+    succeed(*arguments, "--json", "all.json")
+    assert json.loads(succeed(*arguments, "--json", "-")) == json.loads(Path("all.json").read_text())
+    assert not Path("-").exists()
+
+
 def test_compare_leaves_out_what_not_all_can_read(pair: list[str]) -> None:
     Path("other.txt").write_text(prose(600, seed=3) + "é", encoding="utf-8")
     arguments = ["compare", *pair, "--text", "other.txt", "--sample-length", "0"]
@@ -102,5 +109,5 @@ def test_compare_refuses() -> None:
         " compare the others with first"
     )
     assert refusal("compare", "nowhere", "elsewhere") == (
-        "nowhere: no such checkpoint; give a run folder (such as runs/NAME) or a .safetensors file"
+        "nowhere: no such run or checkpoint; rnnbptt info lists those in runs/"
     )

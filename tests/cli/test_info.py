@@ -15,11 +15,11 @@ def test_a_run_is_described(mine: str) -> None:
     assert lines[0] == "mine"
     assert "  trained   100% of 2,000 characters with truncation 16..64" in lines
     assert "  options   --streams 4 --hidden 12" in lines
-    assert re.search(r"^  best      \d\.\d{4} bits per character \(\d\.\d{4} nats\) after 2,000$", shown, re.MULTILINE)
+    assert re.search(r"^  best      \d\.\d{4} bits per character \(\d\.\d{4} nats\) at 2,000$", shown, re.MULTILINE)
     assert re.search(r"^  model     lstm of 12: [\d,]+ parameters$", shown, re.MULTILINE)
     assert re.search(r"^  made by   rnnbptt .*, torch .*, the torch engine$", shown, re.MULTILINE)
     for name in ("best.safetensors", "corpus/", "last.safetensors", "metrics.jsonl"):
-        assert re.search(rf"  {re.escape(name)}, \d+\.\d MB$", shown, re.MULTILINE), name
+        assert re.search(rf"  {re.escape(name)}, \d+\.\d kB$", shown, re.MULTILINE), name
 
 
 def test_a_checkpoint_and_a_corpus_are_described() -> None:
@@ -44,12 +44,10 @@ def test_without_an_argument_the_runs_are_listed(pair: list[str]) -> None:
     header, *lines = result.stdout.splitlines()
     assert header.split() == ["in", "runs/", "truncation", "model", "done", "best,", "bpc", "saved"]
     assert [line.split()[:5] for line in lines] == [[f"long-{k}", k, "lstm", "12", "100%"] for k in ("1", "8")]
-    assert result.stderr.startswith("warning: runs/broken/last.safetensors: not a readable safetensors file")
+    assert result.stderr.startswith("warning: runs/broken/last.safetensors: no checkpoint, or a damaged one")
 
 
 def test_what_is_none_of_these_is_said() -> None:
     assert run("info").stderr == "note: no run is in runs/ yet; begin one with: rnnbptt train TEXT\n"
-    assert refusal("info", "text.txt").startswith("text.txt: not a readable safetensors file")
-    assert refusal("info", "nowhere") == (
-        "nowhere: no such checkpoint; give a run folder (such as runs/NAME) or a .safetensors file"
-    )
+    assert refusal("info", "text.txt").startswith("text.txt: no checkpoint, or a damaged one")
+    assert refusal("info", "nowhere") == ("nowhere: no such run or checkpoint; rnnbptt info lists those in runs/")

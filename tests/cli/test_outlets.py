@@ -11,7 +11,7 @@ import pytest
 
 from support.commands import ROOT, SMALL, TRAIN
 
-REFUSED = "files that were asked for are written; give it a place that takes the rest"
+REFUSED = "what was to be saved is saved; give it a place that takes the rest"
 
 
 def in_shell(line: str, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -68,9 +68,7 @@ def test_probe_of_a_text_of_one_symbol_says_that_there_is_nothing_to_learn() -> 
 
 
 def test_probe_refuses(mine: str) -> None:
-    assert refusal("probe", "nowhere") == (
-        "nowhere: no such checkpoint; give a run folder (such as runs/NAME) or a .safetensors file"
-    )
+    assert refusal("probe", "nowhere") == ("nowhere: no such run or checkpoint; rnnbptt info lists those in runs/")
     assert refusal("probe", "nowhere", "--plot", "p.pdf") == (
         "--plot p.pdf: cannot tell the format from '.pdf'; give a name in .png or .svg"
     )

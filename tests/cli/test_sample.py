@@ -41,9 +41,7 @@ def test_sample_makes_several(mine: str) -> None:
 
 
 def test_sample_refuses(mine: str) -> None:
-    assert refusal("sample", "nowhere") == (
-        "nowhere: no such checkpoint; give a run folder (such as runs/NAME) or a .safetensors file"
-    )
+    assert refusal("sample", "nowhere") == ("nowhere: no such run or checkpoint; rnnbptt info lists those in runs/")
     assert "'é' (U+00E9" in refusal("sample", mine, "--prompt", "café")
     Path("bad.txt").write_bytes(b"the \xff")
     assert refusal("sample", mine, "--prompt-file", "bad.txt") == (

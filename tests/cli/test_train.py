@@ -85,16 +85,17 @@ def test_train_shows_lines_and_a_table() -> None:
     assert re.fullmatch(r"time    about \d+ seconds? at the speed so far; Ctrl-C saves and stops", time)
     assert [line[:29] for line in (half, whole)] == [" 50%           200 characters", "100%           400 characters"]
     assert after == [
-        "400 characters done; go on:  rnnbptt train --resume runs/text-5 --chars 800",
+        "finished: 400 characters done",
+        "go on:          rnnbptt train --resume runs/text-5 --chars 800",
         "generate text:  rnnbptt sample runs/text-5",
         "compare it:     rnnbptt compare runs/text-5 OTHER_RUN",
     ]
     assert all(len(line) <= 80 for line in result.stderr.splitlines())
     header, best, last, cost = result.stdout.splitlines()
     assert header.split() == ["runs/text-5", "characters", "bits", "per", "character", "nats"]
-    assert best.split()[:2] == ["best", "400"]
-    assert last.split()[:2] == ["last", "400"]
-    assert re.fullmatch(r"20 updates, \d+ s of training", cost)
+    assert best.split()[:3] == ["best", "validation", "400"]
+    assert last.split()[:3] == ["last", "validation", "400"]
+    assert re.fullmatch(r"400 characters, 20 updates, \d+\.\d s of training", cost)
 
 
 def test_train_refuses_a_used_folder(mine: str) -> None:
@@ -122,7 +123,7 @@ def test_train_refuses_a_used_folder(mine: str) -> None:
         (["--epochs", "0"], "--epochs 0: must be a number above 0 and at most 1e+15"),
         (
             ["--streams", "5000"],
-            "--streams 5000: too many for the 2700 symbols of the training text, give at most 1349",
+            "--streams 5000: too many for the 2,700 symbols of the training text, give at most 1,349",
         ),
         (["--precision", "int8"], "--precision int8: unknown; give one of auto, float32, bfloat16, float64"),
         (["--split", "1/1"], None),
@@ -266,7 +267,35 @@ def test_resume_of_a_finished_run_says_how_to_go_on(mine: str) -> None:
     result = run("train", "--resume", mine, "--threads", "1")
     assert result.exit_code == 0
     assert result.stdout.startswith("mine ")
-    assert "2,000 characters done; go on:  rnnbptt train --resume mine --chars 4000\n" in result.stderr
+    assert result.stderr.startswith(
+        "finished: 2,000 characters done\ngo on:          rnnbptt train --resume mine --chars 4000\n"
+    )
+
+
+def test_the_budget_of_a_resumed_run_is_more_than_it_has_done(mine: str) -> None:
+    for budget, shown in (("--chars", "1000"), ("--epochs", "0.1"), ("--updates", "1")):
+        said = refusal("train", "--resume", mine, budget, shown)
+        done = r"no more than the run has done \(2,000 characters, \d+ updates\); give more, or leave it out"
+        assert re.fullmatch(f"{budget} {shown}: {done}", said)
+    assert load_checkpoint(Path(mine, "last.safetensors")).document.train.budget.amount == 2000
+
+
+def test_a_resumed_run_has_the_threads_that_it_had(mine: str) -> None:
+    torch.set_num_threads(2)
+    succeed("train", "--resume", mine, "--chars", "2400", "--quiet")
+    assert load_checkpoint(Path(mine, "last.safetensors")).document.threads == 1
+
+
+def test_a_run_does_not_mix_with_other_files() -> None:
+    Path("texts").mkdir()
+    Path("texts/mine.txt").write_text("precious", encoding="utf-8")
+    for force in ([], ["--force"]):
+        assert refusal(*TRAIN, "--run", "texts", *force) == "texts: holds mine.txt and no run; give another --run"
+    assert [path.name for path in Path("texts").iterdir()] == ["mine.txt"]
+
+
+def test_a_run_is_no_text(mine: str) -> None:
+    assert refusal("train", mine) == "'mine' is a run, not a text; go on with it by --resume mine"
 
 
 def test_resume_wants_a_run() -> None:
@@ -282,7 +311,9 @@ def test_an_interrupted_run_says_what_resumes_it() -> None:
     child.send_signal(signal.SIGINT)
     _, stderr = child.communicate(timeout=60)
     assert child.returncode == 130
-    assert re.search(r"^stopped at \d+%, and saved; go on:  rnnbptt train --resume 'a b'$", stderr, re.MULTILINE)
+    assert re.search(
+        r"^stopped at \d+%, and saved\ngo on:          rnnbptt train --resume 'a b'$", stderr, re.MULTILINE
+    )
 
 
 def test_resume_wants_the_same_text(mine: str) -> None:
@@ -359,7 +390,7 @@ def test_divergence_keeps_the_last_good_checkpoint() -> None:
     ],
 )
 def test_what_the_machine_cannot_hold_is_refused_before_it_is_made(options: list[str]) -> None:
-    assert re.search(r"would take [\d,]{11,} bytes, and this machine has ", refusal(*TRAIN, *options))
+    assert re.search(r"would take [\d,.]{4,} GiB, and this machine has ", refusal(*TRAIN, *options))
     assert not Path("runs").exists() or not any(Path("runs").rglob("*.safetensors"))
 
 

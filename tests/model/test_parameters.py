@@ -148,8 +148,8 @@ def test_load_refuses_numbers_that_are_no_weights(tensor: torch.Tensor, message:
 def test_a_model_that_the_machine_cannot_hold_is_refused_before_it_is_made() -> None:
     numbers = 4 * 2_000_000 * (7 + 2_000_000 + 2) + 2_000_001 * 7
     assert message_of(create_network, ModelConfig(7, "lstm", 2_000_000), "float32") == (
-        f"a model of 1 x 2,000,000 units and 7 symbols would take {12 * numbers:,} bytes, and this machine has"
-        f" {memory_of_machine():,.0f}; give less --hidden or fewer --layers"
+        f"a model of 1 x 2,000,000 units and 7 symbols would take {12 * numbers / 2**30:,.1f} GiB, and this"
+        f" machine has {memory_of_machine() / 2**30:,.1f}; give less --hidden or fewer --layers"
     )
 
 

@@ -171,7 +171,7 @@ def test_a_folder_in_the_way_is_the_users_to_mend(path: Path) -> None:
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none", tmp_path):
         assert message_of(load_checkpoint, path) == (
-            f"{path}: no such checkpoint; give a run folder (such as runs/NAME) or a .safetensors file"
+            f"{path}: no such run or checkpoint; rnnbptt info lists those in runs/"
         )
 
 
@@ -180,13 +180,13 @@ def test_a_file_of_another_kind_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "a"
     path.write_bytes(data)
     message = message_of(load_checkpoint, path)
-    assert message.startswith(f"{path}: not a readable safetensors file (")
+    assert message.startswith(f"{path}: no checkpoint, or a damaged one (")
 
 
 @pytest.mark.parametrize("lost", [1, 100, -20])
 def test_a_truncated_file_is_refused(path: Path, lost: int) -> None:
     path.write_bytes(path.read_bytes()[:-lost])
-    assert message_of(load_checkpoint, path).startswith(f"{path}: not a readable safetensors file (")
+    assert message_of(load_checkpoint, path).startswith(f"{path}: no checkpoint, or a damaged one (")
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
