@@ -161,6 +161,7 @@ def _settings(entry: Entry) -> dict[str, str]:
     document = entry.checkpoint.document
     start, stop = entry.corpus.splits["train"]
     settings = asdict(document.train) | asdict(document.model) | {"precision": document.precision}
+    settings["engine"] = document.engine
     settings |= {"training characters": stop - start, "characters seen": entry.budget_spent}
     return {name: _shown(value) for name, value in settings.items()}
 
