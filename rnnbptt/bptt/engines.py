@@ -29,9 +29,11 @@ def supports(config: ModelConfig, precision: str, device: str, strategy: Strateg
     return precision in ("auto", "float32") and device == "cpu" and config.cell in CELL_NAMES and plain
 
 
-def wins(config: ModelConfig, streams: int, strategy: Strategy) -> bool:
-    """Whether it is the faster one: measured by tests/benchmarks/online.py."""
-    return streams == 1 or streams * strategy.longest(1 << 30) <= 8
+def wins(config: ModelConfig, streams: int) -> bool:
+    """Whether it is the faster one, as measured by tests/benchmarks/online.py: whatever the truncation, so that those
+    that are to be compared are computed alike.
+    """
+    return streams == 1 or streams * config.hidden <= 1024
 
 
 def choose_engine(
@@ -41,7 +43,7 @@ def choose_engine(
     check_option(name in ENGINES, "engine", name, f"unknown; give one of {', '.join(ENGINES)}")
     able = supports(config, precision, device, strategy)
     check_option(able or name != "compiled", "engine", name, WHAT_IT_TAKES)
-    if name == "torch" or not able or (name == "auto" and not wins(config, streams, strategy)):
+    if name == "torch" or not able or (name == "auto" and not wins(config, streams)):
         return Choice("torch", precision)
     if reason := unavailable():
         return Choice("torch", precision, f"the compiled engine cannot be had here, torch computes: {reason}")
