@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnbptt.bptt.generators import set_state, stream
-from rnnbptt.bptt.kernels import CELLS, NONE, OPTIMIZERS, Descent, Model, Tape, Task, make_tape, online, segments
+from rnnbptt.bptt.kernels import CELLS, NONE, OPTIMIZERS, Descent, Model, Tape, Task, make_tape, online, segments, speak
 from rnnbptt.bptt.layers import draw_masks
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import Means, Numbers, Outcome, Steps, plan_flops
@@ -20,6 +20,24 @@ from rnnbptt.errors import check_bytes
 from rnnbptt.model.shapes import copy_checked
 from rnnbptt.text.streams import Segment
 from rnnbptt.truncation.plan import Plan, Strategy
+
+
+def model_of(network: CharRNN) -> Model:
+    """A network as the kernels take it; they share its parameters."""
+    config = network.config
+    sizes = (config.vocabulary, config.hidden, config.sizes.gates, config.layers)
+    return Model(network.parameters.flat.numpy(), CELLS[config.cell], *sizes)
+
+
+def say_on(network: CharRNN, state: Tensor, first: int, noise: Tensor) -> list[int]:
+    """The symbols that one stream says after the symbol `first`, as many as there are rows of noise (n, K): each time
+    the one with the largest sum of logit and noise. `state` (L, S, 1, H) is moved on.
+    """
+    model, symbols = model_of(network), np.empty(len(noise), np.int64)
+    x = np.empty((1, 1), np.int64)
+    speak(model, state.numpy(), make_tape(model, 1, 1, dropping=False), first, noise.numpy(), x, symbols)
+    said: list[int] = symbols.tolist()
+    return said
 
 
 class CompiledEngine:
@@ -33,11 +51,9 @@ class CompiledEngine:
         check_bytes(size, f"the state of {streams:,} streams", "give fewer --streams or less --hidden")
         self._state = network.zero_state(streams)
         self._dropout = torch.Generator().manual_seed(stream(seed, "dropout"))
-        config = network.config
-        sizes = (config.vocabulary, config.hidden, config.sizes.gates, config.layers)
-        self._model = Model(network.parameters.flat.numpy(), CELLS[config.cell], *sizes)
+        self._model = model_of(network)
         self._tape = (0, self._make_tape(1))
-        self._one_hot = np.zeros(config.vocabulary, np.float32)
+        self._one_hot = np.zeros(network.config.vocabulary, np.float32)
 
     def prepare(self) -> None:
         """Compile what this run will call, or load it from the cache; otherwise the first update does."""

@@ -2,6 +2,8 @@
 
 from typing import NamedTuple
 
+import torch
+
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import FusedEngine, TorchEngine
 from rnnbptt.errors import UserError, check_option
@@ -48,6 +50,12 @@ def choose_engine(
     if reason := unavailable():
         return Choice("torch", precision, f"the compiled engine cannot be had here, torch computes: {reason}")
     return Choice("compiled", "float32")
+
+
+def runs_compiled(network: CharRNN) -> bool:
+    """Whether the kernels can run a network that is there."""
+    in_float32 = network.precision.operand == network.precision.float == torch.float32
+    return in_float32 and network.device.type == "cpu" and network.config.cell in CELL_NAMES
 
 
 def unavailable() -> str:

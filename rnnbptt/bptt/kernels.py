@@ -1083,5 +1083,29 @@ def online(
     return len(nats)
 
 
+@kernel
+def speak(model: Model, state: Array, tape: Tape, first: int, noise: Array, x: Symbols, symbols: Symbols) -> None:
+    """One stream goes on from `state` (L, S, 1, H), which is moved on: it reads the symbol `first`, then each of those
+    that it says itself, n of them, into symbols (n,). That is each time the one with the largest sum of its logit and
+    its noise, (n, K), among the first K. x (1, 1) is for its own use.
+    """
+    weights, bias = head_of(model, model.flat)
+    b, logits = bias[0], tape.logits[0]
+    enter(tape, state)
+    x[0, 0] = first
+    for n in range(len(symbols)):
+        for index in range(model.layers):
+            read(model.cell, False, layer_of(model, model.flat, index), index, x, tape.d_h, tape)
+        multiply(weights, output_of(tape, model.layers - 1, 1)[0], logits)
+        best = 0
+        for j in range(noise.shape[1]):
+            logits[j] += b[j] + noise[n, j]
+            if logits[j] > logits[best]:
+                best = j
+        symbols[n] = x[0, 0] = best
+        go_on(tape, 1)
+    leave(tape, state)
+
+
 CELLS = {"rnn": RNN, "gru": GRU, "lstm": LSTM, "elstm": ELSTM}
 OPTIMIZERS = {"adam": ADAM, "rmsprop": RMSPROP, "sgd": SGD}

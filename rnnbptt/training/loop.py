@@ -35,9 +35,7 @@ class DivergedError(UserError):
 
 VALIDATIONS = 20  # of a run, unless it says after how many characters
 RECORDS_PER_VALIDATION = 10
-WORK = (
-    1 << 26
-)  # parameters times characters in one call of a kernel: a few hundredths of a second, until Ctrl-C is heard
+WORK = 1 << 26  # parameters times characters in one call of a kernel: some hundredths of a second, till Ctrl-C is heard
 
 
 class Trainer:

@@ -75,7 +75,7 @@ def test_a_run_is_named_so_that_any_file_system_bears_it() -> None:
 def test_train_shows_lines_and_a_table() -> None:
     result = run(
         *("train", "text.txt", *SMALL[:4], "--threads", "1", "--chars", "400", "--eval-every", "200", "--trunc", "5"),
-        *("--sample-length", "0"),
+        *("--sample-length", "0", "--engine", "torch"),
     )
     assert result.exit_code == 0
     model, text, budget, time, half, whole, *after = result.stderr.splitlines()
@@ -95,6 +95,16 @@ def test_train_shows_lines_and_a_table() -> None:
     assert best.split()[:2] == ["best", "400"]
     assert last.split()[:2] == ["last", "400"]
     assert re.fullmatch(r"20 updates, \d+ s of training", cost)
+
+
+def test_the_compiled_engine_is_named() -> None:
+    small = ("--hidden", "12", "--streams", "1", "--trunc", "1", "--chars", "40", "--sample-length", "0")
+    result = run("train", "text.txt", *small, "--run", "few", "--precision", "float32")
+    assert result.exit_code == 0
+    assert re.match(r"model   lstm of 12: [\d,]+ parameters; float32, compiled, \d+ threads?\n", result.stderr)
+    assert load_checkpoint(Path("few/last.safetensors")).document.engine == "compiled"
+    refused = refusal("train", "--resume", "few", "--engine", "compiled", "--device", "meta")
+    assert refused.startswith("--engine compiled: computes in --precision float32, on --device cpu, ")
 
 
 def test_train_refuses_a_used_folder(mine: str) -> None:
