@@ -159,18 +159,24 @@ class Head:
 
 
 def drop(views: Views, probability: float, rng: torch.Generator) -> Tensor:
-    """Dropout on a layer's output: each unit 0 with the probability given (in steps of 1/65536), else / (1 - p).
-
-    16 random bits an element: `bernoulli_` takes ten times as long, a sixth of a whole update.
-    """
+    """Dropout on a layer's output: each unit 0 with the probability given, else / (1 - p)."""
     mask = views.mask
-    words = torch.empty(-(-mask.numel() // 4), dtype=torch.int64, device=mask.device)
-    words.random_(-(2**63), None, generator=rng)
-    threshold = min(round(probability * 65536), 65535)
-    kept = words.view(torch.int16)[: mask.numel()].view(mask.shape) >= threshold - 32768
-    mask.copy_(kept).mul_(65536 / (65536 - threshold))
+    draw_masks(mask.view(1, -1), probability, rng)
     torch.mul(views.h_after, mask, out=views.dropped.view(mask.shape))
     return views.dropped
+
+
+def draw_masks(masks: Tensor, probability: float, rng: torch.Generator) -> None:
+    """Dropout masks, (n, elements): each element 0 with the probability given (in steps of 1/65536), else 1 / (1 - p).
+
+    16 random bits an element: `bernoulli_` takes ten times as long, a sixth of a whole update. Each mask begins with a
+    number of its own, so that n at once are the same as one after the other.
+    """
+    words = torch.empty(len(masks), -(-masks.shape[1] // 4), dtype=torch.int64, device=masks.device)
+    words.random_(-(2**63), None, generator=rng)
+    threshold = min(round(probability * 65536), 65535)
+    kept = words.view(torch.int16)[:, : masks.shape[1]] >= threshold - 32768
+    masks.copy_(kept).mul_(65536 / (65536 - threshold))
 
 
 def cross_entropy(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

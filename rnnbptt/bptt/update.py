@@ -1,15 +1,18 @@
 """An engine: from a plan and a segment of text to the loss and the gradient of one update.
 
-The training loop asks an `Engine` and knows nothing of how it computes; `TorchEngine` is the one that is written out in
-this folder. Whatever is carried from update to update (state, tape, influence, dropout's random numbers) is the
-engine's own, and it saves and restores itself.
+The training loop asks an engine and knows nothing of how it computes; `TorchEngine` is the one that is written out in
+this folder, `CompiledEngine` (compiled.py) the one for few streams; engines.py says which. Whatever is carried from
+update to update (state, tape, influence, dropout's random numbers) is the engine's own, and it saves and restores
+itself.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnbptt.bptt.bias import relative_bias
@@ -21,6 +24,8 @@ from rnnbptt.errors import UserError, check_bytes
 from rnnbptt.model.shapes import check_tensor, copy_checked, update_flops
 from rnnbptt.text.streams import Segment
 from rnnbptt.truncation.plan import Plan, Strategy
+
+Numbers = NDArray[np.float64]
 
 
 class Outcome(NamedTuple):
@@ -34,6 +39,32 @@ class Outcome(NamedTuple):
     measured: float | None
 
 
+class Steps(NamedTuple):
+    """How n updates move the parameters.
+
+    rates  n learning rates
+    kept   n factors of the weights before the step, 1 where no decay is due
+    beta2  decay of the mean of squared gradients
+    clip   the longest gradient; 0: any
+    """
+
+    rates: Sequence[float]
+    kept: Sequence[float]
+    beta2: float
+    clip: float
+
+
+class Means(NamedTuple):
+    """What an optimizer keeps, for an engine that takes its steps: its name, its running means (P,) of the gradient and
+    of its square, twice the same where it has only one, and the steps made so far, where these count.
+    """
+
+    optimizer: str
+    gradient: Tensor
+    square: Tensor
+    made: int = 0
+
+
 class Engine(Protocol):
     """Computes the updates of B streams; the gradient lies in the network's `parameters.grad`."""
 
@@ -45,11 +76,39 @@ class Engine(Protocol):
     def memory(self, longest: int) -> int:
         """Bytes that an update of so many characters of each stream keeps for its backward pass."""
 
+    def prepare(self) -> None:
+        """Compile what the run will call, or load it from a cache; otherwise the first update does."""
+
     def state_dict(self) -> dict[str, Tensor]:
         """All that it takes to go on bit for bit elsewhere, by name; the tensors are its own."""
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """Go on from what `state_dict` gave; KeyError where a tensor is missing, UserError where one does not fit."""
+
+
+class FusedEngine(Engine, Protocol):
+    """An engine that makes many updates in one call, and moves the parameters itself."""
+
+    def train(self, plan: Plan, segment: Segment, steps: Steps, means: Means) -> tuple[Numbers, Numbers]:
+        """n updates by the same plan, whose characters follow one another in the segment, parameters moved: the loss
+        of each in nats per character and the norm of its gradient before it was clipped.
+
+        They end with the first update whose loss or gradient is not finite, before its step.
+        """
+
+    def flops(self, plan: Plan) -> float:
+        """Of an update."""
+
+
+def plan_flops(network: CharRNN, plan: Plan, gone_back: int, streams: int) -> float:
+    """Of an update that has gone back through so many characters."""
+    carried = gone_back - 1 if plan.carry is None else sum(factor != 0 for factor in plan.carry)
+    again = gone_back - plan.advance if plan.rerun else 0
+    losses = plan.advance
+    if plan.measure:  # two passes more, one of them without cuts
+        losses, gone_back, carried = 3 * losses, 3 * gone_back, 2 * carried + plan.advance - 1
+    counts = (count * streams for count in (plan.advance, gone_back, carried, losses, again))
+    return update_flops(network.parameters.shapes, *counts)
 
 
 class TorchEngine:
@@ -80,7 +139,8 @@ class TorchEngine:
         measured = relative_bias(network, tape, d_logits, plan.carry) if plan.measure and plan.carry else None
         network.backward(tape, d_logits, plan.depth, plan.carry, self._influence.boundary)
         self._influence.update(tape)
-        flops = self._flops(plan, tape.last(plan.depth).length)
+        flops = plan_flops(network, plan, tape.last(plan.depth).length, self._streams)
+        flops += self._influence.flops(plan.advance)
         return Outcome(float(nats.mean()), nats.numel(), flops, measured)
 
     def _reset(self, streams: Tensor) -> None:
@@ -89,15 +149,8 @@ class TorchEngine:
         self._influence.reset(streams)
         self._network.tapes.forget(self._streams)
 
-    def _flops(self, plan: Plan, gone_back: int) -> float:
-        """Of an update that has gone back through so many characters."""
-        carried = gone_back - 1 if plan.carry is None else sum(factor != 0 for factor in plan.carry)
-        again = gone_back - plan.advance if plan.rerun else 0
-        losses = plan.advance
-        if plan.measure:  # two passes more, one of them without cuts
-            losses, gone_back, carried = 3 * losses, 3 * gone_back, 2 * carried + plan.advance - 1
-        counts = (count * self._streams for count in (plan.advance, gone_back, carried, losses, again))
-        return update_flops(self._network.parameters.shapes, *counts) + self._influence.flops(plan.advance)
+    def prepare(self) -> None:
+        """There is nothing to compile."""
 
     def memory(self, longest: int) -> int:
         """Bytes of the tape and the influences."""

@@ -34,7 +34,7 @@ def sample(
     from rnnbptt.inference import sampling
     from rnnbptt.inference.prompts import as_trained
     from rnnbptt.report.outlets import OutputError
-    from rnnbptt.report.progress import say
+    from rnnbptt.report.progress import say, slow
     from rnnbptt.report.samples import show_samples, stream
     from rnnbptt.training.checkpoint import find_checkpoint, load_checkpoint
     from rnnbptt.training.starting import set_up_torch
@@ -52,7 +52,9 @@ def sample(
     say("note", notes)
     try:
         if config.count == 1:
-            stream(prompt, sampling.sample(model, vocabulary, read), unit, raw)
+            with slow("compiling, once: it takes some 5 seconds"):
+                pieces = sampling.sample(model, vocabulary, read)
+            stream(prompt, pieces, unit, raw)
         else:
             show_samples(prompt, sampling.sample_many(model, vocabulary, read), unit, raw)
     except OutputError as error:

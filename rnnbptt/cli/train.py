@@ -68,6 +68,10 @@ def train(
         str,
         typer.Option(help="auto, float32, bfloat16 (operands of matrix products) or float64.", rich_help_panel=RUN),
     ] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(help="auto, torch, or compiled: many times as fast at few streams.", rich_help_panel=RUN),
+    ] = "auto",
     threads: Threads = 0,
     device: Device = "cpu",
     tensorboard: Annotated[
@@ -83,7 +87,7 @@ def train(
         curves.check_installed()
     sources, config = texts or [], replace(training, budget=amounts.budget() or training.budget)
     folder = resume or run or default_folder(sources, training.trunc)
-    wanted = RunConfig(sources, folder, config, model, text, precision, device, threads, force, init_from)
+    wanted = RunConfig(sources, folder, config, model, text, precision, engine, device, threads, force, init_from)
     trainer = _resume(ctx, wanted, amounts.budget(), quiet) if resume else _begin(ctx, wanted, quiet)
     with curves.writing(folder if tensorboard else None, trainer.standing.axes.chars) as write:
         _follow(trainer, folder, 0 if quiet else sample_length, quiet, write)
@@ -111,8 +115,9 @@ def _resume(ctx: typer.Context, wanted: "RunConfig", budget: Budget | None, quie
 
     _refuse_another(ctx, wanted.folder, starting.saved_run(wanted.folder).document)
     device = wanted.device if given(ctx, "device") else None
+    engine = wanted.engine if given(ctx, "engine") else None
     with counting_bar("check", "B", quiet) as tell:
-        return starting.resume(wanted.folder, wanted.sources, budget, device, wanted.threads, tell)
+        return starting.resume(wanted.folder, wanted.sources, budget, device, wanted.threads, tell, engine)
 
 
 def _follow(
@@ -120,7 +125,7 @@ def _follow(
 ) -> None:
     """Run the trainer and show what it does; it ends with 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
     from rnnbptt.report import beginnings
-    from rnnbptt.report.progress import TrainingView
+    from rnnbptt.report.progress import TrainingView, slow
     from rnnbptt.report.tables import show_run
     from rnnbptt.training.folder import RunFolder
 
@@ -128,12 +133,15 @@ def _follow(
         beginnings.say_beginning(trainer, folder)
     shown = int(SAMPLES * trainer.spent)
     try:
-        with stop_by_signal() as stop, TrainingView(trainer.spent, quiet) as view:
-            for record in RunFolder(folder).follow(trainer, stop.asked):
-                write(record)
-                due = record["kind"] == "eval" and int(SAMPLES * trainer.spent) > shown
-                shown = int(SAMPLES * trainer.spent) if due else shown
-                view.show(record, trainer.spent, _sample(trainer, sample_length) if due and sample_length else "")
+        with stop_by_signal() as stop:
+            with slow("compiling, once: it takes some 10 to 20 seconds", quiet):
+                trainer.engine.prepare()
+            with TrainingView(trainer.spent, quiet) as view:
+                for record in RunFolder(folder).follow(trainer, stop.asked):
+                    write(record)
+                    due = record["kind"] == "eval" and int(SAMPLES * trainer.spent) > shown
+                    shown = int(SAMPLES * trainer.spent) if due else shown
+                    view.show(record, trainer.spent, _sample(trainer, sample_length) if due and sample_length else "")
     except KeyboardInterrupt:  # the second one
         beginnings.say_interrupted(folder)
         raise

@@ -1,6 +1,7 @@
 """Sampling: a seeded generator of characters. It prints nothing.
 
-One text is streamed as it is made; several are made side by side, as the streams of one batch. Both are `_pieces`.
+One text is streamed as it is made, a long one by a kernel; several are made side by side, as the streams of one batch.
+All are `_pieces`.
 
 Axes: B streams, K symbols of the vocabulary that may be drawn (all but the unknown one).
 """
@@ -14,6 +15,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from rnnbptt.bptt.engines import runs_compiled, unavailable
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError, check_bytes
 from rnnbptt.inference.config import SampleConfig
@@ -25,6 +27,8 @@ BLOCK = 1 << 12  # random numbers drawn at a time: a call for each character wou
 LOCKSTEP = 16  # characters that the streams of a batch make between two looks at whether all have ended
 COLDEST, HOTTEST = 1e-6, 1e6  # beyond these a temperature does nothing more, and float32 overflows in the end
 TEXT_BYTES = 1000  # that Python takes for each of several texts in the making
+LONG = 10_000  # characters from which a kernel is worth what it takes to load
+SAID_AT_ONCE = 64  # characters that a kernel makes in one call
 BATCH = 16  # streams from which products in bfloat16 are faster than in float32, whatever the cell
 
 
@@ -59,6 +63,8 @@ def _pieces(
         raise UserError(f"--stop {config.stop!r}: can never come, the vocabulary lacks a character of it")
     model = model.at_precision("auto" if streams >= BATCH else "float32")
     known = len(vocabulary) if vocabulary.unknown is None else vocabulary.unknown
+    if _compiled_pays(model, config, streams):
+        _prepare(model, known)
     symbols = _symbols(model, prompt, known, config, streams)
     texts = [_Text(vocabulary, config) for _ in range(streams)]
 
@@ -81,11 +87,38 @@ def _symbols(model: CharRNN, prompt: Tensor, known: int, config: SampleConfig, s
     for start in range(0, last, PIECE):
         model.forward(prompt[start : min(start + PIECE, last), None], state)
     state = state.repeat(1, 1, streams, 1)
+    if _compiled_pays(model, config, streams):
+        yield from _said_on(model, state, int(prompt[last]), _noise(config, (1, known), state))
     x = prompt[last:].repeat(streams)
     for noise in _noise(config, (streams, min(config.top_k or known, known)), state):
         logits, _ = model.forward(x[None], state)
         x = _draw(logits[:, :known], noise, config)
         yield x.tolist()
+
+
+def _compiled_pays(model: CharRNN, config: SampleConfig, streams: int) -> bool:
+    """Whether a kernel is to make the text: one long one, drawn from all symbols."""
+    plain = streams == 1 and not config.top_k and config.top_p == 1
+    if not plain or 0 < config.length < LONG or not runs_compiled(model):
+        return False
+    return not unavailable()
+
+
+def _prepare(model: CharRNN, known: int) -> None:
+    """Compile what makes a text, or load it from the cache, now and not with its first symbol."""
+    from rnnbptt.bptt.compiled import say_on
+
+    say_on(model, model.zero_state(1), 0, torch.empty(0, known))
+
+
+def _said_on(model: CharRNN, state: Tensor, symbol: int, noise: Iterator[Tensor]) -> Iterator[list[int]]:
+    """Yield without end the next symbol of one stream, as a kernel says them."""
+    from rnnbptt.bptt.compiled import say_on
+
+    while True:
+        symbols = say_on(model, state, symbol, torch.cat(list(islice(noise, SAID_AT_ONCE))))
+        yield from ([symbol] for symbol in symbols)
+        symbol = symbols[-1]
 
 
 def _noise(config: SampleConfig, shape: tuple[int, int], like: Tensor) -> Iterator[Tensor]:

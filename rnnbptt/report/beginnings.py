@@ -29,7 +29,8 @@ def _model(trainer: Trainer) -> str:
     layers = "" if config.layers == 1 else f", {config.layers} layers"
     operand = str(trainer.model.precision.operand).removeprefix("torch.")
     size = f"{trainer.model.parameters.flat.numel():,} parameters"
-    return f"{config.cell} of {config.hidden}{layers}: {size}; {operand}, {counted(threads, 'thread')}"
+    how = operand if trainer.engine.name == "torch" else f"{operand}, {trainer.engine.name}"
+    return f"{config.cell} of {config.hidden}{layers}: {size}; {how}, {counted(threads, 'thread')}"
 
 
 def _text(trainer: Trainer) -> str:
@@ -51,6 +52,7 @@ def _notes(trainer: Trainer) -> Iterator[str]:
     if (initial := trainer.initial) and not trainer.standing.axes.updates:
         fresh = f"{counted(initial.added, 'symbol')} of the text new to it, {initial.dropped:,} of its own left out"
         yield f"begins with the weights of {initial.path}; {fresh}"
+    yield from trainer.notes
     if trainer.memory > MEMORY_NOTE:
         advice = "a shorter --trunc, fewer --streams or less --hidden takes less"
         yield f"the longest update keeps {trainer.memory / 2**30:.1f} GiB; {advice}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from rnnbptt.study.probe.results import Probe
     from rnnbptt.study.probe.subject import Subject
     from rnnbptt.training.records import Record
+
+PATIENCE = 1.0  # seconds without a word
 
 
 @contextmanager
@@ -36,6 +39,19 @@ def say(kind: str, lines: Iterable[str]) -> None:
     """Write each line behind its kind, as in "note: ..."."""
     for line in lines:
         print(wrapped(f"{kind}: {escaped(line)}", STANDARD_ERROR), file=STANDARD_ERROR)
+
+
+@contextmanager
+def slow(what: str, quiet: bool = False) -> Iterator[None]:
+    """Say what is going on, where it is not over at once."""
+    timer = threading.Timer(PATIENCE, say, ("note", [what]))
+    timer.daemon = True
+    if not quiet:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def say_subject(subject: Subject) -> None:

@@ -159,7 +159,7 @@ def _settings(entry: Entry) -> dict[str, str]:
     """What was chosen for its training and model, as it is shown."""
     document = entry.checkpoint.document
     start, stop = entry.corpus.splits["train"]
-    settings = document.settings()
+    settings = document.settings() | {"engine": document.engine}
     settings |= {"training characters": stop - start, "characters seen": entry.budget_spent}
     settings["initial weights"] = document.initial.path if document.initial else "fresh"
     return {name: _shown(value) for name, value in settings.items()}

@@ -6,22 +6,25 @@ each of B streams, and its loss is their mean.
 
 import math
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import torch
 
+from rnnbptt.bptt.engines import make_engine
 from rnnbptt.bptt.network import CharRNN
-from rnnbptt.bptt.update import Engine, Outcome, TorchEngine
+from rnnbptt.bptt.update import Steps, TorchEngine
 from rnnbptt.errors import UserError, check_bytes, check_option
 from rnnbptt.inference.evaluation import LN2, GivenUpError, remarks, score
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.streams import Streams
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.document import Initial
-from rnnbptt.training.optimizers import OPTIMIZERS, clip, decay
-from rnnbptt.training.records import Record, Standing, Sums
+from rnnbptt.training.optimizers import OPTIMIZERS, kept_share
+from rnnbptt.training.records import Axes, Record, Standing, Sums
+from rnnbptt.training.updating import Made, make_updates
 from rnnbptt.truncation.plan import Plan, Progress
 from rnnbptt.truncation.specs import parse_truncation
 
@@ -32,6 +35,7 @@ class DivergedError(UserError):
 
 VALIDATIONS = 20  # of a run, unless it says after how many characters
 RECORDS_PER_VALIDATION = 10
+WORK = 1 << 26  # parameters times characters in one call of a kernel: some hundredths of a second, till Ctrl-C is heard
 
 
 class Trainer:
@@ -42,30 +46,35 @@ class Trainer:
     standing  where the run stands
     initial   whose weights it began with
     remarks   what to know of its best validation
+    notes     what to know before it goes on
     """
 
-    def __init__(self, model: CharRNN, corpus: Corpus, config: TrainConfig) -> None:
+    def __init__(self, model: CharRNN, corpus: Corpus, config: TrainConfig, engine: str = "torch") -> None:
         self.model, self.corpus, self.config = model, corpus, config
         self.strategy = parse_truncation(config.trunc)
         advice = f"--cell {model.config.cell} has no state for a gradient to go back through; give a plain K such as 16"
         check_option(not (self.strategy.needs_state and model.config.window), "trunc", config.trunc, advice)
         self.streams = Streams(corpus.split("train"), config.streams)
-        self.engine: Engine = TorchEngine(model, self.strategy, config.streams, config.seed)
+        self.engine = make_engine(engine, model, self.strategy, config.streams, config.seed)
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat)
         self.standing = Standing()
         self.initial: Initial | None = None
         self.remarks: list[str] = []
+        self.notes: list[str] = []
         check_bytes(self.memory, "the longest update", "give a shorter --trunc, fewer --streams or less --hidden")
 
     @property
     def spent(self) -> float:
         """The share of the budget that is used, 0 to 1."""
-        return self.config.budget.spent(self.standing.axes, self.streams.epoch_chars)
+        return self._spent(self.standing.axes)
+
+    def _spent(self, axes: Axes) -> float:
+        return self.config.budget.spent(axes, self.streams.epoch_chars)
 
     @property
     def memory(self) -> int:
         """Bytes that the longest update keeps for its backward pass."""
-        return self.engine.memory(self.strategy.longest(self._room()))
+        return self.engine.memory(self.strategy.longest(self._room(self.standing.axes)))
 
     @torch.no_grad()
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
@@ -89,25 +98,70 @@ class Trainer:
         return self.spent >= 1 and not self.standing.owing
 
     def _update(self) -> Iterator[Record]:
-        """One update, and its record where one is due; it says whether a validation is."""
+        """One update, or some that are alike, and their record where one is due; it says whether a validation is."""
         standing = self.standing
-        before, started = self._validations_due(), time.perf_counter()
-        plan = self.strategy.next(self._progress())
+        before, started = self._validations_due(standing.axes), time.perf_counter()
+        plan = self.strategy.next(self._progress(standing.axes))
         self.corpus.check_unchanged()
-        outcome = self.engine.update(plan, self.streams.take(plan.advance))
-        self._step(plan, outcome)
+        self._count(plan, *self._make(plan))
         seconds = time.perf_counter() - started
         standing.axes.seconds += seconds
         standing.sums.seconds += seconds
-        now, done = self._validations_due(), self.spent >= 1
+        now, done = self._validations_due(standing.axes), self.spent >= 1
         standing.owing = done or (int(now) > int(before) and self._affords_validation())
         if int(now * RECORDS_PER_VALIDATION) > int(before * RECORDS_PER_VALIDATION) or done:
             yield self._train_record()
 
-    def _validations_due(self) -> float:
-        """How many validations should have been made by now."""
+    def _make(self, plan: Plan) -> tuple[Made, float]:
+        """Read on and move the weights by this plan; with the learning rate that it came to."""
+        config, axes, updates = self.config, self.standing.axes, self._alike(plan)
+        segment = self.streams.take(updates * plan.advance)
+        chars = segment.x.size // updates
+        moments = [self._later(made, chars) for made in range(updates)]
+        rates = [config.learning_rate(self._spent(moment), moment.chars) for moment in moments]
+        kept = [
+            kept_share(rate * config.weight_decay, moment.chars, moment.chars + chars)
+            for rate, moment in zip(rates, moments, strict=True)
+        ]
+        beta2 = math.exp(-chars / config.beta2_chars) if config.beta2_chars else config.beta2
+        steps = Steps([plan.lr_scale * rate for rate in rates], kept, beta2, config.clip)
+        made = make_updates(self.engine, self.optimizer, self.model.parameters, plan, segment, steps)
+        if not math.isfinite(made.nats[-1] + made.norms[-1]):
+            what = "gradient" if math.isfinite(made.nats[-1]) else "loss"
+            raise self._diverged(what, axes.chars + len(made.nats) * chars, axes.updates + len(made.nats))
+        return made, steps.rates[-1]
+
+    def _alike(self, plan: Plan) -> int:
+        """How many updates by this plan can be made in one call: until a stream wraps, a record is due, the budget ends
+        or another plan is next.
+        """
+        if isinstance(self.engine, TorchEngine) or not self.strategy.steady:
+            return 1
+        chars, records = plan.advance * self.config.streams, self._records_due(self.standing.axes)
+
+        def something_else(made: int) -> bool:
+            then = self._later(made, chars)
+            if self._records_due(then) > records or self._spent(then) >= 1:
+                return True
+            return self.strategy.next(self._progress(then)) != plan
+
+        most = 1 + WORK // (chars * self.model.parameters.flat.numel())
+        few = range(1, min(most, self.streams.until_wrap() // plan.advance))
+        return 1 + bisect_left(few, True, key=something_else)
+
+    def _later(self, updates: int, chars: int) -> Axes:
+        """The axes after so many more updates of so many characters each."""
+        axes = self.standing.axes
+        return replace(axes, chars=axes.chars + updates * chars, updates=axes.updates + updates)
+
+    def _validations_due(self, axes: Axes) -> float:
+        """How many validations should have been made by then."""
         every = self.config.eval_every
-        return self.standing.axes.chars / every if every else VALIDATIONS * self.spent
+        return axes.chars / every if every else VALIDATIONS * self._spent(axes)
+
+    def _records_due(self, axes: Axes) -> int:
+        """How many train records should have been made by then."""
+        return int(self._validations_due(axes) * RECORDS_PER_VALIDATION)
 
     def _affords_validation(self) -> bool:
         """Whether one more validation leaves training with no less to read than all of them."""
@@ -130,42 +184,35 @@ class Trainer:
             return None
         return chars // self.validation_chars
 
-    def _progress(self) -> Progress:
-        """What the strategy may look at."""
+    def _progress(self, axes: Axes) -> Progress:
+        """What the strategy may look at then, where no validation comes before."""
         standing = self.standing
         validations, measured = tuple(standing.validations.nats), tuple(standing.measured)
-        in_updates, updates = self.config.budget.unit == "updates", standing.axes.updates
-        return Progress(self.spent, self._room(), updates, self.config.seed, validations, measured, in_updates)
+        in_updates, seed = self.config.budget.unit == "updates", self.config.seed
+        return Progress(self._spent(axes), self._room(axes), axes.updates, seed, validations, measured, in_updates)
 
-    def _room(self) -> int:
-        """Characters a stream can read before one wraps or the budget ends."""
-        chars, room = self.config.budget.chars(self.streams.epoch_chars), self.streams.until_wrap()
-        return room if chars is None else min(room, -(-(chars - self.standing.axes.chars) // self.config.streams))
+    def _room(self, axes: Axes) -> int:
+        """Characters a stream can read then before one wraps or the budget ends."""
+        chars, streams = self.config.budget.chars(self.streams.epoch_chars), self.config.streams
+        room = self.streams.until_wrap() - (axes.chars - self.standing.axes.chars) // streams
+        return room if chars is None else min(room, -(-(chars - axes.chars) // streams))
 
-    def _step(self, plan: Plan, outcome: Outcome) -> None:
-        """Clip, decay, step and count; no weight is changed where the loss or the gradient is not finite."""
-        config, parameters, standing = self.config, self.model.parameters, self.standing
-        axes, sums, chars = standing.axes, standing.sums, outcome.chars
-        norm = clip(parameters.grad, config.clip)
-        if not math.isfinite(outcome.loss + norm):
-            what = "gradient" if math.isfinite(outcome.loss) else "loss"
-            raise self._diverged(what, axes.chars + chars, axes.updates + 1)
-        beta2 = math.exp(-chars / config.beta2_chars) if config.beta2_chars else config.beta2
-        rate = config.learning_rate(self.spent, axes.chars)
-        decay(parameters.weights, rate * config.weight_decay, axes.chars, axes.chars + chars)
-        standing.k1, standing.k2, standing.lr = plan.advance, plan.depth, plan.lr_scale * rate
-        self.optimizer.step(parameters.flat, parameters.grad, standing.lr, beta2)
-        parameters.refresh_operands()
-        if outcome.measured is not None:
-            standing.measured.append(outcome.measured)
-        axes.chars += chars
-        axes.updates += 1
-        axes.flops += outcome.flops
-        sums.chars += chars
-        sums.updates += 1
-        sums.nats += outcome.loss * chars
-        sums.grad_norm += norm
-        sums.clipped += 0 < config.clip < norm
+    def _count(self, plan: Plan, made: Made, rate: float) -> None:
+        """Updates that were made, the last one with that learning rate."""
+        config, standing = self.config, self.standing
+        axes, sums, updates = standing.axes, standing.sums, len(made.nats)
+        standing.k1, standing.k2, standing.lr = plan.advance, plan.depth, rate
+        if made.measured is not None:
+            standing.measured.append(made.measured)
+        axes.chars += updates * made.chars
+        axes.updates += updates
+        sums.chars += updates * made.chars
+        sums.updates += updates
+        for nats, norm in zip(made.nats, made.norms, strict=True):  # one by one: sums are rounded
+            axes.flops += made.flops
+            sums.nats += nats * made.chars
+            sums.grad_norm += norm
+            sums.clipped += 0 < config.clip < norm
 
     def _diverged(self, what: str, chars: int, updates: int) -> DivergedError:
         advice = "a lower --clip" if self.config.clip else "a --clip above 0"

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 
+from rnnbptt.bptt.engines import choose_engine, supports
 from rnnbptt.bptt.window import create_network
 from rnnbptt.errors import UserError, check_option
 from rnnbptt.model.config import ModelConfig
@@ -42,6 +43,7 @@ class RunConfig:
     initial    the checkpoint file whose weights it begins with; None: fresh ones
     text       how a text file becomes symbols
     precision  auto, float32, bfloat16 or float64
+    engine     auto, torch or compiled
     threads    of torch; 0: leave it as it is
     force      whether a run that is in the folder may be replaced
     """
@@ -52,6 +54,7 @@ class RunConfig:
     model: ModelConfig = field(default=ModelConfig(vocabulary=1))
     text: TextOptions = field(default_factory=TextOptions)
     precision: str = "auto"
+    engine: str = "auto"
     device: str = "cpu"
     threads: int = 0
     force: bool = False
@@ -78,9 +81,14 @@ def set_up_torch(threads: int) -> None:
 def begin(config: RunConfig, tell: Tell | None = None) -> Trainer:
     """A new run in its folder; texts are prepared into `corpus` there first, of which `tell` hears.
 
+    UserError, before that, where its engine cannot train such a model in such a way.
+
     Where anything goes wrong, an interrupt included, the folder stays as it was.
     """
     set_up_torch(config.threads)
+    strategy = parse_truncation(config.train.trunc)
+    wanted = (config.model, config.precision, config.device, strategy, config.train.streams)
+    chosen = choose_engine(config.engine, *wanted)
     folder = RunFolder(config.folder)
     with folder.beginning(config.force) as new:
         if folder_of_corpus := prepared(config.sources):
@@ -88,8 +96,9 @@ def begin(config: RunConfig, tell: Tell | None = None) -> Trainer:
         else:
             corpus = prepare(config.sources, new / folder.corpus.name, config.text, tell=tell)
         shape = replace(config.model, vocabulary=len(corpus.vocabulary))
-        model = create_network(shape, config.precision, config.device, config.train.seed)
-        trainer = Trainer(model, corpus, config.train)
+        model = create_network(shape, chosen.precision, config.device, config.train.seed)
+        trainer = Trainer(model, corpus, config.train, chosen.engine)
+        trainer.notes += filter(None, [chosen.note])
         if config.initial:
             trainer.initial = take_weights(model, corpus.vocabulary, load_checkpoint(config.initial))
     if not folder_of_corpus:
@@ -111,9 +120,10 @@ def resume(
     device: str | None = None,
     threads: int = 0,
     tell: Tell | None = None,
+    engine: str | None = None,
 ) -> Trainer:
-    """The run in the folder, where its last checkpoint left it, on the device and with the threads that it had unless
-    given.
+    """The run in the folder, where its last checkpoint left it, on the device, with the threads and by the engine that
+    it had unless given.
 
     Where `sources` are given they must be what it was begun with; texts are read again to be sure, of which `tell`
     hears. Another `budget` stretches the schedules.
@@ -128,12 +138,29 @@ def resume(
             corpus = corpus_of(checkpoint)
             if sources:
                 _check_texts(sources, corpus, checkpoint.path, tell)
-        trainer = restore(checkpoint, corpus, "auto", device or checkpoint.document.device, budget)
-        if budget and budget != checkpoint.document.train.budget and trainer.spent >= 1:
-            done = f"{trainer.standing.axes.chars:,} characters, {trainer.standing.axes.updates:,} updates"
-            advice = f"no more than the run has done ({done}); give more, or leave it out"
-            check_option(False, budget.unit, f"{budget.amount:.15g}", advice)
+        trainer = _restored(checkpoint, corpus, budget, device, engine)
+        done = trainer.standing.axes
+        advice = f"no more than the run has done ({done.chars:,} characters, {done.updates:,} updates); give more"
+        if budget and budget != checkpoint.document.train.budget:
+            check_option(trainer.spent < 1, budget.unit, f"{budget.amount:.15g}", f"{advice}, or leave it out")
         run.rewind(trainer.standing.axes.updates)
+    return trainer
+
+
+def _restored(
+    checkpoint: Checkpoint, corpus: Corpus, budget: Budget | None, device: str | None, engine: str | None
+) -> Trainer:
+    """The run on its device and by its engine, or on those that are given; it notes where the engine is another."""
+    document = checkpoint.document
+    device, strategy = device or document.device, parse_truncation(document.train.trunc)
+    wanted = (document.model, document.precision, device, strategy, document.train.streams)
+    own = document.engine if document.engine == "torch" or supports(*wanted[:-1]) else "torch"
+    chosen = choose_engine(engine or own, *wanted)
+    trainer = restore(checkpoint, corpus, "auto", device, budget, chosen.engine)
+    trainer.notes += filter(None, [chosen.note])
+    if chosen.engine != document.engine:
+        how = f"computed by --engine {document.engine} so far, by {chosen.engine} from here on"
+        trainer.notes.append(f"{how}: these round otherwise")
     return trainer
 
 

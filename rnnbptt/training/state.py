@@ -40,7 +40,12 @@ def snapshot(trainer: Trainer) -> tuple[dict[str, Tensor], Document]:
 
 
 def restore(
-    checkpoint: Checkpoint, corpus: Corpus, precision: str = "auto", device: str = "cpu", budget: Budget | None = None
+    checkpoint: Checkpoint,
+    corpus: Corpus,
+    precision: str = "auto",
+    device: str = "cpu",
+    budget: Budget | None = None,
+    engine: str = "torch",
 ) -> Trainer:
     """The run that left this checkpoint, where it left off.
 
@@ -60,7 +65,7 @@ def restore(
         )
     config = replace(config, budget=budget) if budget else config
     precision = document.precision if precision == "auto" else precision
-    trainer = Trainer(checkpoint.build_model(precision, device), corpus, config)
+    trainer = Trainer(checkpoint.build_model(precision, device), corpus, config, engine)
     trainer.standing, trainer.initial = deepcopy(standing), document.initial
     trainer.streams = Streams(corpus.split("train"), config.streams, trainer.standing.position)
     try:

@@ -20,6 +20,7 @@ class Adaptive(Strategy):
     bias: float
 
     needs_state = True
+    measures = True
     reach = None
 
     first = 16

@@ -54,6 +54,11 @@ class Progressive(Curriculum):
     min_gain = 0.01
 
     @property
+    def steady(self) -> bool:
+        """It goes on from rung to rung, and never back."""
+        return all(rung.steady for rung in self.rungs)
+
+    @property
     def reach(self) -> int | None:
         """That of the last rung, which it ends with."""
         return self.rungs[-1].reach

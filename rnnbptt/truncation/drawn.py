@@ -10,6 +10,7 @@ class RandomLength(Fixed):
     """
 
     prefix = "random:"
+    steady = False
 
     rarely = 0.05  # how often the mean length is k / 2
     deviation = 5.0
@@ -37,6 +38,7 @@ class Unbiased(Fixed):
     """
 
     prefix = "artbp:"
+    steady = False
 
     alpha = 6.0
     cap = 10

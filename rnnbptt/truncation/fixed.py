@@ -15,6 +15,7 @@ class Fixed(Strategy):
     k: int
 
     prefix = ""
+    steady = True
 
     @property
     def spec(self) -> str:
@@ -85,6 +86,8 @@ class Separate(Strategy):
     k1: int
     k2: int
     rerun: bool = False
+
+    steady = True
 
     @property
     def spec(self) -> str:

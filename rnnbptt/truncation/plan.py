@@ -90,6 +90,16 @@ class Strategy(ABC):
         return "none"
 
     @property
+    def measures(self) -> bool:
+        """Whether any of its plans asks for a measurement."""
+        return False
+
+    @property
+    def steady(self) -> bool:
+        """Whether two equal plans have only the same plan between them, where no validation comes in between."""
+        return False
+
+    @property
     def resets(self) -> bool:
         """Whether the state is set to zero before each update."""
         return False

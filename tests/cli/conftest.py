@@ -13,7 +13,8 @@ from support.texts import prose
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder with one text in it."""
+    """An empty folder with one text in it, and no word of the kernels that the first test compiles."""
+    monkeypatch.setattr("rnnbptt.report.progress.PATIENCE", 1000.0)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "100")
     Path("text.txt").write_text(prose(3000), encoding="utf-8")

@@ -55,7 +55,7 @@ def test_the_options_are_these() -> None:
                 *("--cell", "--hidden", "--layers", "--dropout"),
                 *("--streams", "--batch-size", "--optimizer", "--lr", "--warmup", "--final-lr", "--weight-decay"),
                 *("--beta2", "--beta2-chars", "--clip", "--seed"),
-                *("--eval-every", "--sample-length", "--precision"),
+                *("--eval-every", "--sample-length", "--precision", "--engine"),
             ]
         ),
         "sample": sorted(

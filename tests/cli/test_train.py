@@ -75,7 +75,7 @@ def test_a_run_is_named_so_that_any_file_system_bears_it() -> None:
 def test_train_shows_lines_and_a_table() -> None:
     result = run(
         *("train", "text.txt", *SMALL[:4], "--threads", "1", "--chars", "400", "--eval-every", "200", "--trunc", "5"),
-        *("--sample-length", "0"),
+        *("--sample-length", "0", "--engine", "torch"),
     )
     assert result.exit_code == 0
     model, text, budget, time, half, whole, *after = result.stderr.splitlines()
@@ -96,6 +96,16 @@ def test_train_shows_lines_and_a_table() -> None:
     assert best.split()[:3] == ["best", "validation", "400"]
     assert last.split()[:3] == ["last", "validation", "400"]
     assert re.fullmatch(r"400 characters, 20 updates, \d+\.\d s of training", cost)
+
+
+def test_the_compiled_engine_is_named() -> None:
+    small = ("--hidden", "12", "--streams", "1", "--trunc", "1", "--chars", "40", "--sample-length", "0")
+    result = run("train", "text.txt", *small, "--run", "few", "--precision", "float32")
+    assert result.exit_code == 0
+    assert re.match(r"model   lstm of 12: [\d,]+ parameters; float32, compiled, \d+ threads?\n", result.stderr)
+    assert load_checkpoint(Path("few/last.safetensors")).document.engine == "compiled"
+    refused = refusal("train", "--resume", "few", "--engine", "compiled", "--device", "meta")
+    assert refused.startswith("--engine compiled: computes in --precision float32, on --device cpu, ")
 
 
 def test_train_refuses_a_used_folder(mine: str) -> None:
@@ -201,7 +211,7 @@ def test_an_interrupted_run_resumes_bit_for_bit(number: signal.Signals, code: in
 def test_a_validation_is_given_up_at_once_and_made_when_the_run_goes_on() -> None:
     """This one reads most of the text, with a network that takes a minute for it."""
     Path("long.txt").write_text(prose(400_000), encoding="utf-8")
-    slow = ["--hidden", "700", "--streams", "1", "--threads", "1", "--split", "0.01/0.99/0", "--chars", "20"]
+    slow = ["--hidden", "700", "--streams", "2", "--threads", "1", "--split", "0.01/0.99/0", "--chars", "40"]
     child = shell("train", "long.txt", *slow, "--trunc", "20", "--run", "it", "--quiet")
     wait_for_records("it")
     child.send_signal(signal.SIGINT)
@@ -210,7 +220,7 @@ def test_a_validation_is_given_up_at_once_and_made_when_the_run_goes_on() -> Non
     assert child.returncode == 130
     assert time.monotonic() - asked < 10  # of a second, but other processes may be busy
     standing = load_checkpoint(Path("it/last.safetensors")).document.standing
-    assert (standing.axes.chars, standing.owing, standing.validations.nats) == (20, True, [])
+    assert (standing.axes.chars, standing.owing, standing.validations.nats) == (40, True, [])
 
 
 def test_a_run_that_ignores_a_lost_terminal_goes_on_ignoring_it() -> None:

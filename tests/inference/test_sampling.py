@@ -8,6 +8,8 @@ from itertools import islice, product
 import pytest
 import torch
 
+from rnnbptt.bptt.cells import CELLS
+from rnnbptt.bptt.compiled import say_on
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.inference import sampling
 from rnnbptt.inference.config import SampleConfig
@@ -344,3 +346,52 @@ def test_what_the_vocabulary_lacks_is_refused_before_anything_is_made(function: 
     assert message_of(function, model, VOCABULARY, SampleConfig(stop="a\nx")) == (
         "--stop 'a\\nx': can never come, the vocabulary lacks a character of it"
     )
+
+
+# --- long texts -------------------------------------------------------------------------------------------------------
+
+
+def both_ways(monkeypatch: pytest.MonkeyPatch, model: CharRNN, **options: object) -> list[str]:
+    """As torch makes a text, and as the kernel does."""
+    calls: list[object] = []
+
+    def spy(*args: object) -> list[int]:
+        calls.append(args)
+        return say_on(*args)
+
+    monkeypatch.setattr("rnnbptt.bptt.compiled.say_on", spy)
+    by_torch = text_of(model, **options)
+    assert not calls
+    monkeypatch.setattr(sampling, "LONG", 1)
+    by_kernel = text_of(model, **options)
+    assert calls
+    return [by_torch, by_kernel]
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+def test_a_kernel_makes_the_same_text(cell: str, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model(cell, 32, layers=2, vocabulary=V, dropout=0.2, precision="float32")
+    model.parameters.flat.mul_(0.4)
+    options = {"length": 300, "temperature": temperature, "seed": 3, "prompt": "abcdef"}
+    theirs, ours = both_ways(monkeypatch, model, **options)
+    assert ours == theirs
+    assert len(ours) == 300
+
+
+def test_a_kernel_never_says_the_unknown_symbol(monkeypatch: pytest.MonkeyPatch) -> None:
+    vocabulary = Vocabulary("char", (*"\nabcde", UNKNOWN), 6)
+    model = make_model("rnn", vocabulary=len(vocabulary), precision="float32")
+    model.parameters.values["head.bias"][-1] = 100
+    monkeypatch.setattr(sampling, "LONG", 1)
+    assert UNKNOWN not in text_of(model, vocabulary, length=500)
+
+
+@pytest.mark.parametrize("options", [{"top_k": 3}, {"top_p": 0.5}, {"length": sampling.LONG - 1}])
+def test_what_a_kernel_does_not_do_or_is_not_worth_it_for_is_left_to_torch(
+    options: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnnbptt.bptt.compiled.say_on", pytest.fail)
+    model = make_model("rnn", vocabulary=V, precision="float32")
+    next(sample(model, VOCABULARY, SampleConfig(**{"length": 0} | options)))
+    next(sample(make_model("rnn", vocabulary=V), VOCABULARY, SampleConfig(length=0)))

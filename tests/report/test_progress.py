@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
+import time
 
 import pytest
 
+from rnnbptt.report import progress
 from rnnbptt.report.progress import TrainingView, counting_bar, say
 
 TRAIN = {"kind": "train", "epoch": 0.5, "k1": 4, "bpc": 3.25, "chars_per_second": 12345.0}
@@ -92,3 +94,15 @@ def test_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_each_line_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     say("warning", ["one", "two"])
     assert capsys.readouterr() == ("", "warning: one\nwarning: two\n")
+
+
+@pytest.mark.parametrize(
+    ("quiet", "patience", "said"), [(False, 0.0, "note: it takes long\n"), (True, 0.0, ""), (False, 60.0, "")]
+)
+def test_only_what_takes_long_is_said(
+    quiet: bool, patience: float, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(progress, "PATIENCE", patience)
+    with progress.slow("it takes long", quiet):
+        time.sleep(0.1)
+    assert capsys.readouterr() == ("", said)

@@ -282,3 +282,26 @@ def test_several_texts_and_folders_of_them_make_a_run(config: RunConfig, tmp_pat
     follow(config)
     resume(config.folder, config.sources)
     assert "not the text" in message_of(resume, config.folder, config.sources[:1])
+
+
+def test_a_run_goes_on_with_the_engine_it_had_unless_told_otherwise(config: RunConfig) -> None:
+    config = replace(config, train=replace(config.train, trunc="1", streams=1), engine="compiled")
+    follow(config)
+    budget = Budget("chars", 900)
+    notes = {}
+    for engine in (None, "compiled", "auto", "torch"):
+        trainer = resume(config.folder, budget=budget, engine=engine)
+        RunFolder(config.folder).release()
+        notes[engine] = (trainer.engine.name, trainer.notes)
+    assert notes[None] == notes["compiled"] == notes["auto"] == ("compiled", [])
+    changed = "computed by --engine compiled so far, by torch from here on: these round otherwise"
+    assert notes["torch"] == ("torch", [changed])
+    list(RunFolder(config.folder).follow(resume(config.folder, budget=budget, engine="torch")))
+    trainer = resume(config.folder, engine="compiled")
+    assert trainer.notes == ["computed by --engine torch so far, by compiled from here on: these round otherwise"]
+
+
+def test_an_engine_that_cannot_is_refused_before_the_text_is_read(config: RunConfig) -> None:
+    config = replace(config, train=replace(config.train, trunc="snap"), engine="compiled")
+    assert message_of(begin, config, pytest.fail).startswith("--engine compiled: computes in --precision float32, ")
+    assert not config.folder.exists()

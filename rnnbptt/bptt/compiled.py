@@ -1,0 +1,155 @@
+"""The compiled engine: the updates of a few streams in float32, whole loops of them in one call of a kernel.
+
+What takes so long at one stream is not arithmetic but the calls of some sixty small operations an update. Here there is
+one call, for many updates where the caller has many alike. The kernels are in kernels.py.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rnnbptt.bptt.generators import set_state, stream
+from rnnbptt.bptt.kernels import CELLS, NONE, OPTIMIZERS, Descent, Model, Tape, Task, make_tape, online, segments, speak
+from rnnbptt.bptt.layers import draw_masks
+from rnnbptt.bptt.network import CharRNN
+from rnnbptt.bptt.update import Means, Numbers, Outcome, Steps, plan_flops
+from rnnbptt.errors import check_bytes
+from rnnbptt.model.shapes import copy_checked
+from rnnbptt.text.streams import Segment
+from rnnbptt.truncation.plan import Plan, Strategy
+
+
+def model_of(network: CharRNN) -> Model:
+    """A network as the kernels take it; they share its parameters."""
+    config = network.config
+    sizes = (config.vocabulary, config.hidden, config.sizes.gates, config.layers)
+    return Model(network.parameters.flat.numpy(), CELLS[config.cell], *sizes)
+
+
+def say_on(network: CharRNN, state: Tensor, first: int, noise: Tensor) -> list[int]:
+    """The symbols that one stream says after the symbol `first`, as many as there are rows of noise (n, K): each time
+    the one with the largest sum of logit and noise. `state` (L, S, 1, H) is moved on.
+    """
+    model, symbols = model_of(network), np.empty(len(noise), np.int64)
+    x = np.empty((1, 1), np.int64)
+    speak(model, state.numpy(), make_tape(model, 1, 1, dropping=False), first, noise.numpy(), x, symbols)
+    said: list[int] = symbols.tolist()
+    return said
+
+
+class CompiledEngine:
+    """As `TorchEngine`, for the cells, precision and strategies that `engines.supports` names."""
+
+    name = "compiled"
+
+    def __init__(self, network: CharRNN, strategy: Strategy, streams: int, seed: int) -> None:
+        self._network, self._streams, self._strategy = network, streams, strategy
+        size = network.zero_state(1).nbytes * streams
+        check_bytes(size, f"the state of {streams:,} streams", "give fewer --streams or less --hidden")
+        self._state = network.zero_state(streams)
+        self._dropout = torch.Generator().manual_seed(stream(seed, "dropout"))
+        self._model = model_of(network)
+        self._tape = (0, self._make_tape(1))
+        self._one_hot = np.zeros(network.config.vocabulary, np.float32)
+
+    def prepare(self) -> None:
+        """Compile what this run will call, or load it from the cache; otherwise the first update does."""
+        plan, x = Plan(1, 1), np.empty((0, 1, self._streams), np.int64)
+        nothing = self._no_steps()
+        if self._streams == 1:
+            self._call(plan, x, x, nothing)
+        if self._streams > 1 or self._strategy.longest(2) > 1:
+            self._segments(plan, x, x, nothing)
+
+    def update(self, plan: Plan, segment: Segment) -> Outcome:
+        """Read the segment from the carried state, predict, and go back as the plan says."""
+        self._reset(segment)
+        x, y = segment.x[None], segment.y[None]
+        nats, _, _ = self._segments(plan, x, y, self._no_steps())
+        return Outcome(float(nats[0]), segment.x.size, self.flops(plan), None)
+
+    def train(self, plan: Plan, segment: Segment, steps: Steps, means: Means) -> tuple[Numbers, Numbers]:
+        """n updates by the same plan, whose characters follow one another in the segment, parameters moved: the loss
+        of each in nats per character and the norm of its gradient before it was clipped.
+
+        They end with the first update whose loss or gradient is not finite, before its step.
+        """
+        self._reset(segment)
+        shape = (len(steps.rates), plan.advance, self._streams)
+        kind, m, v = OPTIMIZERS[means.optimizer], means.gradient.numpy(), means.square.numpy()
+        rates, kept = np.array(steps.rates), np.array(steps.kept)
+        descent = Descent(kind, m, v, rates, kept, float(steps.beta2), float(steps.clip), means.made)
+        nats, norms, done = self._call(plan, segment.x.reshape(shape), segment.y.reshape(shape), descent)
+        return nats[: done + 1], norms[: done + 1]
+
+    def flops(self, plan: Plan) -> float:
+        """Of an update."""
+        return plan_flops(self._network, plan, plan.advance, self._streams)
+
+    def _reset(self, segment: Segment) -> None:
+        """Zero the state of the streams that have wrapped."""
+        if segment.reset.any():
+            self._state[:, :, torch.from_numpy(segment.reset)] = 0
+
+    def _no_steps(self) -> Descent:
+        flat, zero = self._model.flat, np.zeros(1)
+        return Descent(NONE, flat, flat, zero, zero, 0.0, 0.0, 0)
+
+    def _call(
+        self, plan: Plan, x: NDArray[np.int64], y: NDArray[np.int64], descent: Descent
+    ) -> tuple[Numbers, Numbers, int]:
+        """n updates on x and y, (n, T, B): losses, norms, and how many were made."""
+        if plan.advance * self._streams > 1:
+            return self._segments(plan, x, y, descent)
+        task, nats, norms = self._task(plan, x, y)
+        args = (self._model, self._state.numpy(), self._tape_for(1), task, descent, self._one_hot, nats, norms)
+        return nats, norms, online(*args)
+
+    def _segments(
+        self, plan: Plan, x: NDArray[np.int64], y: NDArray[np.int64], descent: Descent
+    ) -> tuple[Numbers, Numbers, int]:
+        """The same, and the gradient of the last one is written out."""
+        task, nats, norms = self._task(plan, x, y)
+        grad = self._network.parameters.grad.numpy()
+        args = (self._model, self._state.numpy(), self._tape_for(plan.advance), task, descent, grad, nats, norms)
+        return nats, norms, segments(*args)
+
+    def _task(self, plan: Plan, x: NDArray[np.int64], y: NDArray[np.int64]) -> tuple[Task, Numbers, Numbers]:
+        """For a kernel, with room for losses and norms."""
+        carry = np.ones(plan.advance - 1, np.float32) if plan.carry is None else np.array(plan.carry, np.float32)
+        masks = self._masks(len(x), plan.advance * self._streams)
+        room = max(1, len(x))
+        return Task(x, y, masks, carry, float(plan.scale), plan.reset), np.empty(len(x)), np.zeros(room)
+
+    def _masks(self, updates: int, rows: int) -> NDArray[np.float32]:
+        """(n, L, T B, H), without width where nothing is dropped."""
+        config = self._network.config
+        masks = torch.empty(updates, config.layers, rows, config.hidden if config.dropout else 0)
+        if config.dropout and updates:
+            draw_masks(masks.view(updates * config.layers, -1), config.dropout, self._dropout)
+        return masks.numpy()
+
+    def _tape_for(self, chars: int) -> Tape:
+        """For updates of so many characters; that of the last length is kept."""
+        if self._tape[0] != chars:
+            self._tape = (chars, self._make_tape(chars))
+        return self._tape[1]
+
+    def _make_tape(self, chars: int) -> Tape:
+        return make_tape(self._model, chars, self._streams, self._network.config.dropout > 0)
+
+    def memory(self, longest: int) -> int:
+        """Bytes of the tape: it is linear in the characters, but for the states that come first."""
+        return longest * sum(buffer.nbytes for buffer in make_tape(self._model, 1, self._streams, True))
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """The carried state, and that of dropout's generator."""
+        return {"state.carried": self._state, "rng.dropout": self._dropout.get_state()}
+
+    def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
+        """The inverse of `state_dict`."""
+        copy_checked("state.carried", self._state, tensors)
+        set_state(self._dropout, "rng.dropout", tensors)

@@ -1,0 +1,80 @@
+"""Which engine computes a run: `--engine`. numba is not imported before its turn."""
+
+from typing import NamedTuple
+
+import torch
+
+from rnnbptt.bptt.network import CharRNN
+from rnnbptt.bptt.update import FusedEngine, TorchEngine
+from rnnbptt.errors import UserError, check_option
+from rnnbptt.model.config import CELL_NAMES, ModelConfig
+from rnnbptt.truncation.plan import Strategy
+
+ENGINES = ("auto", "torch", "compiled")
+WHAT_IT_TAKES = (
+    "computes in --precision float32, on --device cpu, an rnn, gru, lstm or elstm, and truncations that keep no older"
+    " characters (K, A..B, K1/K2 with K2 up to K1, stateless:K, random:K, artbp:K); give --engine torch"
+)
+
+
+class Choice(NamedTuple):
+    """An engine, the `--precision` that it computes in, and what to tell of it; empty: nothing."""
+
+    engine: str
+    precision: str
+    note: str = ""
+
+
+def supports(config: ModelConfig, precision: str, device: str, strategy: Strategy) -> bool:
+    """Whether the compiled engine can train such a model by such a strategy; "auto" precision is its own."""
+    plain = not strategy.history and strategy.influence == "none" and not strategy.measures
+    return precision in ("auto", "float32") and device == "cpu" and config.cell in CELL_NAMES and plain
+
+
+def wins(config: ModelConfig, streams: int) -> bool:
+    """Whether it is the faster one, as measured by tests/benchmarks/online.py: whatever the truncation, so that those
+    that are to be compared are computed alike.
+    """
+    return streams == 1 or streams * config.hidden <= 1024
+
+
+def choose_engine(
+    name: str, config: ModelConfig, precision: str, device: str, strategy: Strategy, streams: int
+) -> Choice:
+    """The engine of that `--engine`; UserError for an unknown one, and for one that cannot."""
+    check_option(name in ENGINES, "engine", name, f"unknown; give one of {', '.join(ENGINES)}")
+    able = supports(config, precision, device, strategy)
+    check_option(able or name != "compiled", "engine", name, WHAT_IT_TAKES)
+    if name == "torch" or not able or (name == "auto" and not wins(config, streams)):
+        return Choice("torch", precision)
+    if reason := unavailable():
+        return Choice("torch", precision, f"the compiled engine cannot be had here, torch computes: {reason}")
+    return Choice("compiled", "float32")
+
+
+def runs_compiled(network: CharRNN) -> bool:
+    """Whether the kernels can run a network that is there."""
+    in_float32 = network.precision.operand == network.precision.float == torch.float32
+    return in_float32 and network.device.type == "cpu" and network.config.cell in CELL_NAMES
+
+
+def unavailable() -> str:
+    """Why the kernels cannot be had; empty where they can."""
+    try:
+        import rnnbptt.bptt.kernels  # noqa: F401
+    except ImportError as error:
+        return str(error)
+    except RuntimeError as error:  # numba finds no folder for its cache that can be written
+        return str(error).splitlines()[0]
+    return ""
+
+
+def make_engine(name: str, network: CharRNN, strategy: Strategy, streams: int, seed: int) -> TorchEngine | FusedEngine:
+    """The engine of that name, for such a run."""
+    if name == "torch":
+        return TorchEngine(network, strategy, streams, seed)
+    if unavailable():
+        raise UserError("--engine compiled: it cannot be had here; give --engine torch")
+    from rnnbptt.bptt.compiled import CompiledEngine
+
+    return CompiledEngine(network, strategy, streams, seed)

@@ -1,0 +1,1111 @@
+"""The compiled kernels: updates of a few streams as loops over plain arrays, in float32.
+
+The equations are those of `model/reference.py`, whose functions each kernel names, and the gradients those of
+`cells.py`. All is in this one file, because numba's cache does not see a change in another one.
+
+Axes: V symbols, H hidden units, G = gates x H, L layers, S tensors of a state, B streams, T characters of an update,
+N = T B rows, row t B + b that of character t in stream b; n updates. Names as in `cells.py`: `_new` is a value after
+the character, `d_` a gradient; i, f, g, o, r, z are gates. `m` and `v` are the running means of an optimizer.
+
+What a kernel calls is always inlined. Of a function that is not, a process that has just compiled it and one that has
+loaded its caller from the cache may run different copies, which round differently.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+F = TypeVar("F", bound=Callable[..., Any])
+jit: Callable[..., Any] = numba.njit  # its own types do not know all its options
+as_intrinsic: Callable[[Any], Callable[..., Any]] = intrinsic
+f4 = np.float32
+Array = NDArray[np.float32]
+Doubles = NDArray[np.float64]
+Symbols = NDArray[np.int64]
+
+# Sums in any order and fused multiply-adds; but not "nnan" and "ninf": a diverged run must still be seen.
+FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
+RNN, GRU, LSTM, ELSTM = 0, 1, 2, 3
+NONE, ADAM, RMSPROP, SGD = 0, 1, 2, 3  # kinds of optimizer
+# no entries for Python and C: each would hold a copy of all that is inlined, and take as long to compile
+INLINED = {
+    "error_model": "numpy",
+    "forceinline": True,
+    "_nrt": False,
+    "no_cpython_wrapper": True,
+    "no_cfunc_wrapper": True,
+}
+ROWS = 16  # of a matrix: they stay in the first-level cache between their two turns
+
+
+def kernel(function: F) -> F:
+    """What Python calls: compiled at its first call, and kept in numba's cache."""
+    compiled: F = jit(function, fastmath=FAST, error_model="numpy", cache=True, no_cfunc_wrapper=True, _nrt=False)
+    return compiled
+
+
+def part(function: F) -> F:
+    """What a kernel calls."""
+    compiled: F = jit(function, fastmath=FAST, **INLINED)
+    return compiled
+
+
+def section(function: F) -> F:
+    """A part that is called once, put in its place before anything is compiled, which takes half as long."""
+    compiled: F = jit(function, inline="always")
+    return compiled
+
+
+class Model(NamedTuple):
+    """flat (P,) parameters, as parameters.py lays them out; the cell, and the sizes of the model."""
+
+    flat: Array
+    cell: int
+    vocabulary: int
+    hidden: int
+    gates: int
+    layers: int
+
+
+class Task(NamedTuple):
+    """What n updates read and how they go back, as `Plan` has it.
+
+    x, y   (n, T, B)      symbols, and those to predict
+    masks  (n, L, N, H)   dropout masks; (n, L, N, 0): nothing is dropped
+    carry  (T - 1,)       the factor on the gradient at each step back
+    scale                 factor on the gradient
+    reset                 whether the state is set to zero before each update
+    """
+
+    x: Symbols
+    y: Symbols
+    masks: Array
+    carry: Array
+    scale: float
+    reset: bool
+
+
+class Descent(NamedTuple):
+    """How n updates move the parameters.
+
+    kind   of optimizer; NONE: the gradient is written, and no parameter is moved
+    m, v   (P,) its running means of the gradient and of its square; any array where it has none
+    rates  (n,) learning rates
+    kept   (n,) what the weights are multiplied by before the step: 1 where no decay is due
+    beta2  decay of v
+    clip   the longest gradient; 0: any
+    steps  those it has made before
+    """
+
+    kind: int
+    m: Array
+    v: Array
+    rates: Doubles
+    kept: Doubles
+    beta2: float
+    clip: float
+    steps: int
+
+
+class Layer(NamedTuple):
+    """Parameters of a layer, or what belongs to them: views into a flat buffer.
+
+    w_ih  (V, G) of the first layer, as it is stored; (G, H)
+    w_hh  (G, H); (1, 2H) of an elstm, w_f and w_z
+    w_co  (H, H) of an elstm; (0, H)
+    b_ih  (1, G)
+    b_hh  (1, G); (1, 0) of an elstm
+    """
+
+    w_ih: Array
+    w_hh: Array
+    w_co: Array
+    b_ih: Array
+    b_hh: Array
+
+
+class Rule(NamedTuple):
+    """One step of an optimizer: m keeps the share keep1 of itself and takes take1 of the gradient, v as much of its
+    square. Adam's corrections of bias are in `rate` and `root`. Each number is rounded once, from float64.
+    """
+
+    kind: int
+    keep1: np.float32
+    take1: np.float32
+    keep2: np.float32
+    take2: np.float32
+    rate: np.float32
+    root: np.float32
+    eps: np.float32
+
+
+# --- elementary functions, which LLVM can vectorise: no library call, no branch ---------------------------------------
+
+
+@as_intrinsic
+def as_float(_: Any, bits: Any) -> Any:
+    """The float32 with these 32 bits."""
+
+    def generate(context: Any, builder: Any, _: Any, arguments: Any) -> Any:
+        return builder.bitcast(arguments[0], context.get_value_type(types.float32))
+
+    return types.float32(bits), generate
+
+
+A1, A3, A5, A7, A9, A11, A13 = (
+    *(f4(4.89352455891786e-03), f4(6.37261928875436e-04), f4(1.48572235717979e-05), f4(5.12229709037114e-08)),
+    *(f4(-8.60467152213735e-11), f4(2.00018790482477e-13), f4(-2.76076847742355e-16)),
+)
+B0, B2, B4, B6 = f4(4.89352518554385e-03), f4(2.26843463243900e-03), f4(1.18534705686654e-04), f4(1.19825839466702e-06)
+FLAT = f4(7.90531110763549805)  # from here on tanh is 1
+ZERO, HALF, ONE = f4(0), f4(0.5), f4(1)
+
+
+@part
+def tanh(x: np.float32) -> np.float32:
+    """The rational function of Eigen and XLA: within 4 units of the last place."""
+    x = min(max(x, -FLAT), FLAT)
+    s = x * x
+    p = x * (A1 + s * (A3 + s * (A5 + s * (A7 + s * (A9 + s * (A11 + s * A13))))))
+    return p / (B0 + s * (B2 + s * (B4 + s * B6)))
+
+
+@part
+def sigmoid(x: np.float32) -> np.float32:
+    """1 / (1 + exp(-x))."""
+    return HALF + HALF * tanh(HALF * x)
+
+
+LOG2E, LN2_HIGH, LN2_LOW = f4(1.44269504088896341), f4(0.693359375), f4(-2.12194440e-4)
+E0, E1, E2 = f4(5.0000001201e-1), f4(1.6666665459e-1), f4(4.1665795894e-2)
+E3, E4, E5 = f4(8.3334519073e-3), f4(1.3981999507e-3), f4(1.9875691500e-4)
+LOWEST = f4(-87.0)
+
+
+@part
+def exp(x: np.float32) -> np.float32:
+    """For x <= 0, as a softmax needs it (Cephes): within 2 units of the last place, never 0."""
+    x = max(x, LOWEST)
+    n = np.int32(x * LOG2E - HALF)  # it is cut off towards 0: the nearest for x <= 0
+    r = x - f4(n) * LN2_HIGH - f4(n) * LN2_LOW
+    p = ((((E5 * r + E4) * r + E3) * r + E2) * r + E1) * r + E0
+    power: np.float32 = as_float(np.uint32((n + np.int32(127)) << np.int32(23)))
+    return (p * r * r + r + ONE) * power
+
+
+# --- products ---------------------------------------------------------------------------------------------------------
+
+
+@part
+def dot(a: Array, b: Array) -> np.float32:
+    """sum_i a_i b_i."""
+    total = ZERO
+    for i in range(len(a)):
+        total += a[i] * b[i]
+    return total
+
+
+@part
+def multiply(w: Array, x: Array, out: Array) -> None:
+    """out (R,) = w (R, C) x (C,): four rows at a time, so that sums need not wait for each other."""
+    last = w.shape[0] // 4 * 4
+    for i in range(0, last, 4):
+        w0, w1, w2, w3 = w[i], w[i + 1], w[i + 2], w[i + 3]
+        s0, s1, s2, s3 = ZERO, ZERO, ZERO, ZERO
+        for j in range(len(x)):
+            s0 += w0[j] * x[j]
+            s1 += w1[j] * x[j]
+            s2 += w2[j] * x[j]
+            s3 += w3[j] * x[j]
+        out[i], out[i + 1], out[i + 2], out[i + 3] = s0, s1, s2, s3
+    for i in range(last, w.shape[0]):
+        out[i] = dot(w[i], x)
+
+
+@part
+def multiply_all(w: Array, xs: Array, outs: Array) -> None:
+    """outs (B, R) = xs (B, C) w^T, for w (R, C): four streams share a row of w."""
+    last = len(xs) // 4 * 4
+    for b in range(0, last, 4):
+        x0, x1, x2, x3 = xs[b], xs[b + 1], xs[b + 2], xs[b + 3]
+        for i in range(w.shape[0]):
+            row = w[i]
+            s0, s1, s2, s3 = ZERO, ZERO, ZERO, ZERO
+            for j in range(len(row)):
+                s0 += row[j] * x0[j]
+                s1 += row[j] * x1[j]
+                s2 += row[j] * x2[j]
+                s3 += row[j] * x3[j]
+            outs[b, i], outs[b + 1, i], outs[b + 2, i], outs[b + 3, i] = s0, s1, s2, s3
+    for b in range(last, len(xs)):
+        multiply(w, xs[b], outs[b])
+
+
+@part
+def add_transposed(w: Array, factor: np.float32, d: Array, out: Array) -> None:
+    """out (C,) += factor d (R,) w (R, C), four rows at a time."""
+    last = len(d) // 4 * 4
+    for i in range(0, last, 4):
+        w0, w1, w2, w3 = w[i], w[i + 1], w[i + 2], w[i + 3]
+        d0, d1, d2, d3 = factor * d[i], factor * d[i + 1], factor * d[i + 2], factor * d[i + 3]
+        for j in range(len(out)):
+            out[j] += d0 * w0[j] + d1 * w1[j] + d2 * w2[j] + d3 * w3[j]
+    for i in range(last, len(d)):
+        row, d0 = w[i], factor * d[i]
+        for j in range(len(out)):
+            out[j] += d0 * row[j]
+
+
+@part
+def sum_outer(d: Array, first: int, x: Array, out: Array) -> None:
+    """out (R, C) = sum_t d_t x_t^T, for the columns of d (N, ...) from `first` on and x (N, C)."""
+    last = len(d) // 4 * 4
+    for i in range(out.shape[0]):
+        row, column = out[i], first + i
+        for j in range(len(row)):
+            row[j] = ZERO
+        for t in range(0, last, 4):
+            x0, x1, x2, x3 = x[t], x[t + 1], x[t + 2], x[t + 3]
+            d0, d1, d2, d3 = d[t, column], d[t + 1, column], d[t + 2, column], d[t + 3, column]
+            for j in range(len(row)):
+                row[j] += d0 * x0[j] + d1 * x1[j] + d2 * x2[j] + d3 * x3[j]
+        for t in range(last, len(d)):
+            factor, x0 = d[t, column], x[t]
+            for j in range(len(row)):
+                row[j] += factor * x0[j]
+
+
+@part
+def sum_rows(d: Array, out: Array) -> None:
+    """out (1, C) = sum_t d_t, for d (N, C)."""
+    total = out[0]
+    for j in range(len(total)):
+        total[j] = ZERO
+    for t in range(len(d)):
+        row = d[t]
+        for j in range(len(total)):
+            total[j] += row[j]
+
+
+# --- cells: one character of one stream -------------------------------------------------------------------------------
+#
+# forward(w, a, u, h, c, h_new, c_new, memo)
+#     w the layer; a (G,) is W_ih x + b_ih, and becomes the activations; u (G,) is W_hh h; states (H,); memo (H,) is
+#     what else the gradient needs
+# backward(w, a, h, c, c_new, memo, d_h, direct, d_in, d_hidden)
+#     from d_h (H,), the gradient of h_new, to those of a and of u, (G,) each; direct (H,) is what the character after
+#     this one passes back by no matrix product, and becomes what is passed to the one before
+# One short loop for each line: LLVM vectorises those that touch few arrays.
+
+
+@part
+def forward_rnn(w: Layer, a: Array, u: Array, h: Array, c: Array, h_new: Array, c_new: Array, memo: Array) -> None:
+    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh): `_rnn`."""
+    b_hh = w.b_hh[0]
+    for j in range(len(h_new)):
+        h_new[j] = a[j] = tanh(a[j] + u[j] + b_hh[j])
+
+
+@part
+def backward_rnn(
+    w: Layer,
+    a: Array,
+    h: Array,
+    c: Array,
+    c_new: Array,
+    memo: Array,
+    d_h: Array,
+    direct: Array,
+    d_in: Array,
+    d_hidden: Array,
+) -> None:
+    """d_a = d_h (1 - h'^2)."""
+    for j in range(len(d_h)):
+        d_in[j] = d_h[j] * (ONE - a[j] * a[j])
+
+
+@part
+def forward_gru(w: Layer, a: Array, u: Array, h: Array, c: Array, h_new: Array, c_new: Array, memo: Array) -> None:
+    """h' = (1 - z) n + z h, n = tanh(W_in x + b_in + r (W_hn h + b_hn)): `_gru`. The memo is W_hn h + b_hn."""
+    size = len(h)
+    b_hh, n = w.b_hh[0], a[2 * size :]
+    u_n, b_n, z = u[2 * size :], b_hh[2 * size :], a[size : 2 * size]
+    r_z = a[: 2 * size]
+    for j in range(len(r_z)):
+        r_z[j] = sigmoid(r_z[j] + u[j] + b_hh[j])
+    for j in range(len(h)):
+        memo[j] = u_n[j] + b_n[j]
+    for j in range(len(h)):
+        n[j] = tanh(n[j] + a[j] * memo[j])
+    for j in range(len(h)):
+        h_new[j] = n[j] + z[j] * (h[j] - n[j])
+
+
+@part
+def backward_gru(
+    w: Layer,
+    a: Array,
+    h: Array,
+    c: Array,
+    c_new: Array,
+    memo: Array,
+    d_h: Array,
+    direct: Array,
+    d_in: Array,
+    d_hidden: Array,
+) -> None:
+    """d_n = d_h (1 - z) (1 - n^2); d_r = d_n q r (1 - r); d_z = d_h (h - n) z (1 - z); d_q = d_n r; directly d_h z."""
+    size = len(h)
+    r, z, n = a[:size], a[size : 2 * size], a[2 * size :]
+    d_r, d_z, d_n, d_q = d_in[:size], d_in[size : 2 * size], d_in[2 * size :], d_hidden[2 * size :]
+    for j in range(size):
+        d_h[j] += direct[j]
+    for j in range(size):
+        direct[j] = d_h[j] * z[j]
+    for j in range(size):
+        d_n[j] = (d_h[j] - direct[j]) * (ONE - n[j] * n[j])
+    for j in range(size):
+        d_z[j] = d_h[j] * (h[j] - n[j]) * z[j] * (ONE - z[j])
+    for j in range(size):
+        d_r[j] = d_n[j] * memo[j] * r[j] * (ONE - r[j])
+    for j in range(size):
+        d_q[j] = d_n[j] * r[j]
+    for j in range(2 * size):
+        d_hidden[j] = d_in[j]
+
+
+@part
+def forward_lstm(w: Layer, a: Array, u: Array, h: Array, c: Array, h_new: Array, c_new: Array, memo: Array) -> None:
+    """c' = f c + i g, h' = o tanh(c'): `_lstm`. The memo is tanh(c')."""
+    size = len(h)
+    b_hh, i_f = w.b_hh[0], a[: 2 * size]
+    i, f, g, o = a[:size], a[size : 2 * size], a[2 * size : 3 * size], a[3 * size :]
+    for j in range(len(a)):
+        a[j] += u[j] + b_hh[j]
+    for j in range(len(i_f)):
+        i_f[j] = sigmoid(i_f[j])
+    for j in range(size):
+        g[j] = tanh(g[j])
+    for j in range(size):
+        o[j] = sigmoid(o[j])
+    for j in range(size):
+        c_new[j] = f[j] * c[j] + i[j] * g[j]
+    for j in range(size):
+        memo[j] = tanh(c_new[j])
+    for j in range(size):
+        h_new[j] = o[j] * memo[j]
+
+
+@part
+def backward_lstm(
+    w: Layer,
+    a: Array,
+    h: Array,
+    c: Array,
+    c_new: Array,
+    memo: Array,
+    d_h: Array,
+    direct: Array,
+    d_in: Array,
+    d_hidden: Array,
+) -> None:
+    """d_o = d_h tanh(c') o (1 - o); d_c' += d_h o (1 - tanh^2(c')); d_i = d_c' g i (1 - i);
+    d_f = d_c' c f (1 - f); d_g = d_c' i (1 - g^2); d_c = d_c' f.
+    """
+    size = len(h)
+    i, f, g, o = a[:size], a[size : 2 * size], a[2 * size : 3 * size], a[3 * size :]
+    d_i, d_f, d_g, d_o = d_in[:size], d_in[size : 2 * size], d_in[2 * size : 3 * size], d_in[3 * size :]
+    for j in range(size):
+        direct[j] += d_h[j] * o[j] * (ONE - memo[j] * memo[j])
+    for j in range(size):
+        d_o[j] = d_h[j] * memo[j] * o[j] * (ONE - o[j])
+    for j in range(size):
+        d_i[j] = direct[j] * g[j] * i[j] * (ONE - i[j])
+    for j in range(size):
+        d_f[j] = direct[j] * c[j] * f[j] * (ONE - f[j])
+    for j in range(size):
+        d_g[j] = direct[j] * i[j] * (ONE - g[j] * g[j])
+    for j in range(size):
+        direct[j] *= f[j]
+
+
+@part
+def forward_elstm(w: Layer, a: Array, u: Array, h: Array, c: Array, h_new: Array, c_new: Array, memo: Array) -> None:
+    """c' = f c + (1 - f) z, f = sigma(W_if x + b_f + w_f c), z = tanh(W_iz x + b_z + w_z c);
+    h' = o c', o = sigma(W_io x + b_o + W_co c'): `_elstm`.
+    """
+    size = len(c)
+    w_f, w_z = w.w_hh[0, :size], w.w_hh[0, size:]
+    z, o = a[size : 2 * size], a[2 * size :]
+    for j in range(size):
+        a[j] = sigmoid(a[j] + w_f[j] * c[j])
+    for j in range(size):
+        z[j] = tanh(z[j] + w_z[j] * c[j])
+    for j in range(size):
+        c_new[j] = z[j] + a[j] * (c[j] - z[j])
+    multiply(w.w_co, c_new, memo)
+    for j in range(size):
+        o[j] = sigmoid(o[j] + memo[j])
+    for j in range(size):
+        h_new[j] = o[j] * c_new[j]
+
+
+@part
+def backward_elstm(
+    w: Layer,
+    a: Array,
+    h: Array,
+    c: Array,
+    c_new: Array,
+    memo: Array,
+    d_h: Array,
+    direct: Array,
+    d_in: Array,
+    d_hidden: Array,
+) -> None:
+    """d_o = d_h c' o (1 - o); d_c' += d_h o + d_o W_co; d_f = d_c' (c - z) f (1 - f); d_z = d_c' (1 - f) (1 - z^2);
+    d_c = d_c' f + d_f w_f + d_z w_z.
+    """
+    size = len(c)
+    w_f, w_z = w.w_hh[0, :size], w.w_hh[0, size:]
+    f, z, o = a[:size], a[size : 2 * size], a[2 * size :]
+    d_f, d_z, d_o = d_in[:size], d_in[size : 2 * size], d_in[2 * size :]
+    for j in range(size):
+        d_o[j] = d_h[j] * c_new[j] * o[j] * (ONE - o[j])
+    for j in range(size):
+        direct[j] += d_h[j] * o[j]
+    add_transposed(w.w_co, ONE, d_o, direct)
+    for j in range(size):
+        d_f[j] = direct[j] * (c[j] - z[j]) * f[j] * (ONE - f[j])
+    for j in range(size):
+        d_z[j] = direct[j] * (ONE - f[j]) * (ONE - z[j] * z[j])
+    for j in range(size):
+        direct[j] *= f[j]
+    for j in range(size):
+        direct[j] += d_f[j] * w_f[j] + d_z[j] * w_z[j]
+
+
+@part
+def forward(
+    cell: int, w: Layer, a: Array, u: Array, h: Array, c: Array, h_new: Array, c_new: Array, memo: Array
+) -> None:
+    """That of the cell: one kernel for all of them takes hardly longer to compile than one for each."""
+    if cell == RNN:
+        forward_rnn(w, a, u, h, c, h_new, c_new, memo)
+    elif cell == GRU:
+        forward_gru(w, a, u, h, c, h_new, c_new, memo)
+    elif cell == LSTM:
+        forward_lstm(w, a, u, h, c, h_new, c_new, memo)
+    else:
+        forward_elstm(w, a, u, h, c, h_new, c_new, memo)
+
+
+@part
+def backward(
+    cell: int,
+    w: Layer,
+    a: Array,
+    h: Array,
+    c: Array,
+    c_new: Array,
+    memo: Array,
+    d_h: Array,
+    direct: Array,
+    d_in: Array,
+    d_hidden: Array,
+) -> None:
+    """That of the cell."""
+    if cell == RNN:
+        backward_rnn(w, a, h, c, c_new, memo, d_h, direct, d_in, d_hidden)
+    elif cell == GRU:
+        backward_gru(w, a, h, c, c_new, memo, d_h, direct, d_in, d_hidden)
+    elif cell == LSTM:
+        backward_lstm(w, a, h, c, c_new, memo, d_h, direct, d_in, d_hidden)
+    else:
+        backward_elstm(w, a, h, c, c_new, memo, d_h, direct, d_in, d_hidden)
+
+
+# --- the layout of parameters.py --------------------------------------------------------------------------------------
+
+
+@part
+def rows_and_columns(first: bool, vocabulary: int, hidden: int, gates: int) -> tuple[int, int]:
+    """Of w_ih, as it is stored."""
+    return (vocabulary, gates * hidden) if first else (gates * hidden, hidden)
+
+
+@section
+def layer_of(model: Model, flat: Array, index: int) -> Layer:
+    """Layer `index` of a flat buffer."""
+    dense, hidden, width = model.cell != ELSTM, model.hidden, model.gates * model.hidden
+    w_hh = (width, hidden) if dense else (1, 2 * hidden)
+    w_co = (0, hidden) if dense else (hidden, hidden)
+    b_hh = width if dense else 0
+    rest = w_hh[0] * w_hh[1] + w_co[0] * w_co[1] + width + b_hh
+    start = 0 if index == 0 else model.vocabulary * width + rest + (index - 1) * (width * hidden + rest)
+    rows, columns = rows_and_columns(index == 0, model.vocabulary, hidden, model.gates)
+    a = start + rows * columns
+    b = a + w_hh[0] * w_hh[1]
+    c = b + w_co[0] * w_co[1]
+    d = c + width
+    return Layer(
+        flat[start:a].reshape((rows, columns)),
+        flat[a:b].reshape(w_hh),
+        flat[b:c].reshape(w_co),
+        flat[c:d].reshape((1, width)),
+        flat[d : d + b_hh].reshape((1, b_hh)),
+    )
+
+
+@section
+def head_of(model: Model, flat: Array) -> tuple[Array, Array]:
+    """The head of a flat buffer: weights (V, H) and bias (1, V)."""
+    bias = len(flat) - model.vocabulary
+    weights = flat[bias - model.vocabulary * model.hidden : bias]
+    return weights.reshape((model.vocabulary, model.hidden)), flat[bias:].reshape((1, model.vocabulary))
+
+
+# --- optimizers -------------------------------------------------------------------------------------------------------
+
+
+@part
+def rule_at(kind: int, lr: float, beta2: float, step: int) -> Rule:
+    """That of step number `step`, the first one is 1; torch counts them in float32, which ends at 2^24."""
+    step = min(step, 1 << 24)
+    rate, root, take1 = lr, 1.0, 1.0
+    if kind == ADAM:
+        rate, root, take1 = lr / (1 - 0.9**step), 1 / math.sqrt(1 - beta2**step), 1 - 0.9
+    return Rule(kind, f4(0.9), f4(take1), f4(beta2), f4(1 - beta2), f4(rate), f4(root), f4(1e-8))
+
+
+def _descend(rule: Rule, w: Array, m: Array, v: Array, scale: np.float32, d: Array, x: Array) -> None:
+    """Move w (R, C) and its means along the gradient scale * d x^T, d (R,), x (C,), as `training/optimizers.py` has
+    it.
+    """
+    keep1, take1, keep2, take2 = rule.keep1, rule.take1, rule.keep2, rule.take2
+    rate, root, eps = rule.rate, rule.root, rule.eps
+    for i in range(w.shape[0]):
+        s, w_row, m_row, v_row = scale * d[i], w[i], m[i], v[i]
+        if rule.kind == ADAM:
+            for j in range(len(x)):
+                g = s * x[j]
+                mean = m_row[j] + take1 * (g - m_row[j])
+                square = keep2 * v_row[j] + take2 * (g * g)
+                m_row[j], v_row[j] = mean, square
+                w_row[j] -= rate * mean / (math.sqrt(square) * root + eps)
+        elif rule.kind == RMSPROP:
+            for j in range(len(x)):
+                g = s * x[j]
+                square = keep2 * v_row[j] + take2 * (g * g)
+                v_row[j] = square
+                w_row[j] -= rate * g / (math.sqrt(square) + eps)
+        else:
+            for j in range(len(x)):
+                mean = keep1 * m_row[j] + take1 * (s * x[j])
+                m_row[j] = mean
+                w_row[j] -= rate * mean
+
+
+# numbers known to be finite: a division may be a reciprocal and a step of Newton's
+descend = jit(_descend, fastmath=True, **INLINED)
+
+
+@part
+def shortening(clip: float, norm: float) -> np.float32:
+    """The factor on a gradient of this norm."""
+    return f4(clip / norm) if 0 < clip < norm else ONE
+
+
+@section
+def decay(model: Model, kept: float) -> None:
+    """Multiply the weights, not the biases."""
+    factor = f4(kept)
+    for index in range(model.layers):
+        w = layer_of(model, model.flat, index)
+        shrink(w.w_ih, factor)
+        shrink(w.w_hh, factor)
+        shrink(w.w_co, factor)
+    weights, _ = head_of(model, model.flat)
+    shrink(weights, factor)
+
+
+@part
+def shrink(w: Array, factor: np.float32) -> None:
+    """w (R, C) times a factor."""
+    for i in range(w.shape[0]):
+        row = w[i]
+        for j in range(len(row)):
+            row[j] *= factor
+
+
+@part
+def is_finite(x: float) -> bool:
+    """math.isfinite is true of everything where sums may be in any order."""
+    return abs(x) < np.inf
+
+
+# --- forward and back -------------------------------------------------------------------------------------------------
+
+
+class Tape(NamedTuple):
+    """What forward leaves for backward, and the gradients; of each layer.
+
+    a         (L, N, G)      activations
+    h, c      (L, N + B, H)  states, row r the one before row r of the others; c of cells that have one
+    memo      (L, N, H)
+    out       (L, N, H)      h' under the dropout mask
+    u         (L, B, G)      W_hh h of one character
+    d_in      (L, N, G)      gradients of W_ih x + b_ih
+    d_hidden  (L, N, G)      of W_hh h + b_hh, where that is another
+    d_h       (N, H)         of what a layer passes upwards
+    direct    (B, H)         of a state, passed back by no matrix product
+    logits    (N, V)         then their gradients
+    unit      (L, 2H)        gradients of an elstm's w_f and w_z, after one character
+    one       (1,)           1
+    """
+
+    a: Array
+    h: Array
+    c: Array
+    memo: Array
+    out: Array
+    u: Array
+    d_in: Array
+    d_hidden: Array
+    d_h: Array
+    direct: Array
+    logits: Array
+    unit: Array
+    one: Array
+
+
+def make_tape(model: Model, chars: int, streams: int, dropping: bool) -> Tape:
+    """For so many characters of each stream. No kernel allocates anything."""
+    layers, rows, hidden, width = model.layers, chars * streams, model.hidden, model.gates * model.hidden
+    d_in = np.empty((layers, rows, width), f4)
+    return Tape(
+        np.empty((layers, rows, width), f4),
+        np.empty((layers, rows + streams, hidden), f4),
+        np.empty((layers, rows + streams, hidden), f4),
+        np.empty((layers, rows, hidden), f4),
+        np.empty((layers, rows if dropping else 0, hidden), f4),
+        np.empty((layers, streams, width), f4),
+        d_in,
+        np.empty((layers, rows, width), f4) if model.cell == GRU else d_in,
+        np.empty((rows, hidden), f4),
+        np.empty((streams, hidden), f4),
+        np.empty((rows, model.vocabulary), f4),
+        np.empty((layers, 2 * hidden), f4),
+        np.ones(1, f4),
+    )
+
+
+@section
+def output_of(tape: Tape, index: int, streams: int) -> Array:
+    """What layer `index` passes upwards, (N, H)."""
+    return tape.out[index] if tape.out.shape[1] else tape.h[index, streams:]
+
+
+@part
+def copy_rows(source: Array, target: Array) -> None:
+    """(B, H) each; a slice that is assigned takes seconds to compile."""
+    for b in range(len(target)):
+        row, new = target[b], source[b]
+        for j in range(len(row)):
+            row[j] = new[j]
+
+
+@part
+def fill(x: Array, value: np.float32) -> None:
+    """Every element of x (N,)."""
+    for j in range(len(x)):
+        x[j] = value
+
+
+@section
+def enter(tape: Tape, state: Array) -> None:
+    """Begin with `state` (L, S, B, H)."""
+    for index in range(state.shape[0]):
+        copy_rows(state[index, 0], tape.h[index, : state.shape[2]])
+        copy_rows(state[index, state.shape[1] - 1], tape.c[index, : state.shape[2]])
+
+
+@section
+def leave(tape: Tape, state: Array) -> None:
+    """Write the state before the next character into `state` (L, S, B, H)."""
+    for index in range(state.shape[0]):
+        copy_rows(tape.h[index], state[index, 0])
+        if state.shape[1] == 2:
+            copy_rows(tape.c[index], state[index, 1])
+
+
+@section
+def go_on(tape: Tape, streams: int) -> None:
+    """The state after the characters becomes the one before the next ones."""
+    rows = tape.h.shape[1] - streams
+    for index in range(len(tape.h)):
+        copy_rows(tape.h[index, rows:], tape.h[index, :streams])
+        copy_rows(tape.c[index, rows:], tape.c[index, :streams])
+
+
+@section
+def clear(tape: Tape, streams: int) -> None:
+    """The state before the characters becomes zero."""
+    for index in range(len(tape.h)):
+        for b in range(streams):
+            fill(tape.h[index, b], ZERO)
+            fill(tape.c[index, b], ZERO)
+
+
+@section
+def add_input(w: Layer, index: int, x: Symbols, below: Array, a: Array) -> None:
+    """a (N, G) = W_ih x + b_ih, for symbols x (T, B) or the output below (N, H)."""
+    if index:
+        multiply_all(w.w_ih, below, a)
+    b_ih = w.b_ih[0]
+    for t in range(x.shape[0]):
+        for b in range(x.shape[1]):
+            row = a[t * x.shape[1] + b]
+            if index:
+                for j in range(len(row)):
+                    row[j] += b_ih[j]
+            else:
+                w_x = w.w_ih[x[t, b]]
+                for j in range(len(row)):
+                    row[j] = w_x[j] + b_ih[j]
+
+
+@part
+def drop(h: Array, mask: Array, out: Array) -> None:
+    """out = h mask, (N, H) each."""
+    for r in range(len(out)):
+        h_row, mask_row, row = h[r], mask[r], out[r]
+        for j in range(len(row)):
+            row[j] = h_row[j] * mask_row[j]
+
+
+@part
+def softmax_loss(logits: Array, target: int, share: np.float32) -> float:
+    """Nats of the target; the logits (V,) become their gradient, times `share`."""
+    highest = logits[0]
+    for i in range(len(logits)):
+        highest = max(highest, logits[i])
+    aim, total = logits[target] - highest, ZERO
+    for i in range(len(logits)):
+        logits[i] = exp(logits[i] - highest)
+    for i in range(len(logits)):
+        total += logits[i]
+    factor = share / total
+    for i in range(len(logits)):
+        logits[i] *= factor
+    logits[target] -= share
+    nats: float = math.log(total) - aim
+    return nats
+
+
+@section
+def predict(model: Model, tape: Tape, y: Symbols, scale: float) -> float:
+    """The mean loss of y (T, B), in nats, and the gradients of the logits, times `scale`, and of h."""
+    streams, rows = y.shape[1], y.size
+    weights, bias = head_of(model, model.flat)
+    below, b, share, total = output_of(tape, model.layers - 1, streams), bias[0], f4(scale / rows), 0.0
+    multiply_all(weights, below, tape.logits)
+    for r in range(rows):
+        logits, d_h = tape.logits[r], tape.d_h[r]
+        for j in range(len(logits)):
+            logits[j] += b[j]
+        total += softmax_loss(logits, y[r // streams, r % streams], share)
+        fill(d_h, ZERO)
+        add_transposed(weights, ONE, logits, d_h)
+    return total / rows
+
+
+@section
+def read(cell: int, ready: bool, w: Layer, index: int, x: Symbols, mask: Array, tape: Tape) -> None:
+    """Layer `index` reads x (T, B), character after character; `ready`: W_hh h of the first one is there."""
+    streams = x.shape[1]
+    a, h, c, memo, u = tape.a[index], tape.h[index], tape.c[index], tape.memo[index], tape.u[index]
+    add_input(w, index, x, output_of(tape, max(0, index - 1), streams), a)
+    for t in range(x.shape[0]):
+        if cell != ELSTM and not ready:
+            multiply_all(w.w_hh, h[t * streams : (t + 1) * streams], u)
+        for b in range(streams):
+            r = t * streams + b
+            forward(cell, w, a[r], u[b], h[r], c[r], h[r + streams], c[r + streams], memo[r])
+    if tape.out.shape[1]:
+        drop(h[streams:], mask, tape.out[index])
+
+
+@section
+def go_back(cell: int, w: Layer, index: int, carry: Array, mask: Array, tape: Tape, streams: int) -> None:
+    """Layer `index` goes back through all characters, and passes the gradient of its input down."""
+    a, h, c, memo = tape.a[index], tape.h[index], tape.c[index], tape.memo[index]
+    d_in, d_hidden, d_h, direct = tape.d_in[index], tape.d_hidden[index], tape.d_h, tape.direct
+    if tape.out.shape[1]:
+        drop(d_h, mask, d_h)
+    for b in range(streams):
+        fill(direct[b], ZERO)
+    for t in range(len(carry), -1, -1):  # back in time
+        for b in range(streams):
+            r = t * streams + b
+            if t < len(carry):
+                for j in range(len(direct[b])):
+                    direct[b, j] *= carry[t]
+                if cell != ELSTM and carry[t] != ZERO:
+                    add_transposed(w.w_hh, carry[t], d_hidden[r + streams], d_h[r])
+            backward(cell, w, a[r], h[r], c[r], c[r + streams], memo[r], d_h[r], direct[b], d_in[r], d_hidden[r])
+    if index:
+        for r in range(len(d_h)):
+            fill(d_h[r], ZERO)
+            add_transposed(w.w_ih, ONE, d_in[r], d_h[r])
+
+
+@section
+def write_gradient(model: Model, grad: Array, index: int, x: Symbols, tape: Tape, streams: int) -> None:
+    """The gradient of layer `index`, sums of outer products, into grad (P,)."""
+    g, d_in, d_hidden = layer_of(model, grad, index), tape.d_in[index], tape.d_hidden[index]
+    sum_rows(d_in, g.b_ih)
+    if model.cell == ELSTM:
+        of_matrix, first, states, matrix = d_in, 2 * model.hidden, tape.c[index, streams:], g.w_co
+        fill(g.w_hh[0], ZERO)
+        for r in range(len(d_in)):
+            add_by_unit(d_in[r], tape.c[index, r], g.w_hh[0])
+    else:
+        of_matrix, first, states, matrix = d_hidden, 0, tape.h[index, : len(d_in)], g.w_hh
+        sum_rows(d_hidden, g.b_hh)
+    sum_outer(of_matrix, first, states, matrix)
+    if index:
+        sum_outer(d_in, 0, output_of(tape, index - 1, streams), g.w_ih)
+    else:
+        fill(g.w_ih.reshape(g.w_ih.size), ZERO)
+        for r in range(len(d_in)):
+            row, d = g.w_ih[x[r // streams, r % streams]], d_in[r]
+            for j in range(len(row)):
+                row[j] += d[j]
+
+
+@part
+def add_by_unit(d_in: Array, c: Array, out: Array) -> None:
+    """Add the gradients of an elstm's w_f and w_z, d_f c and d_z c, to out (2H,)."""
+    size = len(c)
+    d_z, out_z = d_in[size:], out[size:]
+    for j in range(size):
+        out[j] += d_in[j] * c[j]
+    for j in range(size):
+        out_z[j] += d_z[j] * c[j]
+
+
+@kernel
+def segments(
+    model: Model, state: Array, tape: Tape, task: Task, descent: Descent, grad: Array, nats: Doubles, norms: Doubles
+) -> int:
+    """n updates of T characters of B streams from `state` (L, S, B, H), which is moved on; grad (P,) is overwritten.
+
+    Losses and norms of the gradient go to nats and norms (n,). Returns how many updates were made: fewer than n where
+    the loss or the gradient of one is not finite.
+    """
+    cell, streams, flat = model.cell, task.x.shape[2], (1, len(grad))
+    enter(tape, state)
+    for update in range(len(nats)):
+        x, masks = task.x[update], task.masks[update]
+        if task.reset:
+            clear(tape, streams)
+        for index in range(model.layers):
+            read(cell, False, layer_of(model, model.flat, index), index, x, masks[index], tape)
+        nats[update] = predict(model, tape, task.y[update], task.scale)
+        weights, bias = head_of(model, grad)
+        sum_outer(tape.logits, 0, output_of(tape, model.layers - 1, streams), weights)
+        sum_rows(tape.logits, bias)
+        for index in range(model.layers - 1, -1, -1):
+            w = layer_of(model, model.flat, index)
+            go_back(cell, w, index, task.carry, masks[index], tape, streams)
+            write_gradient(model, grad, index, x, tape, streams)
+        norms[update] = math.sqrt(dot(grad, grad))
+        if not is_finite(nats[update] + norms[update]):
+            return update
+        if descent.kind != NONE:
+            if descent.kept[update] != 1:
+                decay(model, descent.kept[update])
+            rule = rule_at(descent.kind, descent.rates[update], descent.beta2, descent.steps + update + 1)
+            scale = shortening(descent.clip, norms[update])
+            all_w, all_m, all_v = model.flat.reshape(flat), descent.m.reshape(flat), descent.v.reshape(flat)
+            descend(rule, all_w, all_m, all_v, scale, tape.one, grad)
+        go_on(tape, streams)
+    leave(tape, state)
+    return len(nats)
+
+
+# --- one stream, one character: pure online learning ------------------------------------------------------------------
+#
+# After one character the gradient of a matrix is an outer product d x^T: it is never formed, and its norm is |d| |x|.
+# And the state that the next character meets is known before the step, so its product with W_hh is taken row by row
+# while the row that was just moved is still in the cache: one pass over weights and means is a whole update.
+
+
+@part
+def square(a: Array) -> np.float32:
+    """|a|^2."""
+    return dot(a, a)
+
+
+@section
+def square_norm(model: Model, tape: Tape) -> np.float32:
+    """Of the gradient of all parameters. W_ih of the first layer has a one-hot input, and so a factor of 1."""
+    total = square(tape.logits[0]) * (square(output_of(tape, model.layers - 1, 1)[0]) + ONE)
+    for index in range(model.layers):
+        d_in, d_hidden = tape.d_in[index, 0], tape.d_hidden[index, 0]
+        below = square(output_of(tape, index - 1, 1)[0]) if index else ONE
+        total += square(d_in) * (below + ONE)
+        if model.cell == ELSTM:
+            d_o = d_in[2 * model.hidden :]
+            total += square(tape.unit[index]) + square(d_o) * square(tape.c[index, 1])
+        else:
+            total += square(d_hidden) * (square(tape.h[index, 0]) + ONE)
+    return total
+
+
+@section
+def step_and_multiply(
+    moving: bool, rule: Rule, scale: np.float32, model: Model, descent: Descent, index: int, tape: Tape
+) -> None:
+    """Where it is `moving`, a step of the matrix of layer `index` that the state goes through; and u = W_hh h, for the
+    state that the next character meets.
+    """
+    w, m, v = (
+        layer_of(model, model.flat, index),
+        layer_of(model, descent.m, index),
+        layer_of(model, descent.v, index),
+    )
+    if model.cell == ELSTM:
+        matrix, mean, square, d, x = w.w_co, m.w_co, v.w_co, tape.d_in[index, 0, 2 * model.hidden :], tape.c[index, 1]
+    else:
+        matrix, mean, square, d, x = w.w_hh, m.w_hh, v.w_hh, tape.d_hidden[index, 0], tape.h[index, 0]
+    next_h, u = tape.h[index, 1 if moving else 0], tape.u[index, 0]
+    for first in range(0, matrix.shape[0], ROWS):
+        last = min(first + ROWS, matrix.shape[0])
+        if moving:
+            descend(rule, matrix[first:last], mean[first:last], square[first:last], scale, d[first:last], x)
+        if model.cell != ELSTM:
+            multiply(matrix[first:last], next_h, u[first:last])
+
+
+@section
+def step_others(
+    rule: Rule, scale: np.float32, model: Model, descent: Descent, index: int, tape: Tape, one_hot: Array
+) -> None:
+    """A step of what else layer `index` has: W_ih, the biases, and an elstm's w_f and w_z."""
+    w, m, v = (
+        layer_of(model, model.flat, index),
+        layer_of(model, descent.m, index),
+        layer_of(model, descent.v, index),
+    )
+    d_in, one = tape.d_in[index, 0], tape.one
+    if index:
+        descend(rule, w.w_ih, m.w_ih, v.w_ih, scale, d_in, output_of(tape, index - 1, 1)[0])
+    else:
+        descend(rule, w.w_ih, m.w_ih, v.w_ih, scale, one_hot, d_in)
+    descend(rule, w.b_ih, m.b_ih, v.b_ih, scale, one, d_in)
+    if model.cell == ELSTM:
+        descend(rule, w.w_hh, m.w_hh, v.w_hh, scale, one, tape.unit[index])
+    else:
+        descend(rule, w.b_hh, m.b_hh, v.b_hh, scale, one, tape.d_hidden[index, 0])
+
+
+@section
+def step_head(rule: Rule, scale: np.float32, model: Model, descent: Descent, tape: Tape) -> None:
+    """A step of the output layer."""
+    weights, bias = head_of(model, model.flat)
+    mean, mean_bias = head_of(model, descent.m)
+    square, square_bias = head_of(model, descent.v)
+    below = output_of(tape, model.layers - 1, 1)[0]
+    descend(rule, weights, mean, square, scale, tape.logits[0], below)
+    descend(rule, bias, mean_bias, square_bias, scale, tape.one, tape.logits[0])
+
+
+@kernel
+def online(
+    model: Model,
+    state: Array,
+    tape: Tape,
+    task: Task,
+    descent: Descent,
+    one_hot: Array,
+    nats: Doubles,
+    norms: Doubles,
+) -> int:
+    """As `segments`, for T = B = 1; one_hot (V,) is zero.
+
+    A step is taken, and the product that the next character needs, when the next turn begins: so there is one place
+    for it, and no sum is in another order where a call begins.
+    """
+    cell = model.cell
+    enter(tape, state)
+    for update in range(len(nats) + 1):
+        before = max(0, update - 1)
+        rule = rule_at(descent.kind, descent.rates[before], descent.beta2, descent.steps + before + 1)
+        scale = shortening(descent.clip, norms[before])
+        if update > 0 and descent.kept[before] != 1:
+            decay(model, descent.kept[before])
+        for index in range(model.layers):
+            step_and_multiply(update > 0, rule, scale, model, descent, index, tape)
+        if update > 0:
+            one_hot[task.x[before, 0, 0]] = ONE
+            for index in range(model.layers):
+                step_others(rule, scale, model, descent, index, tape, one_hot)
+            step_head(rule, scale, model, descent, tape)
+            one_hot[task.x[before, 0, 0]] = ZERO
+            go_on(tape, 1)
+        if update == len(nats):
+            break
+        x, masks = task.x[update], task.masks[update]
+        if task.reset:
+            clear(tape, 1)
+            for index in range(model.layers):
+                fill(tape.u[index, 0], ZERO)
+        for index in range(model.layers):
+            read(cell, True, layer_of(model, model.flat, index), index, x, masks[index], tape)
+        nats[update] = predict(model, tape, task.y[update], task.scale)
+        for index in range(model.layers - 1, -1, -1):
+            go_back(cell, layer_of(model, model.flat, index), index, task.carry, masks[index], tape, 1)
+            if cell == ELSTM:
+                fill(tape.unit[index], ZERO)
+                add_by_unit(tape.d_in[index, 0], tape.c[index, 0], tape.unit[index])
+        norms[update] = math.sqrt(square_norm(model, tape))
+        if not is_finite(nats[update] + norms[update]):
+            return update
+    leave(tape, state)
+    return len(nats)
+
+
+@kernel
+def speak(model: Model, state: Array, tape: Tape, first: int, noise: Array, x: Symbols, symbols: Symbols) -> None:
+    """One stream goes on from `state` (L, S, 1, H), which is moved on: it reads the symbol `first`, then each of those
+    that it says itself, n of them, into symbols (n,). That is each time the one with the largest sum of its logit and
+    its noise, (n, K), among the first K. x (1, 1) is for its own use.
+    """
+    weights, bias = head_of(model, model.flat)
+    b, logits = bias[0], tape.logits[0]
+    enter(tape, state)
+    x[0, 0] = first
+    for n in range(len(symbols)):
+        for index in range(model.layers):
+            read(model.cell, False, layer_of(model, model.flat, index), index, x, tape.d_h, tape)
+        multiply(weights, output_of(tape, model.layers - 1, 1)[0], logits)
+        best = 0
+        for j in range(noise.shape[1]):
+            logits[j] += b[j] + noise[n, j]
+            if logits[j] > logits[best]:
+                best = j
+        symbols[n] = x[0, 0] = best
+        go_on(tape, 1)
+    leave(tape, state)
+
+
+CELLS = {"rnn": RNN, "gru": GRU, "lstm": LSTM, "elstm": ELSTM}
+OPTIMIZERS = {"adam": ADAM, "rmsprop": RMSPROP, "sgd": SGD}

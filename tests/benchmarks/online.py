@@ -1,0 +1,133 @@
+"""Few streams: our engines and the usual loop of torch.nn, microseconds a character, and the ratios.
+
+    python tests/benchmarks/online.py [--rounds 5] [--seconds 0.3] [--cells rnn,gru,lstm,elstm] [--hidden 128,256,512]
+        [--streams 1,2,4,8,16,32] [--k 1,8,64] [--precision float32] [--asked]
+
+One thread, Adam, no dropout, the built-in text. All sides are in one process and take turns; medians of the rounds, of
+the time that the thread was computing. "compiled" and "torch" are whole training loops with --engine compiled and
+torch, the latter in the --precision given; "usual" is nn.Embedding, nn.LSTM, nn.Linear,
+torch.optim.Adam, clip_grad_norm_.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+ASKED = {
+    ("rnn", 128, 1, 1): 20,
+    ("gru", 128, 1, 1): 12,
+    ("lstm", 128, 1, 1): 10,
+    ("lstm", 256, 1, 1): 5,
+    ("lstm", 512, 1, 1): 3.5,
+    ("lstm", 128, 1, 8): 5,
+    ("lstm", 128, 1, 64): 5,
+    ("lstm", 128, 4, 1): 5,
+}
+
+
+def main() -> None:
+    """Measure every combination and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=float, default=0.3, help="of each measurement")
+    parser.add_argument("--asked", action="store_true", help="only what has a figure to reach")
+    parser.add_argument("--precision", default="float32", help="of the engine of torch")
+    parser.add_argument("--cells", default="rnn,gru,lstm,elstm")
+    for name, default in (("hidden", "128,256,512"), ("streams", "1,2,4,8,16,32"), ("k", "1,8,64")):
+        parser.add_argument(f"--{name}", default=default)
+    arguments = parser.parse_args()
+    sizes = ([int(size) for size in text.split(",")] for text in (arguments.hidden, arguments.streams, arguments.k))
+    cases = ASKED if arguments.asked else itertools.product(arguments.cells.split(","), *sizes)
+    print("| cell | hidden | streams | k | usual | torch | compiled | usual / compiled | torch / compiled | asked |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
+    with tempfile.TemporaryDirectory() as scratch:
+        from rnnbptt.text.options import TextOptions
+        from rnnbptt.text.preparing import prepare
+
+        corpus = prepare([ROOT / "data/shakespeare.txt"], Path(scratch, "corpus"), TextOptions())
+        for case in cases:
+            times = measure(corpus, *case, arguments)
+            usual, torch, compiled = times.get("usual"), times["torch"], times["compiled"]
+            shown = [f"{usual:.1f}" if usual else "", f"{torch:.1f}", f"{compiled:.1f}"]
+            ratios = [f"{usual / compiled:.1f}" if usual else "", f"{torch / compiled:.1f}"]
+            print(f"| {' | '.join(map(str, [*case, *shown, *ratios, ASKED.get(case, '')]))} |", flush=True)
+
+
+def measure(corpus, cell: str, hidden: int, streams: int, k: int, arguments: argparse.Namespace) -> dict[str, float]:
+    """Median microseconds a character of each side."""
+    precisions = {"torch": arguments.precision, "compiled": "float32"}
+    sides = {name: trainer_of(corpus, name, kind, cell, hidden, streams, k) for name, kind in precisions.items()}
+    if cell != "elstm":
+        sides["usual"] = usual_loop(corpus, cell, hidden, streams, k)
+    times: dict[str, list[float]] = {side: [] for side in sides}
+    for turn in range(arguments.rounds + 1):
+        for side, run in sides.items():
+            started = time.thread_time()
+            chars = run(arguments.seconds)
+            if turn:  # the first one warms up
+                times[side].append(1e6 * (time.thread_time() - started) / chars)
+    return {side: statistics.median(values) for side, values in times.items()}
+
+
+def trainer_of(
+    corpus, engine: str, precision: str, cell: str, hidden: int, streams: int, k: int
+) -> Callable[[float], int]:
+    """Trains for so many seconds and returns how many characters that were."""
+    import torch
+
+    from rnnbptt.bptt.engines import choose_engine
+    from rnnbptt.bptt.window import create_network
+    from rnnbptt.model.config import ModelConfig
+    from rnnbptt.training.config import Budget, TrainConfig
+    from rnnbptt.training.loop import Trainer
+    from rnnbptt.truncation.fixed import Fixed
+
+    torch.set_num_threads(1)
+    torch.set_flush_denormal(True)
+    model_config = ModelConfig(len(corpus.vocabulary), cell, hidden, dropout=0.0)
+    chosen = choose_engine(engine, model_config, precision, "cpu", Fixed(k), streams)
+    # so long a budget that nothing depends on how much of it is used, so few validations that none comes
+    budget = Budget("chars", 1e9)
+    config = TrainConfig(trunc=str(k), streams=streams, budget=budget, eval_every=10**9, lr=1e-3)
+    trainer = Trainer(create_network(model_config, chosen.precision), corpus, config, chosen.engine)
+    trainer.engine.prepare()
+
+    def run(seconds: float) -> int:
+        before, end = trainer.standing.axes.chars, time.thread_time() + seconds
+        list(trainer.run(lambda: time.thread_time() > end))
+        return trainer.standing.axes.chars - before
+
+    return run
+
+
+def usual_loop(corpus, cell: str, hidden: int, streams: int, k: int) -> Callable[[float], int]:
+    """The same with torch.nn."""
+    import torch
+    from rivals import UsualLoop
+
+    from rnnbptt.text.streams import Streams
+
+    lanes, loop = Streams(corpus.split("train"), streams), UsualLoop(cell, len(corpus.vocabulary), hidden)
+
+    def run(seconds: float) -> int:
+        chars, end = 0, time.thread_time() + seconds
+        while time.thread_time() < end:
+            x, y, _ = lanes.take(k)
+            loop.update(torch.from_numpy(x), torch.from_numpy(y))
+            chars += x.size
+        return chars
+
+    return run
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()

@@ -1,0 +1,152 @@
+"""Runs of the compiled engine: against float64, in other blocks, resumed, and from numba's cache."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from rnnbptt.bptt.window import create_network
+from rnnbptt.model.config import ModelConfig
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
+from rnnbptt.training.config import Budget, TrainConfig
+from rnnbptt.training.loop import DivergedError, Trainer
+from rnnbptt.training.state import restore, snapshot
+from support.runs import without_time
+
+RUNS: list[dict[str, Any]] = [
+    {"trunc": "1", "streams": 1, "cell": "lstm", "dropout": 0.3},
+    {"trunc": "1", "streams": 1, "cell": "rnn", "layers": 2, "optimizer": "sgd"},
+    {"trunc": "1..8", "streams": 1, "cell": "gru", "optimizer": "rmsprop", "beta2_chars": 3000.0},
+    {"trunc": "1..8@plateau", "streams": 2, "cell": "elstm", "layers": 2, "dropout": 0.2},
+    {"trunc": "stateless:1", "streams": 1, "cell": "lstm"},
+    {"trunc": "stateless:3", "streams": 3, "cell": "gru"},
+    {"trunc": "random:8", "streams": 2, "cell": "lstm"},
+    {"trunc": "artbp:4", "streams": 3, "cell": "gru"},
+    {"trunc": "6/2", "streams": 3, "cell": "lstm", "budget": Budget("updates", 150)},
+    {"trunc": "8..1", "streams": 1, "cell": "rnn"},
+]
+every_run = pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run['cell']} {run['trunc']}")
+
+
+def trainer_of(
+    corpus: Corpus,
+    cell: str = "lstm",
+    hidden: int = 13,
+    layers: int = 1,
+    dropout: float = 0.0,
+    engine: str = "compiled",
+    **config: Any,
+) -> Trainer:
+    settings = {"budget": Budget("chars", 2600), "lr": 0.02, "weight_decay": 5.0, "warmup": 90, "eval_every": 270}
+    training = TrainConfig(**settings | config)
+    model = create_network(ModelConfig(len(corpus.vocabulary), cell, hidden, layers, dropout), "float32", seed=1)
+    return Trainer(model, corpus, training, engine)
+
+
+def assert_same_end(a: Trainer, b: Trainer) -> None:
+    """All that a checkpoint keeps, but for time."""
+    (tensors, document), (others, other_document) = snapshot(a), snapshot(b)
+    assert tensors.keys() == others.keys()
+    for name, tensor in tensors.items():
+        assert torch.equal(tensor, others[name]), name
+    assert without_time(asdict(document.standing)) == without_time(asdict(other_document.standing))
+
+
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "elstm"])
+def test_a_thousand_characters_stay_as_near_to_float64_as_torch_does(corpus: Corpus, cell: str) -> None:
+    """Pure online learning; the distance is relative to how far the weights have moved."""
+    online = {"trunc": "1", "streams": 1, "budget": Budget("chars", 1000), "eval_every": 10**6, "lr": 1e-3}
+    runs = {engine: trainer_of(corpus, cell, hidden=32, engine=engine, **online) for engine in ("compiled", "torch")}
+    start = runs["torch"].model.parameters.flat.double().clone()
+    wide = create_network(runs["torch"].model.config, "float64")
+    wide.parameters.flat.copy_(start)
+    runs["float64"] = Trainer(wide, corpus, runs["torch"].config)
+    for trainer in runs.values():
+        list(trainer.run())
+    end = wide.parameters.flat
+    off = {name: float((run.model.parameters.flat.double() - end).norm()) for name, run in runs.items()}
+    assert off["compiled"] / float((end - start).norm()) < 1e-5
+    assert off["compiled"] < 2 * off["torch"]
+
+
+@every_run
+def test_a_run_is_that_of_the_engine_of_torch(corpus: Corpus, run: dict[str, Any]) -> None:
+    ours, theirs = (trainer_of(corpus, **run, engine=engine, lr=1e-3) for engine in ("compiled", "torch"))
+    for a, b in zip(ours.run(), theirs.run(), strict=True):
+        exact = ("kind", "chars", "updates", "flops", "epoch", "k1", "k2", "lr")
+        assert {name: a[name] for name in exact} == {name: b[name] for name in exact}
+        assert a["nats"] == pytest.approx(b["nats"], abs=5e-3)
+
+
+@every_run
+def test_how_much_one_call_does_changes_no_bit(
+    corpus: Corpus, run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks, singly = trainer_of(corpus, **run), trainer_of(corpus, **run)
+    records = list(blocks.run())
+    monkeypatch.setattr("rnnbptt.training.loop.WORK", 0)
+    assert without_time(list(singly.run())) == without_time(records)
+    assert_same_end(blocks, singly)
+
+
+@every_run
+def test_a_run_resumed_from_a_file_ends_the_same(corpus: Corpus, run: dict[str, Any], tmp_path: Path) -> None:
+    whole, interrupted = trainer_of(corpus, **run), trainer_of(corpus, **run)
+    records = list(whole.run())
+    axes = interrupted.standing.axes
+    some = list(interrupted.run(lambda: axes.updates >= 40))
+    save_checkpoint(tmp_path / "a", *snapshot(interrupted))
+    checkpoint = load_checkpoint(tmp_path / "a")
+    assert checkpoint.document.engine == "compiled"
+    resumed = restore(checkpoint, corpus, engine="compiled")
+    assert without_time(some + list(resumed.run())) == without_time(records)
+    assert_same_end(resumed, whole)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_in_the_words_of_torch(corpus: Corpus) -> None:
+    said = []
+    for engine in ("compiled", "torch"):
+        trainer = trainer_of(corpus, trunc="1", streams=1, engine=engine)
+        list(trainer.run(lambda axes=trainer.standing.axes: axes.updates >= 27))
+        trainer.model.parameters.values["head.bias"][0] = torch.nan
+        with pytest.raises(DivergedError) as caught:
+            list(trainer.run())
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert said[0].startswith("the loss is not finite at character 28 (update 28); ")
+
+
+ONLINE = """
+import sys
+from pathlib import Path
+from test_compiled_runs import trainer_of
+from rnnbptt.text.corpus import Corpus
+trainer = trainer_of(Corpus.open(sys.argv[1]), "gru", trunc="1", streams=1, dropout=0.3, layers=2)
+list(trainer.run())
+print(trainer.model.parameters.flat.numpy().tobytes().hex())
+"""
+
+
+def test_what_was_just_compiled_and_what_comes_from_the_cache_have_the_same_bits(
+    corpus: Corpus, tmp_path: Path
+) -> None:
+    here = Path(__file__)
+    paths = os.pathsep.join(map(str, (here.parents[2], here.parents[1], here.parent)))
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": paths}
+    command = [sys.executable, "-c", ONLINE, str(corpus.path)]
+    fresh, cached = (
+        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout for _ in range(2)
+    )
+    assert list(tmp_path.rglob("*.nbi"))
+    assert fresh == cached
+    trainer = trainer_of(corpus, "gru", trunc="1", streams=1, dropout=0.3, layers=2)
+    list(trainer.run())
+    assert trainer.model.parameters.flat.numpy().tobytes().hex() == fresh.strip()
