@@ -131,7 +131,7 @@ def test_sample_ends_quietly_when_the_pipe_closes(mine: str) -> None:
 
 
 def test_sample_ends_with_130_when_interrupted(mine: str) -> None:
-    child = shell("sample", mine, "--length", "0")
+    child = shell("sample", mine, "--length", "0", "--top-k", "9")
     assert child.stdout
     child.stdout.read(50)
     child.send_signal(signal.SIGINT)
