@@ -1,5 +1,8 @@
 """How much a cut takes from the gradient, measured on an update."""
 
+import math
+
+import torch
 from torch import Tensor
 
 from rnnbptt.bptt.layers import Carry
@@ -10,7 +13,7 @@ from rnnbptt.bptt.tape import Tape
 def relative_bias(network: CharRNN, tape: Tape, d_logits: Tensor, carry: Carry) -> float:
     """|g_k - g| / |g| for the losses of the later half of the segment, given by d_logits (T*B, V): g is their gradient
     back to the start of the segment, g_k the one that `carry` cuts, both of all parameters but the head's, which is
-    never cut. 0 where there is no gradient.
+    never cut. 0 where there is no gradient, 1 where it is no finite number.
 
     `parameters.grad` is overwritten.
     """
@@ -21,5 +24,6 @@ def relative_bias(network: CharRNN, tape: Tape, d_logits: Tensor, carry: Carry) 
     network.backward(tape, later, length)
     whole = parameters.grad[:layers].clone()
     network.backward(tape, later, length, carry)
-    norm = float(whole.norm())
-    return float((parameters.grad[:layers] - whole).norm()) / norm if norm else 0.0
+    lost, norm = (float(gradient.norm(dtype=torch.float64)) for gradient in (parameters.grad[:layers] - whole, whole))
+    bias = lost / norm if norm else 0.0
+    return bias if math.isfinite(bias) else 1.0

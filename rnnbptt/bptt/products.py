@@ -1,6 +1,7 @@
 """Matrix products of operands that may be narrower than what comes out of them."""
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -20,7 +21,28 @@ def product(out: Tensor, a: Tensor, b: Tensor, narrow: Tensor | None) -> Tensor:
 def pays_to_pack(narrow: Tensor | None, count: int) -> bool:
     """Whether `repeated` packs its matrix for so many products: of bfloat16, on a processor, with oneDNN."""
     fits = narrow is not None and narrow.dtype == torch.bfloat16 and narrow.device.type == "cpu"
-    return fits and count >= FEWEST and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return fits and count >= FEWEST and _can_pack()
+
+
+@cache
+def _can_pack() -> bool:
+    """Whether oneDNN does it on this processor: torch says so in no other way."""
+    try:
+        one = torch.ones(16, 16, dtype=torch.bfloat16)
+        _multiply(one, _pack(one, 16))
+    except (RuntimeError, AttributeError, NotImplementedError):
+        return False
+    return True
+
+
+def _pack(weight: Tensor, rows: int) -> Tensor:
+    packed: Tensor = torch.ops.mkldnn._reorder_linear_weight(weight, rows)
+    return packed
+
+
+def _multiply(a: Tensor, packed: Tensor) -> Tensor:
+    out: Tensor = torch.ops.mkldnn._linear_pointwise(a, packed, None, "none", [], "")
+    return out
 
 
 def repeated(weight: Tensor, narrow: Tensor | None, count: int) -> Multiply:
@@ -28,11 +50,10 @@ def repeated(weight: Tensor, narrow: Tensor | None, count: int) -> Multiply:
     way of `narrow` as for `product`.
 
     oneDNN brings W into an order of its own for each product, which with few rows takes a quarter of the time; here it
-    is done once, where that pays. The bits are the same.
+    is done once, where that pays.
     """
     if narrow is None or not pays_to_pack(narrow, count):
         transposed = weight.t()
         return lambda out, a: product(out, a, transposed, narrow)
-    packed = torch.ops.mkldnn._reorder_linear_weight(weight.to(narrow.dtype).contiguous(), len(narrow))
-    multiply = torch.ops.mkldnn._linear_pointwise
-    return lambda out, a: out.copy_(multiply(a, packed, None, "none", [], ""))
+    packed = _pack(weight.to(narrow.dtype).contiguous(), len(narrow))
+    return lambda out, a: out.copy_(_multiply(a, packed))

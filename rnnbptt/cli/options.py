@@ -13,12 +13,14 @@ from annotated_doc import Doc
 from rnnbptt.errors import UserError, check_file
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.options import TextOptions
-from rnnbptt.training.config import Budget
+from rnnbptt.training.config import MOST_THREADS, Budget
 
 RUN = "Run"  # the panel of what is no matter of the model or its training
 
 Text = Annotated[TextOptions, "Text"]
-Threads = Annotated[int, typer.Option(help="Threads of torch; 0: one a core.", rich_help_panel=RUN, min=0, max=4096)]
+Threads = Annotated[
+    int, typer.Option(help="Threads of torch; 0: one a core.", rich_help_panel=RUN, min=0, max=MOST_THREADS)
+]
 Device = Annotated[str, typer.Option(help="Any torch device.", rich_help_panel=RUN)]
 CheckpointPath = Annotated[
     Path, typer.Argument(metavar="RUN", help="A run folder (its best checkpoint) or a .safetensors file.")
@@ -110,7 +112,9 @@ def check_results(plot: Path | None, **others: Path | None) -> None:
         check_format(plot)
     owners: dict[Path, str] = {}
     for option, path in {"plot": plot, **others}.items():
-        if path and (option, path) != ("json", STANDARD_OUTPUT):
+        if path == STANDARD_OUTPUT and option != "json":
+            raise UserError(f"--{option} -: not to standard output; give a file")
+        if path and path != STANDARD_OUTPUT:
             check_file(path, f"--{option} {path}", "give a file that can be written")  # it would be replaced by a file
             check_place(target := through_link(path))
             owner = owners.setdefault(target.resolve(), option)

@@ -20,18 +20,17 @@ class Stop:
 
 @contextmanager
 def stop_by_signal() -> Iterator[Stop]:
-    """Ctrl-C, `kill` and a lost terminal only raise a flag here, so that the update under way is finished and saved; a
-    second one does what it did before. What the process was started to ignore, as by nohup, it goes on ignoring.
+    """Ctrl-C, `kill` and a lost terminal only raise a flag here, so that the update under way is finished and saved.
+
+    A second Ctrl-C does what it did before. Of the others a second one changes nothing, to the end of the process: a
+    lost terminal sends two. What the process was started to ignore, as by nohup, it goes on ignoring.
     """
     stop = Stop()
 
     def note(number: int, frame: object) -> None:
         stop.signal = number
-        put_back()
-
-    def put_back() -> None:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if signal.SIGINT in before:
+            signal.signal(signal.SIGINT, before[signal.SIGINT])
 
     before = {number: signal.getsignal(number) for number in STOPS if signal.getsignal(number) != signal.SIG_IGN}
     for number in before:
@@ -39,4 +38,5 @@ def stop_by_signal() -> Iterator[Stop]:
     try:
         yield stop
     finally:
-        put_back()
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if stop.signal and number != signal.SIGINT else handler)

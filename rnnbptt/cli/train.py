@@ -115,9 +115,10 @@ def _resume(ctx: typer.Context, wanted: "RunConfig", budget: Budget | None, quie
 
     _refuse_another(ctx, wanted.folder, starting.saved_run(wanted.folder).document)
     device = wanted.device if given(ctx, "device") else None
+    threads = wanted.threads if given(ctx, "threads") else None
     engine = wanted.engine if given(ctx, "engine") else None
     with counting_bar("check", "B", quiet) as tell:
-        return starting.resume(wanted.folder, wanted.sources, budget, device, wanted.threads, tell, engine)
+        return starting.resume(wanted.folder, wanted.sources, budget, device, threads, tell, engine)
 
 
 def _follow(

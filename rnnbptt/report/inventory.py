@@ -70,11 +70,12 @@ def _lines(checkpoint: Checkpoint) -> Iterator[Line]:
     yield "options", _chosen(document.train, document.model, document.corpus.options) or "the usual ones"
     if document.initial:
         yield "initial", f"the weights of {document.initial.path}"
-    yield (
-        "made by",
-        f"rnnbptt {document.versions.rnnbptt}, torch {document.versions.torch}, the {document.engine} engine",
+    versions, threads = (
+        document.versions,
+        counted(document.threads, "thread") if document.threads else "unknown threads",
     )
-    yield "", f"{document.precision} on {document.device}, {counted(document.threads, 'thread')}"
+    yield "made by", f"rnnbptt {versions.rnnbptt}, torch {versions.torch}, the {document.engine} engine"
+    yield "", f"{document.precision} on {document.device}, {threads}"
 
 
 def _validations(document: Document) -> Iterator[Line]:

@@ -10,7 +10,7 @@ from rnnbptt.text.corpus import JSON_NAME
 from rnnbptt.text.raw import SURROGATE
 
 COMPRESSED = (".gz", ".bz2", ".xz")
-LONGEST_NAME = 100  # file systems bear 255, of which suffixes take some
+LONGEST_NAME = 100  # bytes: file systems bear 255, of which suffixes take some
 
 
 def is_prepared(source: str | Path) -> bool:
@@ -47,7 +47,7 @@ def name_of(sources: Sequence[str | Path]) -> str:
     """
     names = [_name(str(source)) for source in sources]
     shown = names if len(names) <= 3 else [names[0], f"{len(names) - 1}more"]
-    return "+".join(shown)[:LONGEST_NAME]
+    return "+".join(shown).encode("utf-8")[:LONGEST_NAME].decode("utf-8", "ignore")
 
 
 def _name(source: str) -> str:

@@ -16,6 +16,7 @@ from rnnbptt.truncation.specs import FORMS, parse_truncation
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
 UNITS = ("epochs", "chars", "updates", "minutes")
 MOST = 1e15  # of any unit: more than that is not counted exactly
+MOST_THREADS = 4096
 STRONGEST = 1e6  # weight decay: long before, no weight is left
 
 

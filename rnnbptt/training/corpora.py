@@ -13,14 +13,16 @@ DEEPEST = 3  # names of the old path of a corpus under which it is looked for be
 
 
 def find_corpus(checkpoint: Checkpoint) -> Corpus | None:
-    """The corpus that it was trained on, None where it is gone."""
-    trained_on = checkpoint.document.corpus
+    """The corpus that it was trained on, split as it was where there is such a one; None where it is gone."""
+    trained_on, otherwise_split = checkpoint.document.corpus, None
     for path in dict.fromkeys(_places(checkpoint)):
         with suppress(UserError):
             corpus = Corpus.open(path)
             if corpus.fingerprint == trained_on.fingerprint and trained_on.splits["test"][1] <= len(corpus.ids):
-                return corpus
-    return None
+                if corpus.splits == trained_on.splits:
+                    return corpus
+                otherwise_split = otherwise_split or corpus
+    return otherwise_split
 
 
 def corpus_of(checkpoint: Checkpoint) -> Corpus:

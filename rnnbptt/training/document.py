@@ -9,15 +9,16 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.options import PARTS, TextOptions
 from rnnbptt.text.vocabulary import Vocabulary
-from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.config import MOST_THREADS, TrainConfig
 from rnnbptt.training.records import Count, Standing
 
 FORMAT = 3
@@ -74,7 +75,7 @@ class Document:
     device: str = "cpu"
     precision: str = "float32"
     engine: str = "torch"
-    threads: int = 0
+    threads: Annotated[int, Meta(ge=0, le=MOST_THREADS)] = 0
     initial: Initial | None = None
     versions: Versions = field(default_factory=Versions)
 
@@ -92,7 +93,7 @@ class Document:
 
     def to_json(self) -> str:
         """Only ASCII: a lone surrogate, as in a name that is not UTF-8, has no UTF-8."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True)
+        return json.dumps({"format": FORMAT, **asdict(self)}, ensure_ascii=True, allow_nan=False)
 
     @classmethod
     def from_json(cls, text: str) -> Document:

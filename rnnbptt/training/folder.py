@@ -16,7 +16,7 @@ from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
 from rnnbptt.text.corpus import JSON_NAME, may_be_replaced
 from rnnbptt.training.checkpoint import Checkpoint, check_name, load_checkpoint, save_checkpoint
 from rnnbptt.training.loop import Trainer
-from rnnbptt.training.records import Record
+from rnnbptt.training.records import Record, Standing
 from rnnbptt.training.state import snapshot
 
 FILES = ("last.safetensors", "best.safetensors", "metrics.jsonl")
@@ -54,7 +54,7 @@ class RunFolder:
 
     def _of_others(self) -> str:
         """Something in the folder that no run leaves there, hidden files aside; empty where there is none."""
-        ours = {*FILES, self.corpus.name, self.curves.name}
+        ours = {*FILES, self.corpus.name, *([self.curves.name] if self._has_curves() else [])}
         names = (entry.name for entry in self.path.iterdir()) if self.path.is_dir() else ()
         return min((name for name in names if name not in ours and not name.startswith(".")), default="")
 
@@ -117,28 +117,31 @@ class RunFolder:
             yield scratch / "new"
             if not force:
                 self._check_corpus(new_corpus)
-            replace_by_new(scratch, (*FILES, *self._folders_of_the_old(new_corpus.exists())))
+            # without a new corpus the old one stays: it may be the very one that the new run reads
+            corpus = [self.corpus.name] if new_corpus.exists() else []
+            replace_by_new(scratch, (*FILES, *corpus, *([self.curves.name] if self._has_curves() else [])))
 
-    def _folders_of_the_old(self, new_corpus: bool) -> Iterator[str]:
-        """The folders that go with the old run. Without a new corpus the old one stays: it may be the very one that
-        the new run reads.
-        """
-        if new_corpus:
-            yield self.corpus.name
-        if self.curves.is_dir() and all(entry.name.startswith(CURVES) for entry in self.curves.iterdir()):
-            yield self.curves.name
+    def _has_curves(self) -> bool:
+        """Whether a run has left curves here."""
+        ours = self.curves.is_dir() and (self.metrics.exists() or self.checkpoint)
+        return bool(ours) and all(entry.name.startswith(CURVES) for entry in self.curves.iterdir())
 
     @property
     def checkpoint(self) -> Path | None:
         """What a run goes on from: the last checkpoint, or the best where it was killed before it saved that."""
         return next((path for path in (self.last, self.best) if path.exists()), None)
 
-    def rewind(self, updates: int) -> None:
+    def rewind(self, standing: Standing) -> None:
         """Drop what was recorded after the checkpoint that the run resumes from, so that no line comes twice."""
+
+        def before(record: Record) -> bool:
+            to_come = standing.owing and record["kind"] == "eval"
+            return bool(record["updates"] < standing.axes.updates + (not to_come))
+
         records = self._records()
         try:
             lines = records.decode("utf-8").splitlines(keepends=True)
-            kept = [line for line in lines if line.endswith("\n") and json.loads(line)["updates"] <= updates]
+            kept = [line for line in lines if line.endswith("\n") and before(json.loads(line))]
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{self.metrics}: damaged; move it away to resume without the records so far") from None
         if kept != lines:

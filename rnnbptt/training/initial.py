@@ -42,7 +42,8 @@ def take_weights(network: CharRNN, vocabulary: Vocabulary, checkpoint: Checkpoin
         else:
             view.copy_(given)
     network.parameters.refresh_operands()
-    return Initial(str(checkpoint.path), len(vocabulary) - len(shared), len(checkpoint.vocabulary) - len(shared))
+    added, dropped = (len(each) - len(shared) for each in (vocabulary, checkpoint.vocabulary))
+    return Initial(str(checkpoint.path.resolve()), added, dropped)
 
 
 def of_shape(config: ModelConfig, checkpoint: Checkpoint) -> ModelConfig:

@@ -182,7 +182,7 @@ class Trainer:
         chars = self.config.budget.chars(self.streams.epoch_chars)
         if self.config.eval_every or chars is None or chars >= VALIDATIONS * self.validation_chars:
             return None
-        return chars // self.validation_chars
+        return (VALIDATIONS - 1) * chars // (VALIDATIONS * self.validation_chars)
 
     def _progress(self, axes: Axes) -> Progress:
         """What the strategy may look at then, where no validation comes before."""

@@ -118,7 +118,7 @@ def resume(
     sources: Sequence[Path] = (),
     budget: Budget | None = None,
     device: str | None = None,
-    threads: int = 0,
+    threads: int | None = None,
     tell: Tell | None = None,
     engine: str | None = None,
 ) -> Trainer:
@@ -129,7 +129,8 @@ def resume(
     hears. Another `budget` stretches the schedules.
     """
     run = RunFolder(folder)
-    set_up_torch(threads or saved_run(folder).document.threads)
+    document = saved_run(folder).document
+    set_up_torch(document.threads if threads is None else threads)
     with run.starting():
         checkpoint = saved_run(folder)  # again, now that nobody else can write it
         if folder_of_corpus := prepared(sources):
@@ -143,7 +144,7 @@ def resume(
         advice = f"no more than the run has done ({done.chars:,} characters, {done.updates:,} updates); give more"
         if budget and budget != checkpoint.document.train.budget:
             check_option(trainer.spent < 1, budget.unit, f"{budget.amount:.15g}", f"{advice}, or leave it out")
-        run.rewind(trainer.standing.axes.updates)
+        run.rewind(trainer.standing)
     return trainer
 
 

@@ -48,3 +48,14 @@ def test_no_gradient_has_no_bias() -> None:
     with torch.no_grad():
         logits, tape = model.forward(x, model.zero_state(3))
         assert relative_bias(model, tape, torch.zeros_like(logits), pieces(T, K)) == 0
+
+
+def test_a_gradient_that_overflows_is_all_lost() -> None:
+    model = make_model("rnn", precision="float32")
+    x, y = random_text(model, T)
+    with torch.no_grad():
+        model.parameters.values["rnn.weight_hh_l0"].fill_(1e30)
+        logits, tape = model.forward(x, model.zero_state(3))
+        tape.layers[0].h.zero_()  # where tanh' is 1
+        _, d_logits = cross_entropy(logits, y)
+        assert relative_bias(model, tape, d_logits, pieces(T, K)) == 1

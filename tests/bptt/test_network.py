@@ -16,7 +16,7 @@ from rnnbptt.bptt.window import create_network
 from rnnbptt.model.config import CELL_NAMES, ModelConfig
 from rnnbptt.model.precision import choose_device
 from rnnbptt.model.reference import logits_of, mean_loss
-from rnnbptt.truncation.decay import fit_decay
+from rnnbptt.study.probe.decay import fit_decay
 from support.networks import EVERY_CELL, TorchNetwork, error, independent, make_model, random_state, random_text
 from support.refusals import message_of
 

@@ -190,6 +190,9 @@ def test_an_interrupted_run_resumes_bit_for_bit(number: signal.Signals, code: in
     metrics = Path("parts/metrics.jsonl")
     wait_for_records("parts")
     child.send_signal(number)
+    if number != signal.SIGINT:  # a lost terminal sends it twice, and that must not cost what was done
+        time.sleep(0.02)
+        child.send_signal(number)
     _, stderr = child.communicate(timeout=60)
     assert (child.returncode, stderr) == (code, "")
     assert len(metrics.read_text().splitlines()) < len(Path("whole/metrics.jsonl").read_text().splitlines())
@@ -339,7 +342,7 @@ def test_a_run_begins_with_the_weights_of_another(mine: str) -> None:
     result = run("train", "other.txt", "--init-from", mine, *options, "--dropout", "0", "--run", "it")
     assert result.exit_code == 0
     said = "1 symbol of the text new to it, 1 of its own left out"
-    assert f"note: begins with the weights of mine/best.safetensors; {said}\n" in result.stderr
+    assert f"note: begins with the weights of {Path('mine/best.safetensors').resolve()}; {said}\n" in result.stderr
     before, after = (load_checkpoint(Path(name, "best.safetensors")) for name in (mine, "it"))
     assert (after.document.model.hidden, after.document.model.dropout) == (12, 0)
     assert after.document.initial is not None

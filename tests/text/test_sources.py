@@ -43,6 +43,7 @@ def test_folders_that_are_no_text_are_refused(tmp_path: Path) -> None:
         (["a.txt", "b.txt", "c.txt"], "a+b+c"),
         (["a.txt", "b.txt", "c.txt", "d.txt"], "a+3more"),
         (["n" * 200], "n" * 100),
+        (["三" * 83 + ".txt"], "三" * 33),
     ],
 )
 def test_names(sources: list[str], name: str) -> None:

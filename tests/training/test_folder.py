@@ -24,7 +24,7 @@ from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.folder import FILES, RunFolder
 from rnnbptt.training.loop import DivergedError, Trainer
-from rnnbptt.training.records import Record
+from rnnbptt.training.records import Axes, Record, Standing
 from rnnbptt.training.state import restore, snapshot
 from support.processes import die_holding
 from support.refusals import message_of
@@ -48,7 +48,7 @@ def make_trainer(corpus: Corpus, **config: Any) -> Trainer:
 
 def resume(folder: RunFolder, corpus: Corpus) -> Trainer:
     trainer = restore(load_checkpoint(folder.last), corpus, "float32")
-    folder.rewind(trainer.standing.axes.updates)
+    folder.rewind(trainer.standing)
     return trainer
 
 
@@ -403,15 +403,15 @@ def test_rewinding_drops_what_came_after_the_checkpoint_and_a_torn_line(
     kept = [record for record in records if record["updates"] <= updates]
     with folder.metrics.open("a", encoding="utf-8") as file:
         file.write(torn)
-    folder.rewind(updates)
+    folder.rewind(Standing(axes=Axes(updates=updates)))
     assert lines(folder) == kept
-    folder.rewind(updates)
+    folder.rewind(Standing(axes=Axes(updates=updates)))
     assert lines(folder) == kept
     assert {entry.name for entry in folder.path.iterdir()} == set(FILES)
 
 
 def test_rewinding_without_metrics_makes_none(folder: RunFolder) -> None:
-    folder.rewind(3)
+    folder.rewind(Standing(axes=Axes(updates=3)))
     assert list(folder.path.iterdir()) == []
 
 
@@ -422,3 +422,21 @@ def test_a_checkpoint_tells_where_it_came_from(folder: RunFolder, small: Corpus)
     assert checkpoint.document.corpus.fingerprint == small.fingerprint
     assert Path(checkpoint.document.corpus.path) == small.path
     assert checkpoint.document.train == make_trainer(small).config
+
+
+def test_rewinding_drops_a_validation_that_is_still_to_come(folder: RunFolder, small: Corpus) -> None:
+    """It was made and recorded, but not saved."""
+    records = list(folder.follow(make_trainer(small)))
+    at = next(record["updates"] for record in records if record["kind"] == "eval")
+    folder.rewind(Standing(axes=Axes(updates=at), owing=True))
+    kept = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
+    assert kept == [r for r in records if r["updates"] <= at and r["kind"] == "train"]
+
+
+def test_curves_of_others_are_not_removed(folder: RunFolder) -> None:
+    theirs = folder.curves / "events.out.tfevents.1.mine"
+    theirs.parent.mkdir(parents=True)
+    theirs.touch()
+    assert message_of(folder.check, force=False) == f"{folder.path}: holds tensorboard and no run; give another --run"
+    folder.metrics.touch()
+    folder.check(force=False)

@@ -33,7 +33,7 @@ def test_a_text_of_known_symbols_is_read_as_before(cell: str) -> None:
     checkpoint = checkpoint_of(config, OLD)
     network, fresh = (create_network(config, "float64", seed=2) for _ in range(2))
     initial = take_weights(network, NEW, checkpoint)
-    assert (initial.path, initial.added, initial.dropped) == ("old", 1, 1)
+    assert (Path(initial.path).name, initial.added, initial.dropped) == ("old", 1, 1)
     text = ["b", "d", UNKNOWN, "d", "b"]
     old = create_network(config, "float64")
     old.parameters.load(checkpoint.group("model"))

@@ -17,6 +17,7 @@ from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.inference.evaluation import LN2, PIECE
 from rnnbptt.study.probe.concluding import conclude
+from rnnbptt.study.probe.decay import fit_decay, fitted_lags
 from rnnbptt.study.probe.fidelity import Count, fidelities
 from rnnbptt.study.probe.results import REREAD, ContextLoss, Fading, Probe, Staleness
 from rnnbptt.study.probe.subject import PRECISION, Subject
@@ -24,7 +25,6 @@ from rnnbptt.text.corpus import Ids
 from rnnbptt.text.reading import Tell
 from rnnbptt.text.streams import Streams, gather
 from rnnbptt.truncation.curriculum import ladder
-from rnnbptt.truncation.decay import fit_decay, fitted_lags
 from rnnbptt.truncation.specs import parse_truncation
 
 FAINTEST = 1e-16  # norm that a decay is fitted on: below, its squares leave the range of float32

@@ -11,12 +11,12 @@ from torch import Tensor
 from rnnbptt.bptt.influence import MOST_BYTES, exact_bytes
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError, check_bytes
-from rnnbptt.study.entries import Entry, find_corpora
 from rnnbptt.study.probe.checking import STEPS, STREAMS, Check, check_gradient
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import stand_in
 from rnnbptt.text.streams import gather
 from rnnbptt.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from rnnbptt.training.corpora import corpus_of
 from rnnbptt.truncation.curriculum import ladder
 from rnnbptt.truncation.fixed import Fixed, RealTime, Snap, SnapTail
 from rnnbptt.truncation.plan import Strategy
@@ -88,12 +88,7 @@ def open_subject(path: Path, depth: int, streams: int, more: Sequence[Strategy] 
         raise UserError(
             f"{path}: --cell {model.config.cell} has no state, so no truncation cuts anything; give another"
         )
-    (corpus,) = find_corpora([Entry(str(path), checkpoint)])
-    if corpus is None:
-        raise UserError(
-            f"{checkpoint.document.corpus.path}: the corpus that {path} was trained on is no longer there;"
-            " put it back, or beside the checkpoint as corpus"
-        )
+    corpus = corpus_of(checkpoint)
     start, stop = held_out(checkpoint.document.corpus.splits)
     if (needed := 2 * depth * streams + 1) > stop - start:
         raise UserError(

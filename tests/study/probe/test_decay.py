@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rnnbptt.truncation.decay import fit_decay
+from rnnbptt.study.probe.decay import fit_decay
 
 
 def profile(beta: float, lags: int = 100, first: float = 3.0) -> list[float]:
