@@ -79,7 +79,7 @@ def test_what_was_made_stays(arguments: list[str]) -> None:
 @pytest.mark.parametrize("count", ["1", "2"])
 def test_a_reader_who_has_seen_enough_of_a_sample_is_no_error(mine: str, count: str) -> None:
     line = '"$@" | head -c 5; exit ${PIPESTATUS[0]}'
-    done = in_shell(line, "sample", mine, "--length", "20000", "--count", count)
+    done = in_shell(line, "sample", mine, "--length", "9000", "--count", count)
     assert (done.returncode, done.stderr, len(done.stdout)) == (0, "", 5)
     done = in_shell('"$@" >/dev/full', "sample", mine, "--length", "20", "--count", count)
     assert done.returncode == 1

@@ -39,13 +39,21 @@ def test_what_is_no_file_is_refused_at_once(strange: str, mine: str) -> None:
 def test_what_cannot_be_written_is_refused_before_the_work(strange: str, mine: str) -> None:
     if strange == NOT_UTF8:  # which can
         return
-    before = os.path.lexists(strange) and os.lstat(strange)
+    before = what_is_at(strange)
     refusal("prepare", "text.txt", "--out", strange, "--force")
     refusal(*TRAIN, "--run", strange)
     refusal("compare", mine, mine, "--json", strange)
     refusal("compare", mine, mine, "--csv", strange)
     refusal("probe", mine, "--plot", strange)
-    assert before == (os.path.lexists(strange) and os.lstat(strange))
+    assert what_is_at(strange) == before
+
+
+def what_is_at(path: str) -> tuple[int, ...]:
+    """Its number, kind, size and last change; nothing where nothing is there."""
+    if not os.path.lexists(path):
+        return ()
+    found = os.lstat(path)
+    return found.st_ino, found.st_mode, found.st_size, found.st_mtime_ns
 
 
 def test_a_pipe_in_the_place_of_a_part_is_refused(mine: str) -> None:
