@@ -56,8 +56,8 @@ def _notes(trainer: Trainer) -> Iterator[str]:
     if trainer.memory > MEMORY_NOTE:
         advice = "a shorter --trunc, fewer --streams or less --hidden takes less"
         yield f"the longest update keeps {trainer.memory / 2**30:.1f} GiB; {advice}"
-    size = trainer.validation_chars
-    if (few := trainer.affordable_validations) is not None:
+    size = trainer.course.validation_chars
+    if (few := trainer.course.affordable_validations) is not None:
         yield (
             f"a validation reads {size:,} characters, so this short run makes {few} before the one at the end;"
             f" for more, though they read more than training does, give --eval-every {max(1, size // 5)}, say"

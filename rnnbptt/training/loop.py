@@ -9,7 +9,7 @@ import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import torch
 
@@ -21,11 +21,12 @@ from rnnbptt.inference.evaluation import LN2, GivenUpError, remarks, score
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.streams import Streams
 from rnnbptt.training.config import TrainConfig
+from rnnbptt.training.course import Course
 from rnnbptt.training.document import Initial
 from rnnbptt.training.optimizers import OPTIMIZERS, kept_share
-from rnnbptt.training.records import Axes, Record, Standing, Sums
+from rnnbptt.training.records import Record, Standing, Sums
 from rnnbptt.training.updating import Made, make_updates
-from rnnbptt.truncation.plan import Plan, Progress
+from rnnbptt.truncation.plan import Plan
 from rnnbptt.truncation.specs import parse_truncation
 
 
@@ -33,8 +34,6 @@ class DivergedError(UserError):
     """The loss or the gradient is no longer a finite number."""
 
 
-VALIDATIONS = 20  # of a run, unless it says after how many characters
-RECORDS_PER_VALIDATION = 10
 WORK = 1 << 26  # parameters times characters in one call of a kernel: some hundredths of a second, till Ctrl-C is heard
 
 
@@ -64,17 +63,20 @@ class Trainer:
         check_bytes(self.memory, "the longest update", "give a shorter --trunc, fewer --streams or less --hidden")
 
     @property
+    def course(self) -> Course:
+        """What is due, and how far it can read on."""
+        _, (start, stop) = self.corpus.validation_part()
+        return Course(self.config, self.streams, self.standing, stop - start)
+
+    @property
     def spent(self) -> float:
         """The share of the budget that is used, 0 to 1."""
-        return self._spent(self.standing.axes)
-
-    def _spent(self, axes: Axes) -> float:
-        return self.config.budget.spent(axes, self.streams.epoch_chars)
+        return self.course.spent(self.standing.axes)
 
     @property
     def memory(self) -> int:
         """Bytes that the longest update keeps for its backward pass."""
-        return self.engine.memory(self.strategy.longest(self._room(self.standing.axes)))
+        return self.engine.memory(self.strategy.longest(self.course.room(self.standing.axes)))
 
     @torch.no_grad()
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Record]:
@@ -99,26 +101,27 @@ class Trainer:
 
     def _update(self) -> Iterator[Record]:
         """One update, or some that are alike, and their record where one is due; it says whether a validation is."""
-        standing = self.standing
-        before, started = self._validations_due(standing.axes), time.perf_counter()
-        plan = self.strategy.next(self._progress(standing.axes))
+        standing, course = self.standing, self.course
+        validations, records = course.validations_due(standing.axes), course.records_due(standing.axes)
+        started = time.perf_counter()
+        plan = self.strategy.next(course.progress(standing.axes))
         self.corpus.check_unchanged()
         self._count(plan, *self._make(plan))
         seconds = time.perf_counter() - started
         standing.axes.seconds += seconds
         standing.sums.seconds += seconds
-        now, done = self._validations_due(standing.axes), self.spent >= 1
-        standing.owing = done or (int(now) > int(before) and self._affords_validation())
-        if int(now * RECORDS_PER_VALIDATION) > int(before * RECORDS_PER_VALIDATION) or done:
+        due, done = int(course.validations_due(standing.axes)) > int(validations), course.spent(standing.axes) >= 1
+        standing.owing = done or (due and course.affords_validation())
+        if course.records_due(standing.axes) > records or done:
             yield self._train_record()
 
     def _make(self, plan: Plan) -> tuple[Made, float]:
         """Read on and move the weights by this plan; with the learning rate that it came to."""
-        config, axes, updates = self.config, self.standing.axes, self._alike(plan)
+        config, course, axes, updates = self.config, self.course, self.standing.axes, self._alike(plan)
         segment = self.streams.take(updates * plan.advance)
         chars = segment.x.size // updates
-        moments = [self._later(made, chars) for made in range(updates)]
-        rates = [config.learning_rate(self._spent(moment), moment.chars) for moment in moments]
+        moments = [course.later(made, chars) for made in range(updates)]
+        rates = [config.learning_rate(course.spent(moment), moment.chars) for moment in moments]
         kept = [
             kept_share(rate * config.weight_decay, moment.chars, moment.chars + chars)
             for rate, moment in zip(rates, moments, strict=True)
@@ -137,65 +140,18 @@ class Trainer:
         """
         if isinstance(self.engine, TorchEngine) or not self.strategy.steady:
             return 1
-        chars, records = plan.advance * self.config.streams, self._records_due(self.standing.axes)
+        course, chars = self.course, plan.advance * self.config.streams
+        records = course.records_due(self.standing.axes)
 
         def something_else(made: int) -> bool:
-            then = self._later(made, chars)
-            if self._records_due(then) > records or self._spent(then) >= 1:
+            then = course.later(made, chars)
+            if course.records_due(then) > records or course.spent(then) >= 1:
                 return True
-            return self.strategy.next(self._progress(then)) != plan
+            return self.strategy.next(course.progress(then)) != plan
 
         most = 1 + WORK // (chars * self.model.parameters.flat.numel())
         few = range(1, min(most, self.streams.until_wrap() // plan.advance))
         return 1 + bisect_left(few, True, key=something_else)
-
-    def _later(self, updates: int, chars: int) -> Axes:
-        """The axes after so many more updates of so many characters each."""
-        axes = self.standing.axes
-        return replace(axes, chars=axes.chars + updates * chars, updates=axes.updates + updates)
-
-    def _validations_due(self, axes: Axes) -> float:
-        """How many validations should have been made by then."""
-        every = self.config.eval_every
-        return axes.chars / every if every else VALIDATIONS * self._spent(axes)
-
-    def _records_due(self, axes: Axes) -> int:
-        """How many train records should have been made by then."""
-        return int(self._validations_due(axes) * RECORDS_PER_VALIDATION)
-
-    def _affords_validation(self) -> bool:
-        """Whether one more validation leaves training with no less to read than all of them."""
-        made = len(self.standing.validations.nats)
-        return bool(self.config.eval_every) or (made + 1) * self.validation_chars <= self.standing.axes.chars
-
-    @property
-    def validation_chars(self) -> int:
-        """Characters that a validation reads."""
-        _, (start, stop) = self.corpus.validation_part()
-        return stop - start
-
-    @property
-    def affordable_validations(self) -> int | None:
-        """How many validations there will be before the last one where these are fewer than usual, because they would
-        read more than training does; None: as many as usual, or the budget does not tell.
-        """
-        chars = self.config.budget.chars(self.streams.epoch_chars)
-        if self.config.eval_every or chars is None or chars >= VALIDATIONS * self.validation_chars:
-            return None
-        return (VALIDATIONS - 1) * chars // (VALIDATIONS * self.validation_chars)
-
-    def _progress(self, axes: Axes) -> Progress:
-        """What the strategy may look at then, where no validation comes before."""
-        standing = self.standing
-        validations, measured = tuple(standing.validations.nats), tuple(standing.measured)
-        in_updates, seed = self.config.budget.unit == "updates", self.config.seed
-        return Progress(self._spent(axes), self._room(axes), axes.updates, seed, validations, measured, in_updates)
-
-    def _room(self, axes: Axes) -> int:
-        """Characters a stream can read then before one wraps or the budget ends."""
-        chars, streams = self.config.budget.chars(self.streams.epoch_chars), self.config.streams
-        room = self.streams.until_wrap() - (axes.chars - self.standing.axes.chars) // streams
-        return room if chars is None else min(room, -(-(chars - axes.chars) // streams))
 
     def _count(self, plan: Plan, made: Made, rate: float) -> None:
         """Updates that were made, the last one with that learning rate."""

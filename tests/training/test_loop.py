@@ -490,7 +490,7 @@ def test_a_run_of_few_updates_is_validated_after_each(tmp_path: Path) -> None:
 def test_validations_read_no_more_than_training_unless_they_are_asked_for(small: Corpus, budget: Budget) -> None:
     """20 of 20 characters each would read 400, and training reads 150; the last one is made in any case."""
     trainer, records = train(small, trunc="1", budget=budget)
-    assert trainer.validation_chars == 20
+    assert trainer.course.validation_chars == 20
     seen = [record["chars"] for record in of_kind("eval", records)]
     assert len(seen) == 8
     assert all(20 * number <= chars for number, chars in enumerate(seen[:-1], 1))

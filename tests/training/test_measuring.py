@@ -68,6 +68,6 @@ def test_as_many_validations_are_made_as_are_announced(tmp_path: Path, share: fl
     corpus = make_corpus(tmp_path, prose(2000), split="1500/500/0")
     config = TrainConfig("4", Budget("chars", round(500 * share)), streams=1)
     trainer = Trainer(create_network(ModelConfig(len(corpus.vocabulary), "rnn", 3), "float32"), corpus, config)
-    announced = trainer.affordable_validations
+    announced = trainer.course.affordable_validations
     made = sum(record["kind"] == "eval" for record in trainer.run())
     assert made == announced + 1
