@@ -138,15 +138,22 @@ print(trainer.model.parameters.flat.numpy().tobytes().hex())
 def test_what_was_just_compiled_and_what_comes_from_the_cache_have_the_same_bits(
     corpus: Corpus, tmp_path: Path
 ) -> None:
-    here = Path(__file__)
-    paths = os.pathsep.join(map(str, (here.parents[2], here.parents[1], here.parent)))
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path), "PYTHONPATH": paths}
-    command = [sys.executable, "-c", ONLINE, str(corpus.path)]
-    fresh, cached = (
-        subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout for _ in range(2)
-    )
-    assert list(tmp_path.rglob("*.nbi"))
-    assert fresh == cached
+    """This process has compiled the kernel where nobody had before; the other one finds it. With RNNBPTT_TRIALS, which
+    takes half a minute more, a third one always compiles it.
+    """
     trainer = trainer_of(corpus, "gru", trunc="1", streams=1, dropout=0.3, layers=2)
     list(trainer.run())
-    assert trainer.model.parameters.flat.numpy().tobytes().hex() == fresh.strip()
+    here = trainer.model.parameters.flat.numpy().tobytes().hex()
+    assert online_elsewhere(corpus) == here
+    if os.environ.get("RNNBPTT_TRIALS"):
+        assert online_elsewhere(corpus, NUMBA_CACHE_DIR=str(tmp_path)) == here
+        assert list(tmp_path.rglob("*.nbi"))
+
+
+def online_elsewhere(corpus: Corpus, **variables: str) -> str:
+    """The parameters that a process of its own comes to."""
+    file = Path(__file__)
+    paths = os.pathsep.join(map(str, (file.parents[2], file.parents[1], file.parent)))
+    environment = os.environ | {"PYTHONPATH": paths, **variables}
+    command = [sys.executable, "-c", ONLINE, str(corpus.path)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.strip()
