@@ -68,7 +68,7 @@ def _notes(trainer: Trainer) -> Iterator[str]:
 
 def say_end(trainer: Trainer, folder: Path) -> None:
     """What to know of the best validation, and what to type next."""
-    say("note", (f"best validation: {remark}" for remark in trainer.remarks))
+    say("note", (f"best validation: {remark}" for remark in trainer.standing.remarks))
     run = shlex.quote(str(folder))
     budget = trainer.config.budget
     if trainer.finished:

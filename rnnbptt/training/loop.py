@@ -44,7 +44,6 @@ class Trainer:
     engine    computes the updates
     standing  where the run stands
     initial   whose weights it began with
-    remarks   what to know of its best validation
     notes     what to know before it goes on
     """
 
@@ -58,7 +57,6 @@ class Trainer:
         self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat)
         self.standing = Standing()
         self.initial: Initial | None = None
-        self.remarks: list[str] = []
         self.notes: list[str] = []
         check_bytes(self.memory, "the longest update", "give a shorter --trunc, fewer --streams or less --hidden")
 
@@ -202,5 +200,5 @@ class Trainer:
         validations.nats.append(nats)
         self.standing.owing = False
         if validations.latest_is_best():
-            self.remarks = remarks(nats, stretches, settled, self.model.config.vocabulary)
+            self.standing.remarks = remarks(nats, stretches, settled, self.model.config.vocabulary)
         return self._record("eval", nats) | {"split": split, "settled": settled}

@@ -58,6 +58,7 @@ class Standing:
     position  symbols that each stream has read
     sums      since the last train record
     measured  the relative biases that plans asked for so far
+    remarks   what to know of the best validation
     owing     whether a validation is due before the next update
     k1, k2    of the last update, and `lr` its learning rate
     """
@@ -67,6 +68,7 @@ class Standing:
     sums: Sums = field(default_factory=Sums)
     validations: Validations = field(default_factory=Validations)
     measured: list[Amount] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
     owing: bool = False
     k1: Count = 0
     k2: Count = 0

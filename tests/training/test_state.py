@@ -94,3 +94,9 @@ def test_a_run_of_another_kind_of_device_goes_on_with_random_numbers_that_its_ow
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
     assert not torch.equal(states[0], checkpoint.tensors["rng.dropout"])
+
+
+def test_what_there_is_to_know_of_the_best_validation_is_kept(small: Corpus, tmp_path: Path) -> None:
+    run = train_run(tmp_path / "run", small, chars=40, precision="float32", lr=0.5)  # so high that guessing is better
+    trainer = restore(load_checkpoint(run / "last.safetensors"), small)
+    assert any(remark.startswith("worse than guessing") for remark in trainer.standing.remarks)
