@@ -1,5 +1,6 @@
 """Which engine computes a run: `--engine`. numba is not imported before its turn."""
 
+from importlib import import_module
 from typing import NamedTuple
 
 import torch
@@ -61,7 +62,7 @@ def runs_compiled(network: CharRNN) -> bool:
 def unavailable() -> str:
     """Why the kernels cannot be had; empty where they can."""
     try:
-        import rnnbptt.bptt.kernels  # noqa: F401
+        import_module("rnnbptt.bptt.kernels")
     except ImportError as error:
         return str(error)
     except RuntimeError as error:  # numba finds no folder for its cache that can be written

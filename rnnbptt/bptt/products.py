@@ -30,7 +30,7 @@ def _can_pack() -> bool:
     try:
         one = torch.ones(16, 16, dtype=torch.bfloat16)
         _multiply(one, _pack(one, 16))
-    except (RuntimeError, AttributeError, NotImplementedError):
+    except (RuntimeError, AttributeError):  # not on this processor; not in this torch
         return False
     return True
 

@@ -11,6 +11,7 @@ from rnnbptt.cli.typed import typed
 from rnnbptt.inference.config import SampleConfig
 
 if TYPE_CHECKING:
+    from rnnbptt.study.results import Comparison
     from rnnbptt.training.checkpoint import Checkpoint
 
 
@@ -41,12 +42,7 @@ def compare(
     if skip_unknown and text is None:
         raise typer.BadParameter("--skip-unknown leaves characters out of a text; give it with --text FILE")
 
-    from rnnbptt.inference.sampling import sample
-    from rnnbptt.report import progress, tables
-    from rnnbptt.report.outlets import printing
-    from rnnbptt.report.samples import show_sample
-    from rnnbptt.report.spreadsheet import write_csv
-    from rnnbptt.storage.files import json_text, write_json
+    from rnnbptt.report import progress
     from rnnbptt.study.comparing import compare as compare_checkpoints
     from rnnbptt.training.starting import set_up_torch
 
@@ -59,24 +55,53 @@ def compare(
     with progress.counting_bar("compare", "char") as tell:
         comparison = compare_checkpoints(checkpoints, text, tell, skip_unknown)
     try:  # files first: standard output may be closed or full
-        if json and json != STANDARD_OUTPUT:
-            write_json(comparison, json)
-        if csv:
-            write_csv(comparison, csv)
-        if plot:
-            from rnnbptt.report.curves import plot_curves
-
-            progress.say("note", plot_curves(comparison.rows, plot))
+        _write(comparison, plot, json, csv)
     finally:
-        if json == STANDARD_OUTPUT:
-            printing(print)(json_text(comparison))
-        else:
-            tables.show_comparison(comparison)
-        progress.say("warning", comparison.warnings)
-        progress.say("note", comparison.notes)
-    for row in comparison.rows if sample_length and json != STANDARD_OUTPUT else ():
+        _show(comparison, json)
+    if sample_length and json != STANDARD_OUTPUT:
+        _show_samples(comparison, config)
+
+
+def _write(comparison: "Comparison", plot: Path | None, json: Path | None, csv: Path | None) -> None:
+    """The files that were asked for."""
+    from rnnbptt.report.progress import say
+    from rnnbptt.report.spreadsheet import write_csv
+    from rnnbptt.storage.files import write_json
+
+    if json and json != STANDARD_OUTPUT:
+        write_json(comparison, json)
+    if csv:
+        write_csv(comparison, csv)
+    if plot:
+        from rnnbptt.report.curves import plot_curves
+
+        say("note", plot_curves(comparison.rows, plot))
+
+
+def _show(comparison: "Comparison", json: Path | None) -> None:
+    """Tables, or JSON in their place, and what to know of them."""
+    from rnnbptt.report.outlets import printing
+    from rnnbptt.report.progress import say
+    from rnnbptt.report.tables import show_comparison
+    from rnnbptt.storage.files import json_text
+
+    if json == STANDARD_OUTPUT:
+        printing(print)(json_text(comparison))
+    else:
+        show_comparison(comparison)
+    say("warning", comparison.warnings)
+    say("note", comparison.notes)
+
+
+def _show_samples(comparison: "Comparison", config: SampleConfig) -> None:
+    """One of each checkpoint, from the same prompt and seed."""
+    from rnnbptt.inference.sampling import sample
+    from rnnbptt.report.progress import say
+    from rnnbptt.report.samples import show_sample
+
+    for row in comparison.rows:
         checkpoint, given, (read, notes) = _open(row.path, config)
-        progress.say("note", (f"{row.name}: {note}" for note in notes))
+        say("note", (f"{row.name}: {note}" for note in notes))
         pieces = sample(checkpoint.build_model(), checkpoint.vocabulary, read)
         show_sample(f"{row.name} ({row.trunc})", given, pieces)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 
 from rnnbptt.errors import UserError
@@ -14,7 +15,7 @@ AXES = ("kind", "chars", "split", "settled")  # of a record; what else it has is
 def check_installed() -> None:
     """UserError where TensorBoard is not."""
     try:
-        import torch.utils.tensorboard  # noqa: F401
+        import_module("torch.utils.tensorboard")
     except ImportError:
         raise UserError("--tensorboard: not installed; type: pip install 'rnnbptt[tensorboard]'") from None
 
