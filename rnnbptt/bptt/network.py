@@ -59,6 +59,10 @@ class CharRNN:
         precision = self.precision if same else choose_precision(name, self.device)
         return type(self)(self.config, precision, self.device, self.parameters.flat)
 
+    def apart(self) -> Self:
+        """This network with operands, as they are now, and tapes of its own: reading with it disturbs nothing."""
+        return type(self)(self.config, self.precision, self.device, self.parameters.flat)
+
     def zero_state(self, streams: int) -> Tensor:
         """The state before any text: (L, S, B, H)."""
         shape = (self.config.layers, self.config.sizes.parts, streams, self.config.hidden)

@@ -8,7 +8,7 @@ agree before the lane ends, it goes on into the next one. The state that the str
 before it, further and further back, until these agree.
 
 How many lanes there are, and the length of the pieces they are read in, changes how long it takes, not what comes out.
-How a model was trained has no part in it.
+How a model was trained has no part in it; it is read with the precision that it has.
 
 Axes: T characters of a piece, B lanes; states (L, S, B, H).
 """
@@ -31,7 +31,8 @@ SHORTEST_LANE = 500  # below this the warm-up would cost more than the lane
 FURTHEST = 1 << 17  # characters that are read to make states agree, before the stretch and in it
 PIECE = 64  # characters read at a time: bounds memory, not the result
 STRETCH = 1000  # characters whose losses are summed
-AGREE = 1e-4  # largest distance of two states that agree, relative to the length of one
+AGREE = 1e-4  # largest distance of two states that agree, relative to the length of one; where operands are rounded
+ROUNDED = 2  # to fewer digits than that, so many times the distance of a number to the next: states come no nearer
 
 LN2 = float(np.log(2))
 
@@ -142,8 +143,9 @@ class Reading:
         piece: int = PIECE,
         give_up: Callable[[], bool] = _never,
     ) -> None:
-        self._model, self._ids, self._take, self._piece = model.at_precision("float32"), ids, take, piece
+        self._model, self._ids, self._take, self._piece = model.apart(), ids, take, piece
         self._give_up = give_up
+        self._near = max(AGREE, ROUNDED * torch.finfo(model.precision.operand).eps)
         start = max(start, 1)
         self.count, self.settled, self._stop, self._left = stop - start, True, stop, FURTHEST
         lanes = min(LANES, max(1, self.count // SHORTEST_LANE))
@@ -166,7 +168,7 @@ class Reading:
             both[:, :, :1] = from_far
             for _ in self._read(np.array([near, near]), 0, start - near, both):
                 pass
-            settled = far == 1 or bool(agree(both[:, :, :1], both[:, :, 1:]))
+            settled = far == 1 or bool(agree(both[:, :, :1], both[:, :, 1:], self._near))
             if settled or reach >= FURTHEST:
                 self.settled = settled
                 return both[:, :, :1]
@@ -191,7 +193,7 @@ class Reading:
         """
         lanes, old, new = pending
         for step in range(0, self._length, self._piece):
-            differ = ~agree(old, new)
+            differ = ~agree(old, new, self._near)
             lanes = lanes[differ.cpu().numpy()]
             if not lanes.size:
                 return Pending(lanes, old, new)
@@ -224,9 +226,9 @@ class Reading:
             yield targets, cross_entropy(logits, y)[0].cpu().numpy()
 
 
-def agree(old: Tensor, new: Tensor) -> Tensor:
-    """Whether two states (L, S, B, H) are the same for what follows, (B,). What is no number agrees with anything: it
-    will not get any better.
+def agree(old: Tensor, new: Tensor, near: float) -> Tensor:
+    """Whether two states (L, S, B, H) are the same for what follows, (B,): their distance is at most `near` times the
+    length of one. What is no number agrees with anything: it will not get any better.
     """
     distance, length = ((state).square().sum((1, 3)) for state in (old - new, new))
-    return ~(distance > AGREE**2 * length).any(0)
+    return ~(distance > near**2 * length).any(0)
