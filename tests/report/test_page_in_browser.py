@@ -20,7 +20,8 @@ const drawn = (strategy) => {
   const { data } = chart.ctx.getImageData(0, 0, chart.ctx.canvas.width, chart.ctx.canvas.height);
   let count = 0;
   for (let i = 0; i < data.length; i += 4) {
-    count += Math.abs(data[i] - r) + Math.abs(data[i + 1] - g) + Math.abs(data[i + 2] - b) < 12;
+    const off = Math.abs(data[i] - r) + Math.abs(data[i + 1] - g) + Math.abs(data[i + 2] - b);
+    count += off < 12 && data[i + 3] > 200; // a line, not a band
   }
   return count;
 };
@@ -34,6 +35,7 @@ const look = async () => {
     points: figures.strategies.map((_, i) => chart.data[1 + BAND * i].filter((value) => value != null).length),
     drawn: figures.strategies.map(drawn),
     legend: [...chart.root.querySelectorAll(".mean button")].map((made) => made.textContent),
+    pressed: [...chart.root.querySelectorAll(".mean button")].map((made) => made.ariaPressed),
     wide: document.documentElement.scrollWidth > innerWidth,
     canvas: chart.root.clientWidth,
   };
@@ -147,8 +149,10 @@ def test_a_line_is_hidden_and_stays_so_on_another_axis(desktop: dict[str, Any]) 
     found = desktop["found"]
     for name in ("hidden", "still"):
         first, *others = found[name]["drawn"]
-        assert first < 100 < min(others)  # its name in the legend is no part of the canvas
+        assert first < 100 < min(others)
+        assert found[name]["pressed"] == ["false", "true", "true"]
     assert min(found["again"]["drawn"]) > 100
+    assert found["again"]["pressed"] == ["true"] * 3
 
 
 def test_dark_and_light(desktop: dict[str, Any]) -> None:

@@ -30,7 +30,7 @@ function columns(axis) {
 }
 
 // What stands in the legend: a button with the look of the line, which switches it.
-function button(strategy) {
+function button(strategy, show) {
   const made = document.createElement("button");
   made.type = "button";
   const picture = made.appendChild(document.createElementNS("http://www.w3.org/2000/svg", "svg"));
@@ -39,6 +39,7 @@ function button(strategy) {
   for (const [name, value] of Object.entries(look)) line.setAttribute(name, value);
   line.setAttribute("stroke-dasharray", strategy.dash.join(" "));
   picture.setAttribute("aria-hidden", "true");
+  made.setAttribute("aria-pressed", String(show));
   made.append(strategy.name);
   return made;
 }
@@ -53,7 +54,7 @@ function seriesOf(strategy, number) {
   };
   const look = { stroke: colour(strategy), width: 2, dash: strategy.dash, points: { show: false } };
   const edge = { class: "edge", show, width: 0, points: { show: false } };
-  return [{ label: button(strategy), class: "mean", show, value, ...look }, edge, { ...edge }];
+  return [{ label: button(strategy, show), class: "mean", show, value, ...look }, edge, { ...edge }];
 }
 
 // What a whole plot shows leaves out the steep start; of a part, all is shown.
