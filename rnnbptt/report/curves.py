@@ -5,8 +5,7 @@ as "learns faster" means something else on each of them.
 """
 
 import math
-from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -16,14 +15,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethodFormatter
 
 from rnnbptt.errors import UserError
+from rnnbptt.report.bands import AXES, is_logarithmic, limits
 from rnnbptt.report.drawing import COLOURS, GREY, MARKERS, STYLES, label, panels_side_by_side, save
 from rnnbptt.report.terminal import escaped
-from rnnbptt.study.results import Curve, Row
+from rnnbptt.study.results import Row
 
-PANELS = {"chars": "characters seen", "updates": "updates", "seconds": "training time (seconds)"}
-DECADES = 2  # an axis that spans more is logarithmic
+PANELS = ("chars", "updates", "seconds")
 LINE: dict[str, Any] = {"linewidth": 1.6, "markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
-SETTLED = 0.1  # of a run: what it lost before that would squeeze all the rest
 
 
 def plot_curves(rows: Sequence[Row], path: Path) -> tuple[str, ...]:
@@ -53,15 +51,15 @@ def draw_curves(rows: Sequence[Row]) -> Figure:
     """A panel for each axis, with the curve of every row that has one, and one legend for all."""
     curves = [row.curve for row in rows if row.curve]
     figure, panels = panels_side_by_side(12, 4.4, space=0.02, share_y=True)
-    for axes, (axis, title) in zip(panels, PANELS.items(), strict=True):
+    for axes, axis in zip(panels, PANELS, strict=True):
         looks = zip(cycle(COLOURS), cycle(MARKERS), cycle(STYLES), strict=False)
         for curve, (colour, marker, style) in zip(curves, looks, strict=False):
             every = math.ceil(len(curve.bpc) / 20)  # enough to tell the lines apart, not a caterpillar
             look = {"color": colour, "marker": marker, "linestyle": style, "markevery": every, **LINE}
             axes.plot(getattr(curve, axis), curve.bpc, **look)
-        _scale(axes, axis, curves)
-        label(axes, title)
-    panels[0].set_ylim(*_limits(curves))
+        scale(axes, axis, (value for curve in curves for value in getattr(curve, axis)))
+        label(axes, AXES[axis])
+    panels[0].set_ylim(*limits([(curve.chars, curve.bpc) for curve in curves]))
     panels[0].set_ylabel("validation bits per character", color=GREY)
     legend = figure.legend(
         panels[0].lines,
@@ -78,22 +76,13 @@ def draw_curves(rows: Sequence[Row]) -> Figure:
     return figure
 
 
-def _scale(axes: Axes, axis: str, curves: Sequence[Curve]) -> None:
+def scale(axes: Axes, axis: str, values: Iterable[float]) -> None:
     """A logarithmic axis where the values span decades, and numbers that can be read."""
-    values = [value for curve in curves for value in getattr(curve, axis) if value > 0]
-    decades = math.log10(max(values) / min(values)) if values else 0
-    # Updates always: between truncations they differ by factors, and the lines would lie on the axis.
-    if values and (axis == "updates" or decades > DECADES):
+    positive = [value for value in values if value > 0]
+    if is_logarithmic(axis, positive):
         axes.set_xscale("log")
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if decades < 3 else (1,)))
+        span = max(positive) / min(positive)
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < 1000 else (1,)))
         axes.xaxis.set_minor_formatter(NullFormatter())
     # 100k characters, but not 100m seconds: those are no minutes.
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}") if axis == "seconds" else EngFormatter(sep=""))
-
-
-def _limits(curves: Sequence[Curve]) -> tuple[float, float]:
-    """From the best value of all to the worst that any run had once a tenth of it was done, and a margin."""
-    low = min(min(curve.bpc) for curve in curves)
-    high = max(max(curve.bpc[bisect_left(curve.chars, SETTLED * curve.chars[-1]) :]) for curve in curves)
-    margin = 0.05 * (high - low) or 0.05
-    return low - margin, high + margin

@@ -31,9 +31,14 @@ def check_format(path: Path) -> None:
 
 def panels_side_by_side(width: float, height: float, space: float, share_y: bool) -> tuple[Figure, Sequence[Axes]]:
     """A figure of so many inches, and three empty panels in it; `space` between them, as a share of their width."""
-    # The object interface: pyplot would look for a display, and keep every figure it made.
-    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=space))
+    figure = make_figure(width, height, space)
     return figure, figure.subplots(1, 3, sharey=share_y)
+
+
+def make_figure(width: float, height: float, space: float) -> Figure:
+    """An empty one of so many inches, with `space` between its panels, as a share of their width."""
+    # The object interface: pyplot would look for a display, and keep every figure it made.
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(wspace=space))
 
 
 def save(figure: Figure, path: Path) -> None:

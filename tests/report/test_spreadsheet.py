@@ -1,4 +1,4 @@
-"""spreadsheet.py: what another program reads of a comparison."""
+"""spreadsheet.py: what another program reads of a comparison and of a race."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import csv
 from dataclasses import replace
 from pathlib import Path
 
-from rnnbptt.report.spreadsheet import write_csv
+from rnnbptt.report.page import Curve
+from rnnbptt.report.spreadsheet import write_csv, write_validations
 from support.findings import a_comparison
 
 
@@ -36,3 +37,17 @@ def test_what_there_is_no_interval_for_is_empty(tmp_path: Path) -> None:
     comparison = a_comparison(half=None)
     write_csv(replace(comparison, rows=comparison.rows[1:2]), path := tmp_path / "all.csv")
     assert path.read_text().splitlines()[1].endswith(",-0.25,,,,too short")
+
+
+def test_a_row_for_each_validation(tmp_path: Path) -> None:
+    curves = [
+        Curve('a, "b"', 3, {"chars": [10, 20], "updates": [1, 2], "seconds": [0.5, 1], "flops": [1e9, 2e9]}, [3, 2.5]),
+        Curve("c", 0, {"chars": [10]}, [float("nan")]),
+    ]
+    write_validations(curves, path := tmp_path / "race.csv")
+    assert path.read_text(encoding="utf-8").splitlines() == [
+        "strategy,seed,chars,updates,seconds,flops,bpc",
+        '"a, ""b""",3,10,1,0.5,1000000000.0,3',
+        '"a, ""b""",3,20,2,1,2000000000.0,2.5',
+        "c,0,10,,,,nan",
+    ]
