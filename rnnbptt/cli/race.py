@@ -68,6 +68,7 @@ def race(
         common = replace(training, budget=budget or training.budget)
         wanted = RaceConfig(tuple(trunc or ()), seeds, parse_vary(vary or ()), common, model, text, precision, engine)
 
+    from rnnbptt.report.progress import say
     from rnnbptt.study.race.folder import default_folder, racing_in, saved_race
 
     if resume:
@@ -76,7 +77,7 @@ def race(
     with racing_in(folder):
         held, prospect = _open(wanted, sources, folder, quiet)
         _run(held, prospect, workers or _cores(), quiet)
-        # here comes what is concluded
+        say("note", [f"the race lies in {folder}"])  # here comes what is concluded
     if failed := held.failed:
         advice = f"see above; what is mended goes on with --resume {shlex.quote(str(folder))}"
         raise UserError(f"{len(failed)} of {len(held.config.cells)} runs failed: {advice}")
@@ -133,7 +134,7 @@ def _cores() -> int:
 
 def refuse_what_has_no_effect_on_a_race(values: Mapping[str, Any]) -> None:
     """Misuse where options of `race` contradict each other, or one would change nothing."""
-    refuse_what_has_no_effect(values)
+    refuse_what_has_no_effect(values, "RACE")
     varied = parse_vary(values["vary"] or ())
     if named := given(values["ctx"], *varied):
         name = as_typed(named[0])
