@@ -77,7 +77,8 @@ def race(
     with racing_in(folder):
         held, prospect = _open(wanted, sources, folder, quiet)
         _run(held, prospect, workers or _cores(), quiet)
-        say("note", [f"the race lies in {folder}"])  # here comes what is concluded
+        if not quiet:
+            say("note", [f"the race lies in {folder}"])  # in place of what is concluded
     if failed := held.failed:
         advice = f"see above; what is mended goes on with --resume {shlex.quote(str(folder))}"
         raise UserError(f"{len(failed)} of {len(held.config.cells)} runs failed: {advice}")
@@ -85,26 +86,20 @@ def race(
 
 def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: bool) -> tuple["Race", "Prospect"]:
     """The race that is begun, or goes on where none is `wanted`, after all has been looked at."""
-    from rnnbptt.report.progress import counting_bar, say, slow
+    from rnnbptt.report.progress import counting_bar, say
     from rnnbptt.study.race.checking import alike, look_over
     from rnnbptt.study.race.folder import beginning, resume_race
 
     notes: list[str] = []
-    compiling = "compiling, once: it takes some 10 to 20 seconds"
     if wanted:
         config, notes = alike(wanted)
-        with (
-            counting_bar("prepare", "B", quiet) as tell,
-            beginning(sources, folder, config, tell) as race,
-            slow(compiling, quiet),
-        ):
+        with counting_bar("prepare", "B", quiet) as tell, beginning(sources, folder, config, tell) as race:
             prospect = look_over(race)
         notes += config.remarks()
     else:
         with counting_bar("check", "B", quiet) as tell:
             race = resume_race(folder, sources, tell)
-        with slow(compiling, quiet):
-            prospect = look_over(race)
+        prospect = look_over(race)
     if not quiet:
         say("note", [*notes, *prospect.notes])
     return race, prospect
@@ -112,13 +107,19 @@ def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: b
 
 def _run(race: "Race", prospect: "Prospect", workers: int, quiet: bool) -> None:
     """Finish its runs and show them; it ends with 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+    from rnnbptt.report.progress import slow
     from rnnbptt.report.race_view import RaceView, say_stopped
+    from rnnbptt.study.race.checking import compile_for
     from rnnbptt.study.race.running import run_race
 
     try:
-        with stop_by_signal() as stop, RaceView(race, prospect, quiet) as view:
-            for ended in run_race(race, prospect, workers, stop.asked):
-                view.show(ended)
+        with stop_by_signal() as stop:
+            if race.open:
+                with slow("compiling, once: it takes some 10 to 20 seconds", quiet):
+                    compile_for(race)
+            with RaceView(race, prospect, quiet) as view:
+                for ended in run_race(race, prospect, workers, stop.asked):
+                    view.show(ended)
     except KeyboardInterrupt:  # the second one
         say_stopped(race, saved=False)
         raise

@@ -46,11 +46,16 @@ class RaceView:
         """Say what has ended, and bring the table up to date."""
         for cell, outcome in ended:
             self._ended += outcome.state != "stopped"
-            if not (self._quiet or outcome.state == "stopped") and (self._live is None or outcome.state != "done"):
+            if self._is_told(outcome):
                 self._say(f"{cell.arm.label}, seed {cell.seed}: {self._told(cell, outcome)}")
         if self._live and time.monotonic() - self._looked > PERIOD:
             self._looked = time.monotonic()
             self._live.update(self._picture(), refresh=True)
+
+    def _is_told(self, outcome: Outcome) -> bool:
+        """Whether it is worth a line; a failure always is."""
+        told = {"failed"} if self._quiet else {"failed", "diverged"} if self._live else {"failed", "diverged", "done"}
+        return outcome.state in told
 
     def _say(self, line: str) -> None:
         if self._live:
