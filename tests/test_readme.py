@@ -13,6 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 from rnnbptt.cli.app import app
+from support.races import in_process
 from support.tables import commands as cli_commands
 from support.tables import option_table
 from support.texts import prose
@@ -37,6 +38,11 @@ def shrunk(arguments: list[str]) -> list[str]:
     """The same command with a small model, and a budget that a test can afford."""
     if arguments[0] == "probe":
         return [*arguments, "--depth", "32", "--streams", "2", "--threads", "1"]
+    if arguments[0] == "race":
+        return [
+            *arguments,
+            *shlex.split("--hidden 8 --streams 2 --chars 500 --eval-every 500 --seeds 1 --engine torch"),
+        ]
     if arguments[0] != "train":
         return arguments
     kept = [a for i, a in enumerate(arguments) if a != "--epochs" and arguments[i - 1] != "--epochs"]
@@ -47,7 +53,8 @@ def test_every_command_and_the_library_example_run(tmp_path: Path, monkeypatch: 
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
     Path("data/shakespeare.txt").write_text("ROMEO: " + prose(30_000), encoding="utf-8")
-    assert {arguments[0] for arguments in commands()} == {"prepare", "train", "sample", "compare", "probe", "info"}
+    monkeypatch.setattr("rnnbptt.study.race.running.finish_all", in_process)
+    assert {arguments[0] for arguments in commands()} == set(cli_commands())
     for arguments in commands():
         result = CliRunner().invoke(app, shrunk(arguments))
         assert result.exit_code == 0, (arguments, result.output)
@@ -72,7 +79,7 @@ def test_the_option_tables_are_what_the_commands_say(command: str) -> None:
     assert f"\n\n{table}\n\n" in README, f"under {command}, the README has to have:\n\n{table}\n"
 
 
-@pytest.mark.parametrize("command", ["sample", "compare", "probe"])
+@pytest.mark.parametrize("command", ["sample", "compare", "race", "probe"])
 def test_every_option_is_named(command: str) -> None:
     for parameter in cli_commands()[command].params:
         for option in parameter.opts:

@@ -16,6 +16,7 @@ HABITS = {
     "--eval-every": ("eval-interval", "checkpoint-every", "eval-val-every"),
     "--precision": ("dtype",),
     "--run": ("out-dir", "checkpoint-dir", "out", "output"),
+    "--out": ("run", "output", "out-dir"),
     "--resume": ("continue", "restore"),
     "--prompt": ("start", "start-text", "primetext", "prime", "start-string"),
     "--prompt-file": ("start-file", "prime-file"),
@@ -24,6 +25,8 @@ HABITS = {
     "--temperature": ("temp",),
     "--depth": ("max-depth", "bptt"),
     "--threads": ("num-threads", "workers", "num-workers"),
+    "--workers": ("threads", "num-workers", "jobs"),
+    "--seeds": ("num-seeds", "repeats", "runs"),
     "--device": ("gpu", "cuda"),
 }
 

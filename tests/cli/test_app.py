@@ -121,6 +121,7 @@ def test_completion_is_offered_once() -> None:
         (["sample", "run", "--start", "x"], "--start (Possible options: --prompt)"),
         (["sample", "run", "--chars", "5"], "--chars (Possible options: --length)"),
         (["sample", "run", "--batch_size", "5"], "--batch_size"),
+        (["race", "text.txt", "--threads", "2"], "--threads (Possible options: --workers)"),
         (["train", "text.txt", "--trunk", "3"], "--trunk (Possible options: --run, --trunc, --unit)"),
         (["--start"], "--start"),
     ],

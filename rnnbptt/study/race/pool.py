@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from rnnbptt.study.race.outcome import Outcome
 
@@ -100,6 +100,62 @@ def _done(work: Work, task: object, stop: Callable[[], bool]) -> Outcome | Broke
         return Broken(f"{type(error).__name__}: {' '.join(str(error).split())}")
 
 
+class Team(Generic[T]):
+    """Processes, what each of them is at, and what is still to be done."""
+
+    def __init__(self, tasks: Sequence[T], work: Work, workers: int) -> None:
+        self._work, self._waiting = work, deque(tasks)
+        self._workers = [Worker(work) for _ in range(min(workers, len(tasks)))]
+        self._at_work: dict[Any, tuple[Worker, T]] = {}  # by the pipe
+        self._broken: Counter[int] = Counter()  # attempts that were, by the task
+        self._stopping = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether anything is still to be waited for."""
+        return bool(self._at_work or (self._waiting and not self._stopping))
+
+    def stop(self) -> None:
+        """Begin no more, and tell those at work."""
+        if not self._stopping:
+            self._stopping = True
+            for worker, _ in self._at_work.values():
+                worker.give(None)
+
+    def share_out(self) -> None:
+        """A task for each that has none; where a process has died, a new one takes its place."""
+        for place, worker in enumerate(self._workers):
+            if self._waiting and not self._stopping and worker.pipe not in self._at_work:
+                if not worker.alive:
+                    worker.leave()
+                    worker = self._workers[place] = Worker(self._work)
+                task = self._waiting.popleft()
+                worker.give(task)
+                self._at_work[worker.pipe] = (worker, task)
+
+    def listen(self) -> list[tuple[T, Outcome]]:
+        """What has ended, after a pulse at the latest; what broke is to be done again, or has failed."""
+        ended = []
+        for pipe in wait(list(self._at_work), PULSE):
+            worker, task = self._at_work.pop(pipe)
+            answer = worker.hear()
+            if isinstance(answer, Outcome):
+                ended.append((task, answer))
+            elif self._stopping:
+                ended.append((task, Outcome("stopped", answer)))
+            elif self._broken[id(task)] + 1 < TRIES:
+                self._broken[id(task)] += 1
+                self._waiting.appendleft(task)
+            else:
+                ended.append((task, Outcome("failed", f"{answer}, as {TRIES - 1} times before")))
+        return ended
+
+    def leave(self, at_once: bool = False) -> None:
+        """End all processes; `at_once`: without saving."""
+        for worker in self._workers:
+            worker.leave(at_once)
+
+
 def finish_all(
     tasks: Sequence[T], work: Work, workers: int, stop: Callable[[], bool]
 ) -> Iterator[list[tuple[T, Outcome]]]:
@@ -109,48 +165,14 @@ def finish_all(
     process, is tried again, two times; then the task has failed. When `stop()` says so, no more are begun, and those at
     work are told. Left before its end, by an exception, it kills all processes.
     """
-    team = [Worker(work) for _ in range(min(workers, len(tasks)))]
+    team = Team(tasks, work, 0 if stop() else workers)
     try:
-        yield from _share_out(deque(tasks), work, team, stop)
+        while team.busy:
+            if stop():
+                team.stop()
+            team.share_out()
+            yield team.listen()
     except BaseException:
-        for worker in team:
-            worker.leave(at_once=True)
+        team.leave(at_once=True)
         raise
-    for worker in team:
-        worker.leave()
-
-
-def _share_out(
-    waiting: deque[T], work: Work, team: list[Worker], stop: Callable[[], bool]
-) -> Iterator[list[tuple[T, Outcome]]]:
-    broken: Counter[int] = Counter()
-    at_work: dict[Any, tuple[Worker, T]] = {}  # by the pipe
-    stopping = False
-    while at_work or (waiting and not stopping):
-        if stop() and not stopping:
-            stopping = True
-            for worker, _ in at_work.values():
-                worker.give(None)
-        for place, worker in enumerate(team):
-            if waiting and not stopping and worker.pipe not in at_work:
-                if not worker.alive:
-                    worker.leave()
-                    worker = team[place] = Worker(work)
-                task = waiting.popleft()
-                worker.give(task)
-                at_work[worker.pipe] = (worker, task)
-        ended = []
-        for pipe in wait(list(at_work), PULSE):
-            worker, task = at_work.pop(pipe)
-            answer = worker.hear()
-            if isinstance(answer, Outcome):
-                ended.append((task, answer))
-            elif stopping:
-                ended.append((task, Outcome("stopped", answer)))
-            else:
-                broken[id(task)] += 1
-                if broken[id(task)] < TRIES:
-                    waiting.appendleft(task)
-                else:
-                    ended.append((task, Outcome("failed", f"{answer}, as {TRIES - 1} times before")))
-        yield ended
+    team.leave()

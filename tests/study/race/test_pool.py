@@ -76,6 +76,11 @@ def test_when_told_to_stop_those_at_work_end_and_no_more_are_begun(tmp_path: Pat
     assert not tasks[2].exists()
 
 
+def test_where_it_was_stopped_before_no_process_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnbptt.study.race.pool.Worker", None)
+    assert finish([tmp_path / "task"], workers.fine, 8, lambda: True) == {}
+
+
 def test_a_process_that_dies_when_told_to_stop_has_stopped(tmp_path: Path) -> None:
     task = tmp_path / "task"
 
