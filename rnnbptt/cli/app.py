@@ -18,6 +18,7 @@ from rnnbptt.cli.info import info
 from rnnbptt.cli.options import with_fields
 from rnnbptt.cli.prepare import prepare
 from rnnbptt.cli.probe import probe
+from rnnbptt.cli.race import race, refuse_what_has_no_effect_on_a_race
 from rnnbptt.cli.sample import refuse_two_prompts, sample
 from rnnbptt.cli.train import refuse_what_has_no_effect, train
 from rnnbptt.errors import UserError
@@ -135,6 +136,7 @@ for command in (
     with_fields(sample, first="prompt", check=refuse_two_prompts),
     compare,
     probe,
+    with_fields(race, first="trunc", check=refuse_what_has_no_effect_on_a_race),
     info,
 ):
     app.command(cls=_Command)(command)

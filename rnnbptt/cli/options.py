@@ -51,8 +51,9 @@ def with_fields(
     which are all named ones.
 
     A parameter `text: Annotated[TextOptions, "Text"]` stands for all options of TextOptions, in the panel "Text"; the
-    command is called with the instance. `first` is the option that comes before all others, and `check` is given all
-    values by name before an instance checks its own.
+    command is called with the instance. A field keeps its default where the command itself has a parameter of its name.
+    `first` is the option that comes before all others, and `check` is given all values by name before an instance
+    checks its own.
     """
     signature = inspect.signature(command, eval_str=True)
     parameters: list[inspect.Parameter] = []
@@ -61,7 +62,8 @@ def with_fields(
         kind, *panel = get_args(parameter.annotation) or (parameter.annotation,)
         if is_dataclass(kind):
             kinds[parameter.name] = kind
-            parameters += _options(kind, *panel)
+            options = _options(kind, *panel)
+            parameters += (option for option in options if option.name not in signature.parameters)
         else:
             parameters.append(parameter)
     parameters.sort(key=lambda parameter: parameter.name != first)
@@ -70,7 +72,8 @@ def with_fields(
     def call(**values: Any) -> None:
         check(values)
         for name, kind in kinds.items():
-            given = {field.name: values.pop(field.name) for field in fields(kind) if field.name in values}
+            names = (field.name for field in fields(kind) if field.name not in signature.parameters)
+            given = {name: values.pop(name) for name in names if name in values}
             values[name] = kind(**KNOWN_LATER.get(kind, {}), **given)
         command(**values)
 

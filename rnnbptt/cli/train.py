@@ -195,7 +195,12 @@ def _refuse_another(ctx: typer.Context, folder: Path, document: "Document") -> N
         if name == "run" and value.resolve() != folder.resolve():
             raise typer.BadParameter(f"--run {value}: --resume goes on in {folder}; leave one of them out")
         if name in own and not _agree(name, value, own[name]):
-            raise typer.BadParameter(f"{as_typed(name)} {value}: the run has {own[name]}, and goes on so; leave it out")
+            raise another(name, value, "run", own[name])
+
+
+def another(name: str, value: object, what: str, own: object) -> typer.BadParameter:
+    """Misuse: an option that says something else than the run or race has that is to go on."""
+    return typer.BadParameter(f"{as_typed(name)} {value}: the {what} has {own}, and goes on so; leave it out")
 
 
 def _agree(name: str, value: Any, own: Any) -> bool:

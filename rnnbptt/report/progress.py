@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from tqdm import tqdm
 
 from rnnbptt.report.outlets import STANDARD_ERROR
-from rnnbptt.report.terminal import as_read, counted, escaped, wrapped
+from rnnbptt.report.terminal import as_read, escaped, lasting, wrapped
 from rnnbptt.text.reading import Tell
 
 if TYPE_CHECKING:
@@ -124,8 +123,7 @@ class TrainingView:
             return
         elapsed, self._started = time.monotonic() - self._started, None
         left = elapsed * (1 - spent) / (spent - self._first)
-        size = counted(round(left / 60), "minute") if left >= 100 else counted(math.ceil(left), "second")
-        yield f"time    about {size} at the speed so far; Ctrl-C saves and stops"
+        yield f"time    about {lasting(left)} at the speed so far; Ctrl-C saves and stops"
 
     def _line(self, record: Record, spent: float) -> str:
         """What is said of a validation: within 80 columns."""

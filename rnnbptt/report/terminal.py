@@ -1,5 +1,6 @@
 """What comes from files, options and models, made fit for a terminal: nothing in it can steer the terminal."""
 
+import math
 import shutil
 import sys
 import textwrap
@@ -54,3 +55,8 @@ def wrapped(line: str, file: Place, indent: str = "  ") -> str:
 def counted(number: int, thing: str) -> str:
     """So many of a thing, 1 of it in the singular."""
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def lasting(seconds: float) -> str:
+    """So long, in minutes or seconds."""
+    return counted(round(seconds / 60), "minute") if seconds >= 100 else counted(math.ceil(seconds), "second")

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import torch
 
-from rnnbptt.bptt.engines import choose_engine, supports
+from rnnbptt.bptt.engines import Choice, choose_engine, supports
 from rnnbptt.bptt.window import create_network
 from rnnbptt.errors import UserError, check_option
 from rnnbptt.model.config import ModelConfig
@@ -78,6 +78,22 @@ def set_up_torch(threads: int) -> None:
         torch.set_num_threads(threads)
 
 
+def engine_of(config: RunConfig) -> Choice:
+    """What computes such a run; UserError where what it asks for cannot."""
+    strategy = parse_truncation(config.train.trunc)
+    wanted = (config.model, config.precision, config.device, strategy, config.train.streams)
+    return choose_engine(config.engine, *wanted)
+
+
+def fresh(config: RunConfig, corpus: Corpus, chosen: Choice) -> Trainer:
+    """A new run on a corpus, with fresh weights and without a folder; UserError where there can be no such run."""
+    shape = replace(config.model, vocabulary=len(corpus.vocabulary))
+    model = create_network(shape, chosen.precision, config.device, config.train.seed)
+    trainer = Trainer(model, corpus, config.train, chosen.engine)
+    trainer.notes += filter(None, [chosen.note])
+    return trainer
+
+
 def begin(config: RunConfig, tell: Tell | None = None) -> Trainer:
     """A new run in its folder; texts are prepared into `corpus` there first, of which `tell` hears.
 
@@ -86,21 +102,16 @@ def begin(config: RunConfig, tell: Tell | None = None) -> Trainer:
     Where anything goes wrong, an interrupt included, the folder stays as it was.
     """
     set_up_torch(config.threads)
-    strategy = parse_truncation(config.train.trunc)
-    wanted = (config.model, config.precision, config.device, strategy, config.train.streams)
-    chosen = choose_engine(config.engine, *wanted)
+    chosen = engine_of(config)
     folder = RunFolder(config.folder)
     with folder.beginning(config.force) as new:
         if folder_of_corpus := prepared(config.sources):
             corpus = Corpus.open(folder_of_corpus)
         else:
             corpus = prepare(config.sources, new / folder.corpus.name, config.text, tell=tell)
-        shape = replace(config.model, vocabulary=len(corpus.vocabulary))
-        model = create_network(shape, chosen.precision, config.device, config.train.seed)
-        trainer = Trainer(model, corpus, config.train, chosen.engine)
-        trainer.notes += filter(None, [chosen.note])
+        trainer = fresh(config, corpus, chosen)
         if config.initial:
-            trainer.initial = take_weights(model, corpus.vocabulary, load_checkpoint(config.initial))
+            trainer.initial = take_weights(trainer.model, corpus.vocabulary, load_checkpoint(config.initial))
     if not folder_of_corpus:
         trainer.corpus = replace(corpus, path=folder.corpus)  # the same files, which have moved
     return trainer
@@ -137,8 +148,9 @@ def resume(
             corpus = Corpus.open(folder_of_corpus)
         else:
             corpus = corpus_of(checkpoint)
-            if sources:
-                _check_texts(sources, corpus, checkpoint.path, tell)
+            if sources and not are_texts_of(corpus, sources, tell):
+                given, whose = " ".join(map(str, sources)), checkpoint.path
+                raise UserError(f"{given}: not the text that {whose} was trained on; leave it out, or give that one")
         trainer = _restored(checkpoint, corpus, budget, device, engine)
         done = trainer.standing.axes
         advice = f"no more than the run has done ({done.chars:,} characters, {done.updates:,} updates); give more"
@@ -165,12 +177,13 @@ def _restored(
     return trainer
 
 
-def _check_texts(sources: Sequence[Path], corpus: Corpus, checkpoint: Path, tell: Tell | None) -> None:
-    """UserError unless the texts are still those that the corpus of the run was made from."""
+def are_texts_of(corpus: Corpus, sources: Sequence[Path], tell: Tell | None = None) -> bool:
+    """Whether these are what the corpus was made from, or another copy of it; texts are read, of which `tell` hears."""
+    if folder := prepared(sources):
+        other = Corpus.open(folder)
+        return (other.fingerprint, other.splits) == (corpus.fingerprint, corpus.splits)
     reader = Reader(text_files(sources), tell)
     for name in reader.names:
         for _ in reader.pieces(name):
             pass  # only its hash is wanted
-    if [text.sha256 for text in reader.finished] != [text.sha256 for text in corpus.sources]:
-        given = " ".join(map(str, sources))
-        raise UserError(f"{given}: not the text that {checkpoint} was trained on; leave it out, or give that one")
+    return [text.sha256 for text in reader.finished] == [text.sha256 for text in corpus.sources]

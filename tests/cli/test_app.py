@@ -18,13 +18,19 @@ from support.tables import commands
 
 def test_version_and_help() -> None:
     assert succeed("--version") == f"rnnbptt {__version__}\n"
-    for command in ("prepare", "train", "sample", "compare", "probe"):
+    for command in ("prepare", "train", "sample", "compare", "probe", "race"):
         assert command in succeed("--help")
         assert "Usage: " in succeed(command, "--help")
 
 
 def test_help_and_refusals_do_not_load_torch() -> None:
-    for arguments in (["--help"], ["train", "--help"], ["train"], ["train", "text.txt", "--trunc", "0"]):
+    for arguments in (
+        ["--help"],
+        ["train", "--help"],
+        ["train"],
+        ["train", "text.txt", "--trunc", "0"],
+        ["race", "text.txt", "--trunc", "1"],
+    ):
         code = (
             "import sys\nfrom rnnbptt.cli.app import main\n"
             f"sys.argv[1:] = {arguments!r}\n"
@@ -44,18 +50,21 @@ def test_the_options_are_these() -> None:
     }
     text = ["--encoding", "--min-count", "--nfc", "--split", "--unit"]
     machine = ["--device", "--threads"]
+    training = [
+        *("--epochs", "--chars", "--updates", "--minutes"),
+        *("--cell", "--hidden", "--layers", "--dropout"),
+        *("--streams", "--batch-size", "--optimizer", "--lr", "--warmup", "--final-lr", "--weight-decay"),
+        *("--beta2", "--beta2-chars", "--clip", "--seed", "--eval-every", "--precision", "--engine"),
+    ]
     assert options == {
         "prepare": sorted([*text, "--force", "--out"]),
         "train": sorted(
             [
                 *text,
                 *machine,
+                *training,
                 *("--trunc", "--run", "--resume", "--init-from", "--force", "--quiet", "--tensorboard"),
-                *("--epochs", "--chars", "--updates", "--minutes"),
-                *("--cell", "--hidden", "--layers", "--dropout"),
-                *("--streams", "--batch-size", "--optimizer", "--lr", "--warmup", "--final-lr", "--weight-decay"),
-                *("--beta2", "--beta2-chars", "--clip", "--seed"),
-                *("--eval-every", "--sample-length", "--precision", "--engine"),
+                "--sample-length",
             ]
         ),
         "sample": sorted(
@@ -72,13 +81,20 @@ def test_the_options_are_these() -> None:
             ]
         ),
         "probe": sorted(["--depth", "--streams", "--trunc", "--check", "--full", "--plot", "--json", "--threads"]),
+        "race": sorted(
+            [
+                *text,
+                *training,
+                *("--trunc", "--seeds", "--vary", "--workers", "--out", "--resume", "--quiet"),
+            ]
+        ),
         "info": [],
     }
 
 
 def test_help_fits_eighty_columns_and_says_no_type_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
-    for arguments in ([], ["prepare"], ["train"], ["sample"], ["compare"], ["probe"]):
+    for arguments in ([], ["prepare"], ["train"], ["sample"], ["compare"], ["race"], ["probe"]):
         shown = succeed(*arguments, "--help")
         assert "bool" not in shown
         assert "range" not in shown
@@ -114,7 +130,7 @@ def test_an_option_typed_out_of_habit_gets_a_hint(arguments: list[str], hint: st
 
 
 def test_an_option_is_shown_where_it_belongs() -> None:
-    for command, option in (("train", "--trunc"), ("sample", "--prompt")):
+    for command, option in (("train", "--trunc"), ("race", "--trunc"), ("sample", "--prompt")):
         names = (parameter.opts[0] for parameter in commands()[command].params)
         assert next(name for name in names if name.startswith("--")) == option
     panels = {parameter.opts[0]: parameter.rich_help_panel for parameter in commands()["train"].params}
@@ -178,6 +194,9 @@ def test_nothing_that_was_typed_steers_the_terminal(mine: str) -> None:
         ["prepare", "text.txt", "--out", "text.txt/" + HOSTILE],
         *(["train", "text.txt", option, HOSTILE] for option in ("--trunc", "--cell", "--encoding", "--split")),
         ["train", HOSTILE, "--run", HOSTILE],
+        ["race", HOSTILE, "--trunc", "1", "--trunc", "2"],
+        ["race", "--resume", HOSTILE],
+        ["race", "text.txt", "--trunc", "1", "--vary", f"hidden=1,{HOSTILE}"],
     ):
         assert r"a\x1b[2J\n[link=x]b[ bold]:smile:" in refusal(*arguments), arguments
     for misused in (

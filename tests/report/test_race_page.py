@@ -10,7 +10,7 @@ from rnnbptt.report.page import Level, Sample
 from rnnbptt.report.page_html import read_data
 from rnnbptt.report.race_page import make_page, write_report
 from rnnbptt.report.race_words import sentences, tables
-from support.races import a_result
+from support.race_findings import a_result
 from support.refusals import message_of
 
 ALL = ["curves.png", "curves.svg", "race.html", "race.json", "validations.csv"]

@@ -12,7 +12,7 @@ from rnnbptt.report.race_words import sentences, tables
 from rnnbptt.study.race.differences import paired_difference
 from rnnbptt.study.race.results import Against, Contestant, Spread
 from rnnbptt.study.race.verdicts import Verdict
-from support.races import COST, a_contestant, a_result
+from support.race_findings import COST, a_contestant, a_result
 
 
 def test_the_answer_in_sentences() -> None:

@@ -1,0 +1,207 @@
+"""Which runs a race has: truncations, seeds and what else is varied. Plain data, checked on construction, kept in
+race.json. No torch here: what is wrong with it is to be said at once.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from itertools import product
+from typing import Any
+
+from rnnbptt.errors import UserError, check_option
+from rnnbptt.model.config import ModelConfig
+from rnnbptt.study.race.signflip import least_p, seeds_needed
+from rnnbptt.text.options import TextOptions
+from rnnbptt.training.config import TrainConfig
+from rnnbptt.truncation.specs import parse_truncation
+
+MOST_SEEDS = 1000
+
+# What `--vary` may name, with the type of its values: the options of `train` for the model and its training, but for
+# those that a race varies anyway.
+VARIED: dict[str, Callable[[str], Any]] = {
+    each.name: type(each.default)
+    for kind in (ModelConfig, TrainConfig)
+    for each in fields(kind)
+    if each.name not in ("vocabulary", "trunc", "budget", "seed")
+}
+TYPES: dict[Any, str] = {int: "a whole number", float: "a number", str: "a name"}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One contestant: a truncation, with what else is varied, and its seeds.
+
+    label  in words, which no other arm has
+    train  with the first of its seeds
+    """
+
+    label: str
+    train: TrainConfig
+    model: ModelConfig
+    seeds: tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """The label in letters that any file system bears."""
+        return re.sub("[/: ]", "-", self.label)
+
+    @property
+    def cells(self) -> tuple["Cell", ...]:
+        """Its runs."""
+        return tuple(Cell(self, seed) for seed in self.seeds)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of a race."""
+
+    arm: Arm
+    seed: int
+
+    @property
+    def place(self) -> str:
+        """Its folder, below that of the race."""
+        return f"{self.arm.name}/seed-{self.seed}"
+
+
+@dataclass(frozen=True)
+class RaceConfig:
+    """What is raced.
+
+    truncs     the first is the reference
+    seeds      of each arm; the first is that of `train`
+    vary       values, as text, of more options: every truncation runs with every combination of them
+    train      what all have in common; its truncation is that of none
+    model      of any vocabulary
+    precision  auto, float32, bfloat16 or float64
+    engine     auto, torch or compiled
+    """
+
+    truncs: tuple[str, ...]
+    seeds: int = 7
+    vary: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    model: ModelConfig = field(default=ModelConfig(vocabulary=1))
+    text: TextOptions = field(default_factory=TextOptions)
+    precision: str = "auto"
+    engine: str = "auto"
+
+    def __post_init__(self) -> None:
+        check_option(1 <= self.seeds <= MOST_SEEDS, "seeds", self.seeds, f"must be between 1 and {MOST_SEEDS:,}")
+        for number, trunc in enumerate(self.truncs):
+            same = [other for other in self.truncs[:number] if _spec(other) == _spec(trunc)]
+            check_option(not same, "trunc", trunc, f"the same as --trunc {' '.join(same)}; give each of them once")
+        for name, values in self.vary.items():
+            _check_values(name, values)
+        if len(self.contestants) < 2:
+            raise UserError("a race is of two or more; give --trunc more than once, or once and --vary NAME=A,B")
+        replace(self.train, seed=self.train.seed + 2 * self.seeds - 1)  # the last one must be a seed, too
+
+    @property
+    def contestants(self) -> tuple[Arm, ...]:
+        """The reference, and those that are compared with it. All have the same seeds: equal ones begin with the same
+        weights and read the same text in the same order, whatever their truncation, for the weights are drawn from the
+        seed and their shape alone. Which units dropout leaves out comes of the seed too, but of the truncation as well.
+        """
+        seeds = tuple(range(self.train.seed, self.train.seed + self.seeds))
+        combinations = [dict(zip(self.vary, values, strict=True)) for values in product(*self.vary.values())]
+        return tuple(self._arm(_spec(trunc), varied, seeds) for trunc in self.truncs for varied in combinations)
+
+    @property
+    def again(self) -> Arm:
+        """A/A: the reference once more, with other seeds. What differs between the two is luck."""
+        reference = self.contestants[0]
+        seeds = tuple(seed + self.seeds for seed in reference.seeds)
+        label = f"{reference.label} again"
+        return replace(reference, label=label, train=replace(reference.train, seed=seeds[0]), seeds=seeds)
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """All: the reference first, and itself again last."""
+        return (*self.contestants, self.again)
+
+    @property
+    def cells(self) -> tuple[Cell, ...]:
+        """All runs, by arm and seed."""
+        return tuple(cell for arm in self.arms for cell in arm.cells)
+
+    def _arm(self, spec: str, varied: Mapping[str, str], seeds: tuple[int, ...]) -> Arm:
+        """UserError where a value is not allowed."""
+        values = {name: VARIED[name](value) for name, value in varied.items()}
+        of_model = {name: value for name, value in values.items() if name in ModelConfig.__dataclass_fields__}
+        of_training = {name: value for name, value in values.items() if name not in of_model}
+        label = " ".join([spec, *(f"{name.replace('_', '-')}={value}" for name, value in varied.items())])
+        return Arm(label, replace(self.train, trunc=spec, **of_training), replace(self.model, **of_model), tuple(seeds))
+
+    def settings(self) -> dict[str, Any]:
+        """All of it, by the names of the options."""
+        common = {
+            each.name: getattr(config, each.name)
+            for config in (self.text, self.model, self.train)
+            for each in fields(config)
+            if each.name not in ("vocabulary", "budget")
+        }
+        own = {"trunc": tuple(map(_spec, self.truncs)), "vary": spelled(self.vary), "seeds": self.seeds}
+        return common | own | {"precision": self.precision, "engine": self.engine}
+
+    def remarks(self) -> Iterator[str]:
+        """What cannot be found out in this way."""
+        comparisons = len(self.contestants) - 1
+        needed = seeds_needed(comparisons)
+        if self.seeds < needed:
+            them = f"{self.seeds} seed{'s' * (self.seeds > 1)}"
+            with_them = f"with {comparisons} comparison{'s' * (comparisons > 1)} {needed} are needed"
+            yield f"{them} cannot show a difference: {with_them} (the p of {them} is {least_p(self.seeds):.2g} or more)"
+        if self.train.budget.unit == "minutes":
+            yield (
+                "a budget of minutes gives runs as much text as they come to beside the others at work; give --chars or"
+                " --epochs for a race that comes out the same again"
+            )
+
+
+def parse_vary(given: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """What `--vary NAME=A,B` say, by name and each value in the same spelling; UserError for anything else."""
+    vary: dict[str, tuple[str, ...]] = {}
+    for item in given:
+        name, _, values = item.partition("=")
+        name = name.removeprefix("--").replace("-", "_")
+        _check_name(name)
+        check_option(name not in vary, "vary", item, "given twice; give all its values at once")
+        vary[name] = tuple(str(_value(name, value)) for value in values.split(",") if value)
+        _check_values(name, vary[name])
+    return vary
+
+
+def spelled(vary: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
+    """The inverse of `parse_vary`."""
+    return tuple(f"{name.replace('_', '-')}={','.join(values)}" for name, values in vary.items())
+
+
+def _check_values(name: str, values: tuple[str, ...]) -> None:
+    """UserError unless there is such an option, and it has two or more values, all different."""
+    _check_name(name)
+    counts = Counter(_value(name, value) for value in values)
+    given = f"{name}={','.join(values)}"
+    check_option(len(values) > 1, "vary", given, "give it two values or more, such as streams=16,32")
+    check_option(max(counts.values()) == 1, "vary", given, "gives a value twice; give each of them once")
+
+
+def _check_name(name: str) -> None:
+    own = {"trunc": "give --trunc for each", "seed": "give their number, --seeds"}
+    check_option(name not in own, "vary", name, own.get(name, ""))
+    known = ", ".join(name.replace("_", "-") for name in VARIED)
+    check_option(name in VARIED, "vary", name, f"unknown; give one of {known}, as in streams=16,32")
+
+
+def _value(name: str, text: str) -> Any:
+    """A value of that option."""
+    try:
+        return VARIED[name](text)
+    except ValueError:
+        raise UserError(f"--vary {name}={text}: {text!r} is not {TYPES[VARIED[name]]}") from None
+
+
+def _spec(trunc: str) -> str:
+    return parse_truncation(trunc).spec

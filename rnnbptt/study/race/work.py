@@ -1,0 +1,40 @@
+"""The one task that a race hands out: finish this run. Whoever does it, wherever, and however often."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from rnnbptt.errors import UserError
+from rnnbptt.study.race.outcome import Outcome
+from rnnbptt.training.folder import RunFolder
+from rnnbptt.training.loop import DivergedError, Trainer
+from rnnbptt.training.starting import RunConfig, begin, resume
+
+
+def finish_run(config: RunConfig, stop: Callable[[], bool] = lambda: False) -> Outcome:
+    """Begin the run in its folder, or go on from its last checkpoint, to its end, or until `stop()` says so.
+
+    It can be called again after anything, a kill at any moment included, and ends with the same files, bit for bit. Of
+    a run that is finished nothing is written.
+    """
+    folder = RunFolder(config.folder)
+    try:
+        trainer = _resume(config) if folder.checkpoint else begin(config)
+        if trainer.finished:
+            folder.release()
+        else:
+            for _ in folder.follow(trainer, stop):
+                pass
+    except DivergedError as error:
+        return Outcome("diverged", str(error))
+    except UserError as error:
+        return Outcome("failed", str(error))
+    return Outcome("done" if trainer.finished else "stopped")
+
+
+def _resume(config: RunConfig) -> Trainer:
+    """UserError where the run in the folder is another one: somebody may have gone on with it for longer."""
+    trainer = resume(config.folder)
+    if (trainer.config, replace(trainer.model.config, vocabulary=1)) != (config.train, config.model):
+        RunFolder(config.folder).release()
+        raise UserError(f"{config.folder}: not with the options of the race; move it away, and it is run again")
+    return trainer

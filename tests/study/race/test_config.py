@@ -1,0 +1,156 @@
+"""config.py: which runs there are, and what is refused before any of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from rnnbptt.model.config import ModelConfig
+from rnnbptt.study.race.config import VARIED, RaceConfig, parse_vary, spelled
+from rnnbptt.training.config import Budget, TrainConfig
+from support.refusals import message_of
+
+
+def test_each_arm_has_all_seeds_and_the_reference_others_besides() -> None:
+    config = RaceConfig(("1", "064", "8/2"), seeds=2, train=TrainConfig(seed=5, lr=0.5))
+    assert [(arm.label, arm.seeds) for arm in config.arms] == [
+        ("1", (5, 6)),
+        ("64", (5, 6)),
+        ("8/2", (5, 6)),
+        ("1 again", (7, 8)),
+    ]
+    assert [cell.place for cell in config.cells] == [
+        *("1/seed-5", "1/seed-6", "64/seed-5", "64/seed-6", "8-2/seed-5", "8-2/seed-6"),
+        *("1-again/seed-7", "1-again/seed-8"),
+    ]
+    assert [arm.train for arm in config.contestants] == [
+        TrainConfig(trunc, seed=5, lr=0.5) for trunc in ("1", "64", "8/2")
+    ]
+
+
+def test_seven_seeds_of_each_unless_told_otherwise() -> None:
+    assert [len(arm.seeds) for arm in RaceConfig(("1", "2")).arms] == [7, 7, 7]
+
+
+def test_every_truncation_runs_with_every_combination_of_what_is_varied() -> None:
+    config = RaceConfig(("1", "stateless:8"), vary=parse_vary(["streams=1,032", "final-lr=1e-2,1"]))
+    assert [arm.label for arm in config.arms] == [
+        *(f"1 streams={streams} final-lr={lr}" for streams in (1, 32) for lr in ("0.01", "1.0")),
+        *(f"stateless:8 streams={streams} final-lr={lr}" for streams in (1, 32) for lr in ("0.01", "1.0")),
+        "1 streams=1 final-lr=0.01 again",
+    ]
+    last = config.contestants[-1]
+    assert last.train == TrainConfig("stateless:8", streams=32, final_lr=1.0)
+    assert last.name == "stateless-8-streams=32-final-lr=1.0"
+
+
+def test_what_is_varied_may_be_of_the_model() -> None:
+    config = RaceConfig(("1",), vary=parse_vary(["cell=lstm,window:2"]))
+    assert [arm.model for arm in config.arms] == [ModelConfig(1), ModelConfig(1, "window:2"), ModelConfig(1)]
+    assert config.arms[1].name == "1-cell=window-2"
+
+
+def test_the_options_of_train_that_can_be_varied() -> None:
+    assert sorted(VARIED) == sorted(
+        [
+            *("cell", "hidden", "layers", "dropout", "streams", "optimizer", "lr", "warmup", "final_lr"),
+            *("weight_decay", "beta2", "beta2_chars", "clip", "eval_every"),
+        ]
+    )
+
+
+def test_what_is_varied_has_one_spelling() -> None:
+    assert spelled(parse_vary(["final-lr=1e-2,1", "streams=016,8"])) == ("final-lr=0.01,1.0", "streams=16,8")
+
+
+@pytest.mark.parametrize(
+    ("vary", "said"),
+    [
+        ("streams", "--vary streams=: give it two values or more, such as streams=16,32"),
+        ("streams=16", "--vary streams=16: give it two values or more, such as streams=16,32"),
+        ("streams=8,08", "--vary streams=8,8: gives a value twice; give each of them once"),
+        ("streams=8,x", "--vary streams=x: 'x' is not a whole number"),
+        ("lr=1,x", "--vary lr=x: 'x' is not a number"),
+        ("trunc=1,2", "--vary trunc: give --trunc for each"),
+        ("seed=1,2", "--vary seed: give their number, --seeds"),
+        (
+            "colour=red,blue",
+            "--vary colour: unknown; give one of cell, hidden, layers, dropout, streams, optimizer, lr, warmup,"
+            " final-lr, weight-decay, beta2, beta2-chars, clip, eval-every, as in streams=16,32",
+        ),
+        ("colour", "--vary colour: unknown; give one of cell, "),
+    ],
+)
+def test_what_cannot_be_varied(vary: str, said: str) -> None:
+    assert message_of(parse_vary, [vary]).startswith(said)
+
+
+def test_one_option_is_varied_once() -> None:
+    assert message_of(parse_vary, ["final-lr=0,1", "final_lr=0.1,0.2"]) == (
+        "--vary final_lr=0.1,0.2: given twice; give all its values at once"
+    )
+
+
+@pytest.mark.parametrize("seeds", [0, -1, 1001])
+def test_seeds(seeds: int) -> None:
+    assert message_of(RaceConfig, ("1", "2"), seeds) == f"--seeds {seeds}: must be between 1 and 1,000"
+
+
+@pytest.mark.parametrize("truncs", [(), ("1",)])
+def test_a_race_is_of_two(truncs: tuple[str, ...]) -> None:
+    assert message_of(RaceConfig, truncs) == (
+        "a race is of two or more; give --trunc more than once, or once and --vary NAME=A,B"
+    )
+
+
+def test_a_strategy_takes_part_once_in_whatever_spelling() -> None:
+    assert message_of(RaceConfig, ("2", "8", "008")) == "--trunc 008: the same as --trunc 8; give each of them once"
+    assert message_of(RaceConfig, ("rtrl:1", "rtrl")) == (
+        "--trunc rtrl: the same as --trunc rtrl:1; give each of them once"
+    )
+
+
+def test_a_value_that_train_would_refuse() -> None:
+    assert message_of(RaceConfig, ("1",), vary={"hidden": ("8", "0")}) == (
+        "--hidden 0: must be between 1 and 2,000,000"
+    )
+    assert message_of(RaceConfig, ("1", "0")) == (
+        "--trunc 0: at least 1 character is read for an update; give 1 or more"
+    )
+
+
+def test_the_last_seed_is_a_seed() -> None:
+    RaceConfig(("1", "2"), 3, train=TrainConfig(seed=2**63 - 6))
+    assert message_of(RaceConfig, ("1", "2"), 3, train=TrainConfig(seed=2**63 - 5)) == (
+        f"--seed {2**63}: must be at least 0 and below 2^63"
+    )
+
+
+@pytest.mark.parametrize(
+    ("truncs", "seeds", "said"),
+    [
+        ("12", 6, []),
+        ("12", 1, ["1 seed cannot show a difference: with 1 comparison 6 are needed (the p of 1 seed is 1 or more)"]),
+        (
+            "1234",
+            5,
+            [
+                "5 seeds cannot show a difference: with 3 comparisons 7 are needed (the p of 5 seeds is 0.062 or more)",
+            ],
+        ),
+        ("1234", 7, []),
+    ],
+)
+def test_too_few_seeds_are_noted(truncs: str, seeds: int, said: list[str]) -> None:
+    assert list(RaceConfig(tuple(truncs), seeds).remarks()) == said
+
+
+def test_minutes_are_noted() -> None:
+    (said,) = RaceConfig(("1", "2"), train=TrainConfig(budget=Budget("minutes", 1))).remarks()
+    assert said.startswith("a budget of minutes gives runs as much text as they come to beside the others at work;")
+
+
+def test_settings_are_by_the_names_of_options() -> None:
+    settings = RaceConfig(("1", "02"), vary={"streams": ("8", "9")}, train=TrainConfig(seed=3)).settings()
+    assert (settings["trunc"], settings["vary"], settings["seed"]) == (("1", "2"), ("streams=8,9",), 3)
+    assert {"hidden", "lr", "split", "precision", "engine", "seeds"} < settings.keys()
+    assert not {"vocabulary", "budget", "truncs"} & settings.keys()
