@@ -17,7 +17,6 @@ def write_report(
     result: RaceResult,
     folder: Path,
     samples: Sequence[Sample],
-    levels: Sequence[Level],
     details: Sequence[tuple[str, str]],
     rerun: Mapping[str, Any],
 ) -> None:
@@ -25,7 +24,7 @@ def write_report(
 
     `rerun` is what it takes to run the race again; it goes into the page. UserError where one cannot be written.
     """
-    page = make_page(result, samples, levels, details, rerun)
+    page = make_page(result, samples, details, rerun)
     with writing(folder, "; give another --report"):
         folder.mkdir(parents=True, exist_ok=True)
     write_page(page, folder / "race.html")
@@ -38,7 +37,6 @@ def write_report(
 def make_page(
     result: RaceResult,
     samples: Sequence[Sample],
-    levels: Sequence[Level],
     details: Sequence[tuple[str, str]],
     rerun: Mapping[str, Any],
 ) -> Page:
@@ -52,7 +50,7 @@ def make_page(
         title=f"{result.text}: {', '.join(contestant.label for contestant in result.contestants)}",
         summary=[*sentences(result)],
         curves=curves,
-        levels=levels,
+        levels=[Level(each.label, each.bpc) for each in result.yardsticks if each.split == "valid"],
         tables=tables(result),
         samples=samples,
         details=[("What to know", "\n".join(result.notes)), *details],

@@ -70,6 +70,8 @@ def _test_table(result: RaceResult) -> Table:
             verdict = each.against.verdict
             last = [difference(each.against.difference), f"{verdict.p:.3f}", WORDS[verdict.word]]
         rows.append([each.label, *spread(each.test), *last])
+    known = [each for each in result.yardsticks if each.split == result.split]
+    rows += [[f"({each.label})", f"{each.bpc:.4f}", "", "", "", ""] for each in known]
     note = "± is half of the 95 % interval over seeds and text; p of the sign-flip test, by Holm's correction."
     return Table(f"{result.split}: {result.characters:,} characters", columns, rows, note)
 

@@ -12,6 +12,7 @@ from rnnbptt.study.race.crossings import Crossing, Reached
 from rnnbptt.study.race.differences import paired_difference
 from rnnbptt.study.race.results import AXES, Against, Contestant, Overtaking, RaceResult, Run, Spread, Threshold
 from rnnbptt.study.race.verdicts import Lack, Verdict, Word
+from rnnbptt.study.results import Yardstick
 
 NASTY = "</script><script>bad()</script>&amp; \"'<!-- <b>\x1b[31m\u202e\udc80 $title"
 
@@ -73,4 +74,6 @@ def a_result(*others: Contestant) -> RaceResult:
     later = {axis: Reached(2.4, (10.5, 11.5), 2, 11.0, 10.5, 11.5) for axis in AXES}
     thresholds = (Threshold("1", 2.4, reached), Threshold("64", 2.4, later))
     again, others = a_contestant("1 again", 2.3, 0.0), others or (a_contestant("64", 2.1, -0.2, word="better"),)
-    return RaceResult("a", "test", 59_452, (a_contestant("1", 2.3), *others), again, crossings, thresholds, ("note",))
+    known = (Yardstick("valid", "order-0 entropy", 4.75), Yardstick("test", "xz -9e", 2.875))
+    contestants = (a_contestant("1", 2.3), *others)
+    return RaceResult("a", "test", 59_452, contestants, again, crossings, thresholds, known, ("note",))

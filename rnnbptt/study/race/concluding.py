@@ -18,6 +18,8 @@ from rnnbptt.study.race.reading import Entrant, Examined, examine
 from rnnbptt.study.race.results import AXES, Against, Contestant, Overtaking, RaceResult, Spread, Threshold
 from rnnbptt.study.race.signflip import least_p, seeds_needed
 from rnnbptt.study.race.verdicts import verdicts
+from rnnbptt.study.results import Yardstick
+from rnnbptt.study.yardsticks import yardsticks
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.reading import Tell
 
@@ -53,8 +55,16 @@ def conclude(
         again=twin,
         overtakings=tuple(_overtakings(field)),
         thresholds=tuple(_thresholds(field, thresholds or _own_threshold(reference))),
+        yardsticks=tuple(_yardsticks(corpus, split)),
         notes=tuple(_notes(contestants, split, characters)),
     )
+
+
+def _yardsticks(corpus: Corpus, split: str) -> Iterator[Yardstick]:
+    """Of the validation split, which curves are of, and of the one that decides."""
+    for name in dict.fromkeys(("valid", split)):
+        if examined_characters(corpus, name) > 0:
+            yield from yardsticks(corpus, name)
 
 
 def test_split(corpus: Corpus) -> str:
@@ -141,7 +151,7 @@ def _overtakings(field: Mapping[str, Sequence[Examined]]) -> Iterator[Overtaking
 
 def _notes(contestants: Sequence[Contestant], split: str, characters: int) -> Iterator[str]:
     """What the figures mean, and where to be careful."""
-    reference, *others = contestants
+    others = contestants[1:]
     few, needed = min(len(each.runs) for each in contestants), seeds_needed(len(others))
     if few < needed:
         yield (
@@ -160,7 +170,6 @@ def _notes(contestants: Sequence[Contestant], split: str, characters: int) -> It
     for each in contestants:
         if each.diverged:
             yield f"{each.label}: {each.diverged} of {len(each.runs)} runs diverged, and count as worse than any other."
-    yield f"All differences are to {reference.label}, with one learning rate for all: another could favour another."
 
 
 def _own_threshold(reference: Contestant) -> Sequence[float]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rnnbptt.study.race.crossings import Crossing, Reached
 from rnnbptt.study.race.differences import PairedDifference
 from rnnbptt.study.race.verdicts import Verdict
+from rnnbptt.study.results import Yardstick
 
 AXES = ("chars", "updates", "seconds", "flops")
 
@@ -96,6 +97,7 @@ class RaceResult:
     again       the reference again, with other seeds: A/A, whose true difference is none
     split       what test figures are of: "test", or "valid" where the test split is empty
     characters  of that text
+    yardsticks  what is reached without a network, on the validation split and on that one
     notes       what to know of the figures
     """
 
@@ -106,4 +108,5 @@ class RaceResult:
     again: Contestant
     overtakings: tuple[Overtaking, ...]
     thresholds: tuple[Threshold, ...]
+    yardsticks: tuple[Yardstick, ...]
     notes: tuple[str, ...]
