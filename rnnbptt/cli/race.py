@@ -23,6 +23,7 @@ TEMPERATURE = 0.8  # of samples
 
 if TYPE_CHECKING:
     from rnnbptt.study.race.checking import Prospect
+    from rnnbptt.study.race.claims import Claim
     from rnnbptt.study.race.folder import Race
     from rnnbptt.study.race.results import RaceResult
 
@@ -63,6 +64,9 @@ def race(
             metavar="BPC", help="Say when each came down to so many bits per character; may be repeated.", min=0
         ),
     ] = None,
+    claim: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Claims, as .toml, to be held or not: see README.")
+    ] = None,
     prompt: Annotated[str, typer.Option(help="What the samples of the report go on from.")] = "",
     sample_length: Annotated[int, typer.Option(min=1, help="Characters of each of these samples.")] = 300,
     amounts: Annotated[Amounts, "Budget of each run: one of"],
@@ -84,16 +88,19 @@ def race(
         common = replace(training, budget=budget or training.budget)
         wanted = RaceConfig(tuple(trunc or ()), seeds, parse_vary(vary or ()), common, model, text, precision, engine)
 
+    from rnnbptt.study.race.claims import load_claims
     from rnnbptt.study.race.folder import default_folder, racing_in, saved_race
 
     if resume:
         _refuse_another(ctx, resume, saved_race(resume).config)
     check_results(None, json=json)
+    raced = wanted or saved_race(resume or Path()).config
+    claims = load_claims(claim, [arm.label for arm in raced.contestants]) if claim else []
     folder = resume or out or default_folder(sources)
     with racing_in(folder):
         held, prospect = _open(wanted, sources, folder, quiet)
         _run(held, prospect, workers or _cores(), quiet)
-        _answer(held, threshold or [], SampleConfig(prompt, sample_length, TEMPERATURE), report, json, quiet)
+        _answer(held, threshold or [], claims, SampleConfig(prompt, sample_length, TEMPERATURE), report, json, quiet)
     if failed := held.failed:
         advice = f"see above; what is mended goes on with --resume {shlex.quote(str(folder))}"
         raise UserError(f"{len(failed)} of {len(held.config.cells)} runs failed: {advice}")
@@ -144,7 +151,13 @@ def _run(race: "Race", prospect: "Prospect", workers: int, quiet: bool) -> None:
 
 
 def _answer(
-    race: "Race", thresholds: list[float], config: SampleConfig, report: Path | None, json: Path | None, quiet: bool
+    race: "Race",
+    thresholds: list[float],
+    claims: list["Claim"],
+    config: SampleConfig,
+    report: Path | None,
+    json: Path | None,
+    quiet: bool,
 ) -> None:
     """What the race has shown: files first, for standard output may be closed or full."""
     from rnnbptt.report.outlets import printing
@@ -154,7 +167,7 @@ def _answer(
     from rnnbptt.study.race.answering import answer
 
     with counting_bar("conclude", "run", quiet) as tell:
-        result = answer(race, thresholds, tell)
+        result = answer(race, thresholds, claims, tell)
     if report:
         _report(race, result, config, report)
     if json and json != STANDARD_OUTPUT:

@@ -24,6 +24,8 @@ def sentences(result: RaceResult) -> Iterator[str]:
     for overtaking in result.overtakings:
         if overtaking.axis == "chars":
             yield _overtaking_sentence(overtaking)
+    for claim in result.judgements:
+        yield f"Claim: {claim.says} {claim.word.capitalize()}: {claim.figures}."
 
 
 def _verdict_sentence(label: str, against: Against, reference: str) -> str:

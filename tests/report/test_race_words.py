@@ -22,6 +22,7 @@ def test_the_answer_in_sentences() -> None:
         "8 is worse than 1: +0.100 ± 0.002 bits per character (p = 0.0312).",
         "1 against itself, by other seeds: +0.000 ± 0.002 bits per character, which is luck alone.",
         "64 overtakes 1 at 55,100 characters [48,200 to open]; in 4% of resamples never.",
+        "Claim: It is so. Not held: 2 to 3.",
     ]
 
 

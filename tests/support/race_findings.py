@@ -10,7 +10,17 @@ import numpy as np
 from rnnbptt.report.page import Curve, Level, Page, Sample, Table
 from rnnbptt.study.race.crossings import Crossing, Reached
 from rnnbptt.study.race.differences import paired_difference
-from rnnbptt.study.race.results import AXES, Against, Contestant, Overtaking, RaceResult, Run, Spread, Threshold
+from rnnbptt.study.race.results import (
+    AXES,
+    Against,
+    Contestant,
+    Judgement,
+    Overtaking,
+    RaceResult,
+    Run,
+    Spread,
+    Threshold,
+)
 from rnnbptt.study.race.verdicts import Lack, Verdict, Word
 from rnnbptt.study.results import Yardstick
 
@@ -76,4 +86,5 @@ def a_result(*others: Contestant) -> RaceResult:
     again, others = a_contestant("1 again", 2.3, 0.0), others or (a_contestant("64", 2.1, -0.2, word="better"),)
     known = (Yardstick("valid", "order-0 entropy", 4.75), Yardstick("test", "xz -9e", 2.875))
     contestants = (a_contestant("1", 2.3), *others)
-    return RaceResult("a", "test", 59_452, contestants, again, crossings, thresholds, known, ("note",))
+    judged = (Judgement("It is so.", "not held", "2 to 3"),)
+    return RaceResult("a", "test", 59_452, contestants, again, crossings, thresholds, judged, known, ("note",))

@@ -6,6 +6,7 @@ from dataclasses import replace
 from rnnbptt.inference.config import SampleConfig
 from rnnbptt.inference.prompts import as_trained
 from rnnbptt.inference.sampling import sample
+from rnnbptt.study.race.claims import Claim
 from rnnbptt.study.race.concluding import conclude
 from rnnbptt.study.race.config import Arm
 from rnnbptt.study.race.folder import Race
@@ -16,10 +17,10 @@ from rnnbptt.training.checkpoint import load_checkpoint
 from rnnbptt.training.folder import RunFolder
 
 
-def answer(race: Race, thresholds: Sequence[float], tell: Tell) -> RaceResult:
+def answer(race: Race, thresholds: Sequence[float], claims: Sequence[Claim], tell: Tell) -> RaceResult:
     """What the runs that have come to their end show; see `conclude`."""
     entrants = [_entrant(race, arm) for arm in race.config.contestants]
-    result = conclude(entrants, _entrant(race, race.config.again), race.corpus, thresholds, tell)
+    result = conclude(entrants, _entrant(race, race.config.again), race.corpus, thresholds, claims, tell)
     rates = len({arm.train.lr for arm in race.config.contestants})
     note = "One learning rate serves all, and may suit one better than another: see --vary lr=A,B."
     return result if rates > 1 else replace(result, notes=(*result.notes, note))

@@ -9,11 +9,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, product
 
-import numpy as np
-
 from rnnbptt.errors import UserError
+from rnnbptt.study.race.claims import Claim, judge
 from rnnbptt.study.race.crossings import find_crossing, reach
-from rnnbptt.study.race.differences import BLOCKS, PairedDifference, paired_difference
+from rnnbptt.study.race.differences import BLOCKS
+from rnnbptt.study.race.pairing import difference_of, pairs_of
 from rnnbptt.study.race.reading import Entrant, Examined, examine
 from rnnbptt.study.race.results import AXES, Against, Contestant, Overtaking, RaceResult, Spread, Threshold
 from rnnbptt.study.race.signflip import least_p, seeds_needed
@@ -29,6 +29,7 @@ def conclude(
     again: Entrant,
     corpus: Corpus,
     thresholds: Sequence[float] = (),
+    claims: Sequence[Claim] = (),
     tell: Tell = lambda done, total: None,
 ) -> RaceResult:
     """What the runs of the entrants, the reference first, and of the reference again, by other seeds, show on the test
@@ -41,8 +42,8 @@ def conclude(
     field, examined_again = _examine_all(entrants, again, corpus, split, tell)
     reference, *others = (_contestant(label, runs) for label, runs in field.items())
     of_reference, *of_others = field.values()
-    differences = [_difference(runs, of_reference) for runs in of_others]
-    same = _difference(_renumbered(examined_again, of_reference), of_reference)
+    differences = [difference_of(pairs_of(runs, of_reference)) for runs in of_others]
+    same = difference_of(pairs_of(_renumbered(examined_again, of_reference), of_reference))
     against = map(Against, differences, verdicts(differences, same))
     contestants = (reference, *(replace(other, against=found) for other, found in zip(others, against, strict=True)))
     twin = replace(_contestant(again.label, examined_again), against=Against(same, verdicts([same], None)[0]))
@@ -55,6 +56,7 @@ def conclude(
         again=twin,
         overtakings=tuple(_overtakings(field)),
         thresholds=tuple(_thresholds(field, thresholds or _own_threshold(reference))),
+        judgements=tuple(judge(claims, field, same)),
         yardsticks=tuple(_yardsticks(corpus, split)),
         notes=tuple(_notes(contestants, split, characters)),
     )
@@ -118,21 +120,6 @@ def _spread(values: Sequence[float], every: bool) -> Spread:
     return Spread(statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None)
 
 
-def _difference(runs: Sequence[Examined], reference: Sequence[Examined]) -> PairedDifference:
-    pairs = _pairs(runs, reference)
-    if not pairs:
-        raise UserError("no seed has a finished run of the reference and of another strategy; nothing can be compared")
-    mine, its = ([each.run.test for each in group] for group in zip(*pairs, strict=True))
-    apart = [one.stretches - other.stretches for one, other in pairs if not (one.run.diverged or other.run.diverged)]
-    return paired_difference(mine, its, np.array(apart))
-
-
-def _pairs(runs: Sequence[Examined], others: Sequence[Examined]) -> list[tuple[Examined, Examined]]:
-    """Of the seeds that both have: a run that failed, for a reason that is not its strategy's, is in no pair."""
-    ours, theirs = ({each.run.seed: each for each in group} for group in (runs, others))
-    return [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
-
-
 def _renumbered(again: Sequence[Examined], reference: Sequence[Examined]) -> list[Examined]:
     """Each run of other seeds with the seed of one of the reference's, in their order, to make pairs of them."""
     pairs = zip(again, reference, strict=False)
@@ -143,7 +130,7 @@ def _overtakings(field: Mapping[str, Sequence[Examined]]) -> Iterator[Overtaking
     """Of each two strategies, on each axis."""
     for axis, ends in product(AXES, combinations(field, 2)):
         for first, second in (ends, ends[::-1]):
-            curves = [(one.curve(axis), other.curve(axis)) for one, other in _pairs(field[first], field[second])]
+            curves = [(one.curve(axis), other.curve(axis)) for one, other in pairs_of(field[first], field[second])]
             crossing = find_crossing([one for one, _ in curves], [other for _, other in curves])
             if crossing and crossing.at is not None:
                 yield Overtaking(first, second, axis, crossing)

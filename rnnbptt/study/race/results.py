@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from rnnbptt.study.race.crossings import Crossing, Reached
 from rnnbptt.study.race.differences import PairedDifference
@@ -90,6 +91,18 @@ class Threshold:
     reached: Mapping[str, Reached]
 
 
+Word = Literal["held", "not held", "not shown"]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a race says of a claim, and the figures that it is taken from."""
+
+    says: str
+    word: Word
+    figures: str
+
+
 @dataclass(frozen=True)
 class RaceResult:
     """The first of the contestants is the reference.
@@ -108,5 +121,6 @@ class RaceResult:
     again: Contestant
     overtakings: tuple[Overtaking, ...]
     thresholds: tuple[Threshold, ...]
+    judgements: tuple[Judgement, ...]
     yardsticks: tuple[Yardstick, ...]
     notes: tuple[str, ...]

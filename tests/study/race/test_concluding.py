@@ -143,7 +143,7 @@ def test_without_a_test_split_the_validation_split_decides_and_that_is_said(tmp_
 
 def test_what_cannot_be_decided_is_refused(folder: Path, text_corpus: Corpus, tmp_path: Path) -> None:
     eight = entrant(folder, "8", ())
-    no_pair = "no seed has a finished run of the reference and of another strategy; nothing can be compared"
+    no_pair = "two strategies have no seed in common that is finished; nothing can be compared"
     assert message_of(of, folder, text_corpus, eight) == no_pair
     bare = make_corpus(tmp_path, prose(300), "300/0/0")
     assert message_of(of, folder, bare) == (
