@@ -14,7 +14,8 @@ from rnnbptt.truncation.plan import Strategy
 ENGINES = ("auto", "torch", "compiled")
 WHAT_IT_TAKES = (
     "computes in --precision float32, on --device cpu, an rnn, gru, lstm or elstm, and truncations that keep no older"
-    " characters (K, A..B, K1/K2 with K2 up to K1, stateless:K, random:K, artbp:K); give --engine torch"
+    " characters (K, A..B, K1/K2 with K2 up to K1, stateless:K, random:K, artbp:K), by any optimizer but muon;"
+    " give --engine torch"
 )
 
 
@@ -26,9 +27,9 @@ class Choice(NamedTuple):
     note: str = ""
 
 
-def supports(config: ModelConfig, precision: str, device: str, strategy: Strategy) -> bool:
-    """Whether the compiled engine can train such a model by such a strategy; "auto" precision is its own."""
-    plain = not strategy.history and strategy.influence == "none" and not strategy.measures
+def supports(config: ModelConfig, precision: str, device: str, strategy: Strategy, optimizer: str) -> bool:
+    """Whether the compiled engine can train such a model in such a way; "auto" precision is its own."""
+    plain = not strategy.history and strategy.influence == "none" and not strategy.measures and optimizer != "muon"
     return precision in ("auto", "float32") and device == "cpu" and config.cell in CELL_NAMES and plain
 
 
@@ -40,11 +41,11 @@ def wins(config: ModelConfig, streams: int) -> bool:
 
 
 def choose_engine(
-    name: str, config: ModelConfig, precision: str, device: str, strategy: Strategy, streams: int
+    name: str, config: ModelConfig, precision: str, device: str, strategy: Strategy, optimizer: str, streams: int
 ) -> Choice:
     """The engine of that `--engine`; UserError for an unknown one, and for one that cannot."""
     check_option(name in ENGINES, "engine", name, f"unknown; give one of {', '.join(ENGINES)}")
-    able = supports(config, precision, device, strategy)
+    able = supports(config, precision, device, strategy, optimizer)
     check_option(able or name != "compiled", "engine", name, WHAT_IT_TAKES)
     if name == "torch" or not able or (name == "auto" and not wins(config, streams)):
         return Choice("torch", precision)

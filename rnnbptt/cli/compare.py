@@ -75,7 +75,7 @@ def _write(comparison: "Comparison", plot: Path | None, json: Path | None, csv: 
     if plot:
         from rnnbptt.report.curves import plot_curves
 
-        say("note", plot_curves(comparison.rows, plot))
+        say("note", plot_curves(comparison.rows, plot, comparison.yardsticks))
 
 
 def _show(comparison: "Comparison", json: Path | None) -> None:

@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnnbptt.cli.options import RUN, Text, as_typed, given
+from rnnbptt.cli.options import RUN, STANDARD_OUTPUT, JsonFile, Text, as_typed, check_results, given
 from rnnbptt.cli.stopping import stop_by_signal
 from rnnbptt.cli.train import Amounts, another, refuse_what_has_no_effect
 from rnnbptt.errors import UserError
+from rnnbptt.inference.config import SampleConfig
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.study.race.config import RaceConfig, parse_vary, spelled
 from rnnbptt.training.config import UNITS, Budget, TrainConfig
 from rnnbptt.truncation.specs import parse_truncation
 
+TEMPERATURE = 0.8  # of samples
+
 if TYPE_CHECKING:
     from rnnbptt.study.race.checking import Prospect
+    from rnnbptt.study.race.claims import Claim
     from rnnbptt.study.race.folder import Race
+    from rnnbptt.study.race.results import RaceResult
 
 
 def race(
@@ -49,6 +54,21 @@ def race(
         Path | None, typer.Option(metavar="RACE", help="Go on with that race, with its text and options.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors and the answer.")] = False,
+    report: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Folder for a page of the race, its pictures and figures.")
+    ] = None,
+    json: JsonFile = None,
+    threshold: Annotated[
+        list[float] | None,
+        typer.Option(
+            metavar="BPC", help="Say when each came down to so many bits per character; may be repeated.", min=0
+        ),
+    ] = None,
+    claim: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Claims, as .toml, to be held or not: see README.")
+    ] = None,
+    prompt: Annotated[str, typer.Option(help="What the samples of the report go on from.")] = "",
+    sample_length: Annotated[int, typer.Option(min=1, help="Characters of each of these samples.")] = 300,
     amounts: Annotated[Amounts, "Budget of each run: one of"],
     model: Annotated[ModelConfig, "Model"],
     training: Annotated[TrainConfig, "Optimization"],
@@ -68,17 +88,19 @@ def race(
         common = replace(training, budget=budget or training.budget)
         wanted = RaceConfig(tuple(trunc or ()), seeds, parse_vary(vary or ()), common, model, text, precision, engine)
 
-    from rnnbptt.report.progress import say
+    from rnnbptt.study.race.claims import load_claims
     from rnnbptt.study.race.folder import default_folder, racing_in, saved_race
 
     if resume:
         _refuse_another(ctx, resume, saved_race(resume).config)
+    check_results(None, json=json)
+    raced = wanted or saved_race(resume or Path()).config
+    claims = load_claims(claim, [arm.label for arm in raced.contestants]) if claim else []
     folder = resume or out or default_folder(sources)
     with racing_in(folder):
         held, prospect = _open(wanted, sources, folder, quiet)
         _run(held, prospect, workers or _cores(), quiet)
-        if not quiet:
-            say("note", [f"the race lies in {folder}"])  # in place of what is concluded
+        _answer(held, threshold or [], claims, SampleConfig(prompt, sample_length, TEMPERATURE), report, json, quiet)
     if failed := held.failed:
         advice = f"see above; what is mended goes on with --resume {shlex.quote(str(folder))}"
         raise UserError(f"{len(failed)} of {len(held.config.cells)} runs failed: {advice}")
@@ -86,6 +108,7 @@ def race(
 
 def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: bool) -> tuple["Race", "Prospect"]:
     """The race that is begun, or goes on where none is `wanted`, after all has been looked at."""
+    from rnnbptt.report.beginnings import of_validations
     from rnnbptt.report.progress import counting_bar, say
     from rnnbptt.study.race.checking import alike, look_over
     from rnnbptt.study.race.folder import beginning, resume_race
@@ -101,7 +124,7 @@ def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: b
             race = resume_race(folder, sources, tell)
         prospect = look_over(race)
     if not quiet:
-        say("note", [*notes, *prospect.notes])
+        say("note", [*notes, *prospect.notes, *of_validations(prospect.course)])
     return race, prospect
 
 
@@ -126,6 +149,47 @@ def _run(race: "Race", prospect: "Prospect", workers: int, quiet: bool) -> None:
     if stop.signal:
         say_stopped(race, saved=True)
         raise typer.Exit(128 + stop.signal)
+
+
+def _answer(
+    race: "Race",
+    thresholds: list[float],
+    claims: list["Claim"],
+    config: SampleConfig,
+    report: Path | None,
+    json: Path | None,
+    quiet: bool,
+) -> None:
+    """What the race has shown: files first, for standard output may be closed or full."""
+    from rnnbptt.report.outlets import printing
+    from rnnbptt.report.progress import counting_bar, say
+    from rnnbptt.report.race_tables import show_race
+    from rnnbptt.storage.files import json_text, write_json
+    from rnnbptt.study.race.answering import answer
+
+    with counting_bar("conclude", "run", quiet) as tell:
+        result = answer(race, thresholds, claims, tell)
+    if report:
+        _report(race, result, config, report)
+    if json and json != STANDARD_OUTPUT:
+        write_json(result, json)
+    if json == STANDARD_OUTPUT:
+        printing(print)(json_text(result))
+    else:
+        show_race(result)
+    say("note", result.notes)
+
+
+def _report(race: "Race", result: "RaceResult", config: SampleConfig, folder: Path) -> None:
+    """The page of the race, its pictures and figures."""
+    from rnnbptt.report.page import Sample
+    from rnnbptt.report.race_details import details
+    from rnnbptt.report.race_page import write_report
+    from rnnbptt.storage.files import to_json
+    from rnnbptt.study.race.answering import samples
+
+    written = [Sample(label, text) for label, text in samples(race, config)]
+    write_report(result, folder, written, [*details(race)], to_json(race.to_file()))
 
 
 def _cores() -> int:

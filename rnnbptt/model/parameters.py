@@ -36,6 +36,7 @@ class Parameters:
         self.flat = torch.zeros(size, dtype=precision.float, device=device) if flat is None else flat
         self.grad = torch.zeros_like(self.flat)
         same = precision.operand == self.flat.dtype
+        self.operand = precision.operand
         self._operands = self.flat if same else torch.empty_like(self.flat, dtype=precision.operand)
         self.values = self.views(self.flat)
         self.grads = self.views(self.grad)

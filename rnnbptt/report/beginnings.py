@@ -9,6 +9,7 @@ import torch
 from rnnbptt.report.outlets import STANDARD_ERROR
 from rnnbptt.report.progress import say
 from rnnbptt.report.terminal import counted, escaped, wrapped
+from rnnbptt.training.course import Course
 from rnnbptt.training.loop import Trainer
 
 MEMORY_NOTE = 2**30  # bytes a tape may take before the user is told
@@ -56,8 +57,13 @@ def _notes(trainer: Trainer) -> Iterator[str]:
     if trainer.memory > MEMORY_NOTE:
         advice = "a shorter --trunc, fewer --streams or less --hidden takes less"
         yield f"the longest update keeps {trainer.memory / 2**30:.1f} GiB; {advice}"
-    size = trainer.course.validation_chars
-    if (few := trainer.course.affordable_validations) is not None:
+    yield from of_validations(trainer.course)
+
+
+def of_validations(course: Course) -> Iterator[str]:
+    """Where there are few of them, or they read a lot."""
+    size = course.validation_chars
+    if (few := course.affordable_validations) is not None:
         yield (
             f"a validation reads {size:,} characters, so this short run makes {few} before the one at the end;"
             f" for more, though they read more than training does, give --eval-every {max(1, size // 5)}, say"

@@ -6,7 +6,7 @@ as "learns faster" means something else on each of them.
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import cycle
+from itertools import cycle, product
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,17 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethod
 
 from rnnbptt.errors import UserError
 from rnnbptt.report.bands import AXES, is_logarithmic, limits
-from rnnbptt.report.drawing import COLOURS, GREY, MARKERS, STYLES, label, panels_side_by_side, save
+from rnnbptt.report.drawing import COLOURS, GREY, MARKERS, STYLES, draw_level, label, panels_side_by_side, save
 from rnnbptt.report.terminal import escaped
-from rnnbptt.study.results import Row
+from rnnbptt.study.results import Row, Yardstick
 
 PANELS = ("chars", "updates", "seconds")
 LINE: dict[str, Any] = {"linewidth": 1.6, "markersize": 4.5, "markeredgecolor": "white", "markeredgewidth": 0.5}
 
 
-def plot_curves(rows: Sequence[Row], path: Path) -> tuple[str, ...]:
-    """Draw the learning curve of each row into `path`, PNG or SVG by its suffix.
+def plot_curves(rows: Sequence[Row], path: Path, yardsticks: Sequence[Yardstick] = ()) -> tuple[str, ...]:
+    """Draw the learning curve of each row into `path`, PNG or SVG by its suffix, and lines for what the validation
+    split takes without a network.
 
     Returns what there is to say: which rows are left out because they have no curve, or validated on training text.
     UserError when none has a curve, for another suffix, and when the file cannot be written.
@@ -35,7 +36,7 @@ def plot_curves(rows: Sequence[Row], path: Path) -> tuple[str, ...]:
             f"--plot {path}: no checkpoint has the metrics.jsonl of its run beside it; give run folders as rnnbptt "
             "train leaves them (such as runs/NAME), or leave out --plot"
         )
-    save(draw_curves(rows), path)
+    save(draw_curves(rows, yardsticks), path)
     return tuple(filter(None, map(_note, rows)))
 
 
@@ -47,8 +48,9 @@ def _note(row: Row) -> str:
     return ""
 
 
-def draw_curves(rows: Sequence[Row]) -> Figure:
+def draw_curves(rows: Sequence[Row], yardsticks: Sequence[Yardstick] = ()) -> Figure:
     """A panel for each axis, with the curve of every row that has one, and one legend for all."""
+    levels = {each.label: each.bpc for each in yardsticks if each.split == "valid"}
     curves = [row.curve for row in rows if row.curve]
     figure, panels = panels_side_by_side(12, 4.4, space=0.02, share_y=True)
     for axes, axis in zip(panels, PANELS, strict=True):
@@ -59,10 +61,11 @@ def draw_curves(rows: Sequence[Row]) -> Figure:
             axes.plot(getattr(curve, axis), curve.bpc, **look)
         scale(axes, axis, (value for curve in curves for value in getattr(curve, axis)))
         label(axes, AXES[axis])
-    panels[0].set_ylim(*limits([(curve.chars, curve.bpc) for curve in curves]))
+    shown = limits([(curve.chars, curve.bpc) for curve in curves], list(levels.values()))
+    panels[0].set_ylim(*shown)
     panels[0].set_ylabel("validation bits per character", color=GREY)
     legend = figure.legend(
-        panels[0].lines,
+        panels[0].lines[: len(curves)],
         [" "] * len(curves),
         loc="outside lower center",
         ncols=min(4, len(curves)),
@@ -73,6 +76,8 @@ def draw_curves(rows: Sequence[Row]) -> Figure:
     for text, row in zip(legend.get_texts(), (row for row in rows if row.curve), strict=True):
         text.set_parse_math(False)
         text.set_text(escaped(f"{row.name}  (trunc {row.trunc})"))
+    for axes, (name, bpc) in product(panels, levels.items()):
+        draw_level(axes, name, bpc, sum(shown) / 2)
     return figure
 
 

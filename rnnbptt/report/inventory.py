@@ -49,7 +49,7 @@ def show_trained(path: Path, checkpoint: Checkpoint) -> None:
 def show_prepared(corpus: Corpus) -> None:
     """A prepared text: its table, how it was made, and of what."""
     show_corpus(corpus)
-    print(f"options          {shown(_chosen(corpus.options) or 'the usual ones')}")
+    print(f"options          {shown(chosen(corpus.options) or 'the usual ones')}")
     for source in corpus.sources:
         print(f"made of          {shown(source.name)}: {source.bytes:,} bytes, sha256 {source.sha256[:12]}")
     print(f"fingerprint      {corpus.fingerprint[:12]}")
@@ -67,7 +67,7 @@ def _lines(checkpoint: Checkpoint) -> Iterator[Line]:
     axes = standing.axes
     yield "", f"{axes.chars:,} characters, {counted(axes.updates, 'update')}, {axes.seconds:,.1f} s of training"
     yield from _validations(document)
-    yield "options", _chosen(document.train, document.model, document.corpus.options) or "the usual ones"
+    yield "options", chosen(document.train, document.model, document.corpus.options) or "the usual ones"
     if document.initial:
         yield "initial", f"the weights of {document.initial.path}"
     versions, threads = (
@@ -97,7 +97,7 @@ def _spent(document: Document) -> float:
     return document.train.budget.spent(document.standing.axes, max(1, stop - start - 1))
 
 
-def _chosen(*configs: Any) -> str:
+def chosen(*configs: Any) -> str:
     """The options that are not as they are unless given, as they are typed."""
     return " ".join(option for config in configs for option in _options(config))
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rnnbptt.errors import UserError
 from rnnbptt.report.bands import band_of, grid_of
 from rnnbptt.report.curves import scale
-from rnnbptt.report.drawing import COLOURS, GREY, STYLES, label, make_figure, save
+from rnnbptt.report.drawing import COLOURS, GREY, STYLES, draw_level, label, make_figure, save
 from rnnbptt.report.page import Curve, Level, Page, by_strategy
 from rnnbptt.report.page_plot import axes_of, drawable, limits_of, lines_of
 from rnnbptt.report.terminal import escaped
@@ -56,17 +56,8 @@ def _draw_axis(
         axes.plot(grid, band.mean, color=colour, linestyle=style, linewidth=1.8)
         axes.fill_between(grid, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
     for level in levels:
-        _draw_level(axes, level, middle)
+        draw_level(axes, level.label, level.bpc, middle)
     scale(axes, axis, grid.tolist())
-
-
-def _draw_level(axes: Axes, level: Level, middle: float) -> None:
-    """A line, with its name at the end where curves that fall are far from it."""
-    axes.axhline(level.bpc, color=GREY, linestyle=(0, (1, 2)), linewidth=1)
-    where = axes.get_yaxis_transform()  # across the panel, at its own height
-    x, side = (0.01, "left") if level.bpc < middle else (0.99, "right")
-    words = axes.text(x, level.bpc, " ", transform=where, ha=side, va="bottom", color=GREY, fontsize=8)
-    words.set(parse_math=False, text=escaped(level.label), clip_on=True)
 
 
 def _name(figure: Figure, axes: Axes, names: Sequence[str]) -> None:

@@ -68,8 +68,7 @@ class RaceView:
         if outcome.state != "done":
             return f"{outcome.state} {place}: {outcome.error}"
         run = self._overview.run(cell)
-        best = "-" if run.best is None else f"{run.best:.4f}"
-        return f"{best} bpc at best, {lasting(run.seconds)} of training {place}"
+        return f"{_bpc(run.best, 4)} bpc at best, {lasting(run.seconds)} of training {place}"
 
     def _picture(self) -> Group:
         arms = self._overview.arms()
@@ -88,9 +87,14 @@ def _figures(view: ArmView, seeds: int) -> list[str]:
     return [
         ", ".join([f"{view.ended['done']}/{seeds}", *lost]),
         f"{view.spent:.0%}",
-        "-" if view.bpc is None else f"{view.bpc:.3f}",
+        _bpc(view.bpc, 3),
         "-" if view.speed is None else f"{view.speed:,.0f}",
     ]
+
+
+def _bpc(bpc: float | None, decimals: int) -> str:
+    """Bits per character, of however bad a run."""
+    return "-" if bpc is None else f"{bpc:.{decimals}f}" if bpc < 1000 else f"{bpc:.1e}"
 
 
 def say_stopped(race: Race, saved: bool) -> None:

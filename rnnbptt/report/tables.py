@@ -88,7 +88,9 @@ def _costs_table(comparison: Comparison) -> Table:
 
 
 def _scores_table(comparison: Comparison, split: str) -> Table:
-    """How well each checkpoint reads one text: the best stands out, and what the differences to the first amount to."""
+    """How well each checkpoint reads one text: the best stands out, and what the differences to the first amount to;
+    and how well it is read without any network.
+    """
     pairs = {pair.second: pair for pair in comparison.pairs if pair.split == split}
     scores = [score for row in comparison.rows for score in row.scores if score.split == split]
     best = min(score.bpc for score in scores)
@@ -102,6 +104,9 @@ def _scores_table(comparison: Comparison, split: str) -> Table:
         difference, verdict = _against_first(pairs[row.name], digits) if row.name in pairs else ("the first", "")
         name, stands_out = shown(row.name), score.bpc == best
         table.add_row(name, bold(bpc) if stands_out else bpc, perplexity, shown(difference), bold(verdict))
+    for yardstick in comparison.yardsticks:
+        if yardstick.split == split:
+            add_row(table, f"({yardstick.label})", f"{yardstick.bpc:.4f}", "", "", "")
     return table
 
 

@@ -8,7 +8,7 @@ What they are evaluated on, and whether they can be, is the matter of passages.p
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,9 @@ from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import LN2, STRETCH, remarks
 from rnnbptt.study.bootstrap import SHORTEST_TEXT, Interval, paired_interval
 from rnnbptt.study.entries import Entry, load_entries
-from rnnbptt.study.passages import Nats, Passage, open_splits, open_text
-from rnnbptt.study.results import Comparison, Pair, Row, Score
+from rnnbptt.study.passages import Nats, Passage, Split, open_splits, open_text
+from rnnbptt.study.results import Comparison, Pair, Row, Score, Yardstick
+from rnnbptt.study.yardsticks import yardsticks
 from rnnbptt.text.reading import Tell
 
 LEVEL = 0.95  # with which all the intervals of one text hold together
@@ -51,9 +52,17 @@ def compare(
         splits=tuple(passage.name for passage in passages),
         rows=tuple(map(_row, entries, scores)),
         pairs=tuple(pairs),
+        yardsticks=tuple(_yardsticks(passages)),
         warnings=tuple(filter(None, (_unfairness(entries[0], other) for other in entries[1:]))),
         notes=(*notes, *_remarks(entries, scores), *_notes(pairs, entries)),
     )
+
+
+def _yardsticks(passages: Sequence[Passage]) -> Iterator[Yardstick]:
+    """Of each split: a foreign text has no training text of its own to count."""
+    for passage in passages:
+        if isinstance(passage, Split):
+            yield from yardsticks(passage.corpus, passage.name)
 
 
 def _measure(entries: Sequence[Entry], passages: Sequence[Passage], tell: Tell) -> tuple[list[list[Score]], list[Pair]]:

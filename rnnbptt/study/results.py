@@ -59,6 +59,15 @@ class Row:
 
 
 @dataclass(frozen=True)
+class Yardstick:
+    """What is reached on a text without any network, bits per character."""
+
+    split: str
+    label: str
+    bpc: float
+
+
+@dataclass(frozen=True)
 class Pair:
     """A checkpoint against the first one on one text: `difference` is second minus first, bits per character.
 
@@ -75,10 +84,11 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found. Pairs are in the order of splits, then of rows."""
+    """What `compare` found. Pairs are in the order of splits, then of rows. A foreign text has no yardsticks."""
 
     splits: tuple[str, ...]
     rows: tuple[Row, ...]
     pairs: tuple[Pair, ...]
+    yardsticks: tuple[Yardstick, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]

@@ -13,7 +13,7 @@ from rnnbptt.errors import UserError, check_option
 from rnnbptt.training.records import Axes
 from rnnbptt.truncation.specs import FORMS, parse_truncation
 
-OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd")
+OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd", "muon")
 UNITS = ("epochs", "chars", "updates", "minutes")
 MOST = 1e15  # of any unit: more than that is not counted exactly
 MOST_THREADS = 4096
@@ -67,7 +67,7 @@ class TrainConfig:
     ] = "16..64"
     budget: Budget = field(default_factory=Budget)
     streams: Annotated[int, Doc("Places of the text read side by side; 1 is pure online learning.")] = 16
-    optimizer: Annotated[str, Doc("adam (AdamW), rmsprop or sgd.")] = "adam"
+    optimizer: Annotated[str, Doc("adam (AdamW), rmsprop, sgd, or muon: best with many characters an update.")] = "adam"
     lr: Annotated[float, Doc("Learning rate after the warm-up.")] = 6e-3
     warmup: Annotated[int, Doc("Characters over which it rises from 0.")] = 0
     final_lr: Annotated[float, Doc("Share of --lr where the cosine decay ends; 1: no decay.")] = 0.01

@@ -23,7 +23,7 @@ from rnnbptt.text.streams import Streams
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.course import Course
 from rnnbptt.training.document import Initial
-from rnnbptt.training.optimizers import OPTIMIZERS, kept_share
+from rnnbptt.training.optimizers import kept_share, make_optimizer
 from rnnbptt.training.records import Record, Standing, Sums
 from rnnbptt.training.updating import Made, make_updates
 from rnnbptt.truncation.plan import Plan
@@ -54,7 +54,7 @@ class Trainer:
         check_option(not (self.strategy.needs_state and model.config.window), "trunc", config.trunc, advice)
         self.streams = Streams(corpus.split("train"), config.streams)
         self.engine = make_engine(engine, model, self.strategy, config.streams, config.seed)
-        self.optimizer = OPTIMIZERS[config.optimizer](model.parameters.flat)
+        self.optimizer = make_optimizer(config.optimizer, model.parameters, model.config.hidden)
         self.standing = Standing()
         self.initial: Initial | None = None
         self.notes: list[str] = []

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from rnnbptt.bptt.update import Means
+from rnnbptt.model.parameters import Parameters
 
 DECAY_EVERY = 1000  # characters between two decays of the weights
 
@@ -57,18 +58,30 @@ class Adam:
 
     def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
         """Against the mean of the gradient, divided by the root of the mean of its square, both without bias."""
-        means, squares, step = self.state["exp_avg"], self.state["exp_avg_sq"], self.state["step"]
-        step.add_(1)
-        torch._fused_adam_(
-            *([flat], [grad], [means], [squares], [], [step]),
-            lr=lr,
-            beta1=0.9,
-            beta2=beta2,
-            weight_decay=0.0,
-            eps=1e-8,
-            amsgrad=False,
-            maximize=False,
-        )
+        _adam([flat], [grad], [self.state["exp_avg"]], [self.state["exp_avg_sq"]], self.state["step"], lr, beta2)
+
+
+def _adam(
+    weights: list[Tensor],
+    gradients: list[Tensor],
+    means: list[Tensor],
+    squares: list[Tensor],
+    step: Tensor,
+    lr: float,
+    beta2: float,
+) -> None:
+    """The fused kernel; `step` is that of all of them."""
+    step.add_(1)
+    torch._fused_adam_(
+        *(weights, gradients, means, squares, [], [step] * len(weights)),
+        lr=lr,
+        beta1=0.9,
+        beta2=beta2,
+        weight_decay=0.0,
+        eps=1e-8,
+        amsgrad=False,
+        maximize=False,
+    )
 
 
 class RMSprop:
@@ -111,5 +124,61 @@ class SGD:
         flat.add_(momentum, alpha=-lr)
 
 
-Optimizer = Adam | RMSprop | SGD
-OPTIMIZERS: dict[str, type[Optimizer]] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
+class Muon:
+    """Jordan et al. 2024: the matrices of the layers move by orthogonal matrices, in all directions by as much. The
+    rest, biases, vectors and the head, is Adam's.
+
+    Of the gradient of each gate's own H rows of W_ih and W_hh, with momentum as Nesterov has it, U S V^T, only U V^T is
+    kept. Its rate is `RATE` times Adam's, times the root of rows / columns where there are fewer columns. Finding it
+    takes some 30 H^3 multiplications a gate: little beside many characters, much beside few.
+    """
+
+    MOMENTUM = 0.95
+    RATE = 8
+
+    def __init__(self, parameters: Parameters, hidden: int) -> None:
+        self._parameters, self._hidden = parameters, hidden
+        of_layers = {name: shape for name, shape in parameters.shapes.items() if name.startswith("rnn.")}
+        self._matrices = [name for name, shape in of_layers.items() if len(shape) == 2]
+        flat = parameters.flat
+        self.state = {"momentum": torch.zeros_like(flat), **Adam(flat).state}
+
+    def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
+        """The matrices against the orthogonal part of their gradient and its momentum, the rest as Adam does."""
+        weights, gradients, momenta, means, squares = (
+            self._parameters.views(buffer)
+            for buffer in (flat, grad, *(self.state[name] for name in ("momentum", "exp_avg", "exp_avg_sq")))
+        )
+        for name in self._matrices:
+            momentum = momenta[name].lerp_(gradients[name], 1 - self.MOMENTUM)
+            gates = gradients[name].lerp(momentum, self.MOMENTUM).reshape(-1, self._hidden, momentum.shape[1])
+            rate = self.RATE * lr * max(1.0, self._hidden / gates.shape[-1]) ** 0.5
+            weights[name].sub_(orthogonal(gates, self._parameters.operand).flatten(0, 1), alpha=rate)
+        rest = [name for name in weights if name not in self._matrices]
+        w, g, m, v = ([views[name] for name in rest] for views in (weights, gradients, means, squares))
+        _adam(w, g, m, v, self.state["step"], lr, beta2)
+
+
+def orthogonal(matrices: Tensor, operand: torch.dtype) -> Tensor:
+    """Near U V^T of each of these matrices U S V^T, (N, R, C): all singular values but tiny ones come to lie between
+    0.7 and 1.2, by five iterations of a polynomial (Newton-Schulz; its coefficients are Jordan's). `operand` is the
+    type of the products' operands.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    wide = matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT
+    x = wide.to(operand)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
+    for _ in range(5):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # a x + (b g + c g g) x
+    found: Tensor = x if wide is matrices else x.mT
+    return found.to(matrices.dtype)
+
+
+Optimizer = Adam | RMSprop | SGD | Muon
+PLAIN: dict[str, type[Adam | RMSprop | SGD]] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
+
+
+def make_optimizer(name: str, parameters: Parameters, hidden: int) -> Optimizer:
+    """Of that name, for the parameters of layers of so many units."""
+    return Muon(parameters, hidden) if name == "muon" else PLAIN[name](parameters.flat)

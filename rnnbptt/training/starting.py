@@ -81,7 +81,7 @@ def set_up_torch(threads: int) -> None:
 def engine_of(config: RunConfig) -> Choice:
     """What computes such a run; UserError where what it asks for cannot."""
     strategy = parse_truncation(config.train.trunc)
-    wanted = (config.model, config.precision, config.device, strategy, config.train.streams)
+    wanted = (config.model, config.precision, config.device, strategy, config.train.optimizer, config.train.streams)
     return choose_engine(config.engine, *wanted)
 
 
@@ -166,7 +166,7 @@ def _restored(
     """The run on its device and by its engine, or on those that are given; it notes where the engine is another."""
     document = checkpoint.document
     device, strategy = device or document.device, parse_truncation(document.train.trunc)
-    wanted = (document.model, document.precision, device, strategy, document.train.streams)
+    wanted = (document.model, document.precision, device, strategy, document.train.optimizer, document.train.streams)
     own = document.engine if document.engine == "torch" or supports(*wanted[:-1]) else "torch"
     chosen = choose_engine(engine or own, *wanted)
     trainer = restore(checkpoint, corpus, "auto", device, budget, chosen.engine)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rnnbptt.bptt.update import FusedEngine, Steps, TorchEngine
 from rnnbptt.model.parameters import Parameters
 from rnnbptt.text.streams import Segment
-from rnnbptt.training.optimizers import Optimizer, clip
+from rnnbptt.training.optimizers import Muon, Optimizer, clip
 from rnnbptt.truncation.plan import Plan
 
 
@@ -34,7 +34,7 @@ def make_updates(
     steps: Steps,
 ) -> Made:
     """Clip, decay and step after each: as many updates as `steps` has rates, one where torch makes them."""
-    if not isinstance(engine, TorchEngine):
+    if not isinstance(engine, TorchEngine) and not isinstance(optimizer, Muon):
         nats, norms = engine.train(plan, segment, steps, optimizer.means)
         optimizer.count(len(nats))
         return Made(nats.tolist(), norms.tolist(), segment.x.size // len(steps.rates), engine.flops(plan))

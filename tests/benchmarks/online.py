@@ -93,7 +93,7 @@ def trainer_of(
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     model_config = ModelConfig(len(corpus.vocabulary), cell, hidden, dropout=0.0)
-    chosen = choose_engine(engine, model_config, precision, "cpu", Fixed(k), streams)
+    chosen = choose_engine(engine, model_config, precision, "cpu", Fixed(k), "adam", streams)
     # so long a budget that nothing depends on how much of it is used, so few validations that none comes
     budget = Budget("chars", 1e9)
     config = TrainConfig(trunc=str(k), streams=streams, budget=budget, eval_every=10**9, lr=1e-3)

@@ -15,7 +15,7 @@ from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import Engine, Steps, TorchEngine
 from rnnbptt.model.reference import mean_loss
 from rnnbptt.text.streams import Segment
-from rnnbptt.training.optimizers import OPTIMIZERS
+from rnnbptt.training.optimizers import PLAIN
 from rnnbptt.truncation.fixed import Fixed
 from rnnbptt.truncation.plan import Plan
 from support.networks import error, make_model, random_state, random_text
@@ -119,12 +119,12 @@ def train(model: CharRNN, optimizer: Any, text: Segment, block: int, streams: in
 
 @every_cell
 @pytest.mark.parametrize(("streams", "k"), [(1, 1), (2, 3)])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", PLAIN)
 def test_updates_are_a_gradient_and_a_step_of_torch_each(cell: str, streams: int, k: int, optimizer: str) -> None:
     """Losses, norms, clipping, decay and the optimizer, with layers and dropout."""
     ours = calm_model(cell, HIDDEN, layers=2, dropout=0.3)
     theirs, text = copy_of(ours), segment_of(ours, 12 * k, streams)
-    rule, reference = OPTIMIZERS[optimizer](ours.parameters.flat), OPTIMIZERS[optimizer](theirs.parameters.flat)
+    rule, reference = PLAIN[optimizer](ours.parameters.flat), PLAIN[optimizer](theirs.parameters.flat)
     nats, norms, state = train(ours, rule, text, 12, streams, k)
     engine = engine_of(TorchEngine, theirs, streams, torch.zeros_like(theirs.zero_state(streams)))
     for update in range(12):
@@ -150,7 +150,7 @@ def test_how_many_updates_a_call_makes_changes_no_bit(cell: str, streams: int, k
     text, results = segment_of(start, 40 * k, streams), []
     for block in (40, 7, 1):
         model = copy_of(start)
-        optimizer = OPTIMIZERS["adam"](model.parameters.flat)
+        optimizer = PLAIN["adam"](model.parameters.flat)
         nats, norms, state = train(model, optimizer, text, block, streams, k, reset=reset)
         tensors = [torch.from_numpy(nats), torch.from_numpy(norms), model.parameters.flat]
         results.append([*tensors, *optimizer.state.values(), *state.values()])
@@ -162,7 +162,7 @@ def test_how_many_updates_a_call_makes_changes_no_bit(cell: str, streams: int, k
 def test_nothing_moves_once_a_number_is_not_finite(streams: int, k: int) -> None:
     model = calm_model("lstm", HIDDEN)
     model.parameters.values["head.bias"][3] = torch.inf
-    before, optimizer = model.parameters.flat.clone(), OPTIMIZERS["adam"](model.parameters.flat)
+    before, optimizer = model.parameters.flat.clone(), PLAIN["adam"](model.parameters.flat)
     nats, norms, _ = train(model, optimizer, segment_of(model, 4, streams), 4, streams, k)
     assert len(nats) == len(norms) == 1
     assert not np.isfinite(nats[0] + norms[0])
@@ -185,5 +185,5 @@ def test_each_kernel_is_compiled_once() -> None:
         model = calm_model("rnn", dropout=dropout)
         engine = CompiledEngine(model, Fixed(2), streams, seed=0)
         engine.prepare()
-        train(model, OPTIMIZERS["sgd"](model.parameters.flat), segment_of(model, 2, streams), 1, streams, 1)
+        train(model, PLAIN["sgd"](model.parameters.flat), segment_of(model, 2, streams), 1, streams, 1)
     assert len(online.signatures) == len(segments.signatures) == 1

@@ -18,9 +18,10 @@ REFUSED = "--engine compiled: computes in --precision float32, on --device cpu, 
 
 
 def choice(name: str, trunc: str = "1", streams: int = 1, **change: object) -> Choice:
-    settings = {"cell": "lstm", "hidden": 128, "precision": "auto", "device": "cpu"} | change
+    settings = {"cell": "lstm", "hidden": 128, "precision": "auto", "device": "cpu", "optimizer": "adam"} | change
     config = ModelConfig(7, settings["cell"], settings["hidden"])
-    return choose_engine(name, config, settings["precision"], settings["device"], parse_truncation(trunc), streams)
+    how = (settings["precision"], settings["device"], parse_truncation(trunc), settings["optimizer"], streams)
+    return choose_engine(name, config, *how)
 
 
 @pytest.mark.parametrize("trunc", ["1", "64", "1..64", "6/2", "stateless:4", "random:8", "artbp:4", "full"])
@@ -35,7 +36,13 @@ def test_auto_takes_the_faster_one_whatever_the_truncation(trunc: str) -> None:
     "change",
     [
         *({"trunc": trunc} for trunc in ("2/6", "2/6@rerun", "1/1..1/8", "snap", "snap:4", "rtrl", "adaptive:0.1")),
-        *({"cell": "window:3"}, {"precision": "bfloat16"}, {"precision": "float64"}, {"device": "meta"}),
+        *(
+            {"cell": "window:3"},
+            {"precision": "bfloat16"},
+            {"precision": "float64"},
+            {"device": "meta"},
+            {"optimizer": "muon"},
+        ),
     ],
 )
 def test_what_it_cannot_do_is_left_to_torch_and_refused_where_it_was_asked_for(change: dict[str, str]) -> None:

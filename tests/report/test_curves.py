@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rnnbptt.report.curves import draw_curves, plot_curves
 from rnnbptt.report.drawing import check_format
-from rnnbptt.study.results import Curve, Row
+from rnnbptt.study.results import Curve, Row, Yardstick
 from support.pictures import words_of
 from support.refusals import message_of
 
@@ -95,6 +95,18 @@ def test_the_start_does_not_squeeze_the_rest() -> None:
     short = replace(one.curve, chars=(10,), updates=(1,), seconds=(0.1,), bpc=(5.0,))
     low, high = draw_curves([replace(one, curve=short)]).axes[0].get_ylim()
     assert low < 5 < high
+
+
+def test_yardsticks_of_the_validation_split_are_lines_where_they_are_near(tmp_path: Path) -> None:
+    near, far = Yardstick("valid", "near", 2.6), Yardstick("valid", "far", 40.0)
+    path = tmp_path / "curves.svg"
+    plot_curves([row("one", 1)], path, [near, far, Yardstick("test", "another", 2.6)])
+    assert "near" in words_of(path)
+    assert "another" not in words_of(path)
+    figure = draw_curves([row("one", 1)], [near, far])
+    assert all(sorted(line.get_ydata()[0] for line in axes.lines[1:]) == [2.6, 40.0] for axes in figure.axes)
+    assert figure.axes[0].get_ylim()[1] < 4, "what is far is not in sight"
+    assert len(figure.legends[0].get_texts()) == 1
 
 
 def test_a_row_without_a_curve_is_left_out_and_named(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from rnnbptt.report.page import by_strategy
-from support.races import run
+from support.race_findings import run
 
 
 def test_strategies_stand_in_the_order_of_their_first_runs() -> None:

@@ -16,7 +16,7 @@ from rnnbptt.report import page_html
 from rnnbptt.report.page import Page, Table
 from rnnbptt.report.page_html import read_data, render, write_page
 from support.commands import ROOT
-from support.races import NASTY, a_page
+from support.race_findings import NASTY, a_page
 from support.refusals import message_of
 
 SAID = "&lt;/script&gt;&lt;script&gt;bad()&lt;/script&gt;&amp;amp; &quot;&#x27;&lt;!-- &lt;b&gt;"  # of NASTY

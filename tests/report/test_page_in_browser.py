@@ -10,7 +10,7 @@ import pytest
 from rnnbptt.report.page import Page
 from rnnbptt.report.page_html import render
 from support.browser import BROWSER, ask
-from support.races import NASTY, a_page
+from support.race_findings import NASTY, a_page
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium here; Debian's is in its package chromium")
 

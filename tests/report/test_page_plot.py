@@ -8,7 +8,7 @@ import math
 from rnnbptt.report.drawing import COLOURS, STYLES
 from rnnbptt.report.page import Curve, Level
 from rnnbptt.report.page_plot import DARK, axes_of, drawable, figures
-from support.races import a_page, run
+from support.race_findings import a_page, run
 
 TWO = [
     Curve("a", 0, {"chars": [10, 20], "seconds": [1, 2]}, [3, 2]),

@@ -12,7 +12,7 @@ from rnnbptt.report.page import Curve, Level, Page
 from rnnbptt.report.page_plot import limits_of
 from rnnbptt.report.race_picture import draw_race, plot_race
 from support.pictures import words_of
-from support.races import a_page
+from support.race_findings import a_page
 from support.refusals import message_of
 
 TITLES = {"characters seen", "updates", "training time (seconds)", "operations (floating point)"}

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from rnnbptt.report.race_view import RaceView, say_stopped
-from rnnbptt.study.race.checking import Prospect
 from rnnbptt.study.race.folder import Race
 from rnnbptt.study.race.outcome import Outcome
 from rnnbptt.text.corpus import Corpus
-from support.races import begun, race_config
+from support.races import begun, foreseen, race_config
 
-PROSPECT = Prospect({"1": 16.0, "8": 2.0, "1 again": 16.0}, 3999, ())
+SECONDS = {"1": 16.0, "8": 2.0, "1 again": 16.0}
 RECORD = '{"kind": "eval", "chars": 800, "updates": 200, "seconds": 150.0, "bpc": 2.34567}\n'
 SPEED = '{"kind": "train", "chars": 400, "updates": 100, "seconds": 75.0, "bpc": 3.0, "chars_per_second": 12345.6}\n'
 
@@ -39,7 +38,7 @@ ENDS = [Outcome("done"), Outcome("diverged", "not\nfinite"), Outcome("failed", "
 
 
 def test_without_a_terminal_a_line_for_each_run_that_ends(race: Race, capsys: pytest.CaptureFixture[str]) -> None:
-    with RaceView(race, PROSPECT, quiet=False) as view:
+    with RaceView(race, foreseen(race, SECONDS), quiet=False) as view:
         end(race, view, *ENDS)
     assert capsys.readouterr().err.splitlines() == [
         "1, seed 0: 2.3457 bpc at best, 2 minutes of training (1 of 6 runs)",
@@ -49,9 +48,19 @@ def test_without_a_terminal_a_line_for_each_run_that_ends(race: Race, capsys: py
 
 
 def test_a_failure_is_told_even_quietly(race: Race, capsys: pytest.CaptureFixture[str]) -> None:
-    with RaceView(race, PROSPECT, quiet=True) as view:
+    with RaceView(race, foreseen(race, SECONDS), quiet=True) as view:
         end(race, view, *ENDS)
     assert capsys.readouterr().err == "8, seed 0: failed (3 of 6 runs): no room\n"
+
+
+def test_a_run_that_is_worse_than_can_be_told_takes_no_more_room(
+    race: Race, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for record, shown in ((RECORD.replace("2.34567", "1.4e30"), "1.4e+30"), ("", "-")):
+        (race.folder / "1/seed-0/metrics.jsonl").write_text(record)
+        with RaceView(race, foreseen(race, SECONDS), quiet=False) as view:
+            end(race, view, Outcome("done"))
+        assert f"1, seed 0: {shown} bpc at best, " in capsys.readouterr().err
 
 
 class Terminal(io.StringIO):
@@ -65,7 +74,7 @@ def test_on_a_terminal_a_table_and_what_went_wrong(race: Race, monkeypatch: pyte
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr("sys.stderr", terminal := Terminal())
-    with RaceView(race, PROSPECT, quiet=False) as view:
+    with RaceView(race, foreseen(race, SECONDS), quiet=False) as view:
         end(race, view, *ENDS)
     said = terminal.getvalue()
     assert r"1, seed 1: diverged (2 of 6 runs): not\nfinite" in said

@@ -21,6 +21,7 @@ def test_a_comparison_fits(capsys: pytest.CaptureFixture[str]) -> None:
         [NAME, "2.5000", "5.657", "the", "first"],
         ["second", "2.2500", "4.757", "-0.250", "±", "0.010", "better"],
         ["third", "2.5010", "5.661", "+0.001", "±", "0.010", "not", "told", "apart"],
+        ["(xz", "-9e)", "2.8750"],
     ]
 
 

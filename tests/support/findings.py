@@ -8,7 +8,7 @@ from rnnbptt.study.bootstrap import Interval
 from rnnbptt.study.probe.concluding import conclude
 from rnnbptt.study.probe.fidelity import ALL, RECURRENT, Fidelity
 from rnnbptt.study.probe.results import ContextLoss, Fading, Probe, Staleness
-from rnnbptt.study.results import Comparison, Pair, Row, Score
+from rnnbptt.study.results import Comparison, Pair, Row, Score, Yardstick
 
 
 def a_probe(beta: float = 0.5) -> Probe:
@@ -59,7 +59,8 @@ def a_comparison(name: str = "first", half: float | None = 0.01) -> Comparison:
         for split in ("valid", "test")
         for who, bpc in list(zip(names, losses, strict=True))[1:]
     ]
-    return Comparison(("valid", "test"), tuple(rows), tuple(pairs), (), ())
+    yardsticks = (Yardstick("valid", "order-0 entropy", 4.75), Yardstick("test", "xz -9e", 2.875))
+    return Comparison(("valid", "test"), tuple(rows), tuple(pairs), yardsticks, (), ())
 
 
 def _interval(difference: float, half: float) -> Interval:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from rnnbptt.model.parameters import Parameters
 from rnnbptt.training.config import OPTIMIZER_NAMES
-from rnnbptt.training.optimizers import OPTIMIZERS
-from support.networks import error
+from rnnbptt.training.optimizers import PLAIN, Muon, make_optimizer, orthogonal
+from support.networks import EVERY_CELL, error, make_model
 
 TORCH: dict[str, Callable[[torch.Tensor], torch.optim.Optimizer]] = {
     "adam": lambda p: torch.optim.Adam([p], eps=1e-8),
@@ -22,7 +23,7 @@ def trajectories(name: str, dtype: torch.dtype, steps: int = 20) -> tuple[torch.
     """Where `steps` steps on the same gradients lead: ours, torch's."""
     start = torch.randn(50, dtype=dtype)
     ours, theirs = start.clone(), torch.nn.Parameter(start.clone())
-    optimizer, reference = OPTIMIZERS[name](ours), TORCH[name](theirs)
+    optimizer, reference = PLAIN[name](ours), TORCH[name](theirs)
     for step in range(steps):
         lr, beta2 = 0.1 / (1 + step), 0.9 + 0.004 * step
         grad = torch.randn(50, dtype=dtype) * 10.0 ** (step % 5 - 3)
@@ -36,23 +37,23 @@ def trajectories(name: str, dtype: torch.dtype, steps: int = 20) -> tuple[torch.
 
 
 def test_every_optimizer_is_compared() -> None:
-    assert tuple(OPTIMIZERS) == OPTIMIZER_NAMES == tuple(TORCH)
+    assert (*PLAIN, "muon") == OPTIMIZER_NAMES == (*TORCH, "muon")
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.float32, 1e-6)])
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", PLAIN)
 def test_twenty_steps_equal_torch(name: str, dtype: torch.dtype, tolerance: float) -> None:
     ours, theirs = trajectories(name, dtype)
     assert error(ours, theirs) < tolerance
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", PLAIN)
 def test_state_is_all_there_is_to_keep(name: str) -> None:
     flat, rng = torch.randn(50), torch.Generator()
-    first = OPTIMIZERS[name](flat)
+    first = PLAIN[name](flat)
     for _ in range(3):
         first.step(flat, torch.randn(50, generator=rng), 0.1, 0.99)
-    second, copy = OPTIMIZERS[name](flat), flat.clone()
+    second, copy = PLAIN[name](flat), flat.clone()
     for part, tensor in first.state.items():
         second.state[part].copy_(tensor)
     for _ in range(3):
@@ -62,9 +63,84 @@ def test_state_is_all_there_is_to_keep(name: str) -> None:
     assert torch.equal(flat, copy)
 
 
-@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("name", PLAIN)
 def test_the_gradient_is_not_written(name: str) -> None:
     flat, grad = torch.randn(50), torch.randn(50)
     before = grad.clone()
-    OPTIMIZERS[name](flat).step(flat, grad, 0.1, 0.99)
+    PLAIN[name](flat).step(flat, grad, 0.1, 0.99)
     assert torch.equal(grad, before)
+
+
+# --- Muon -------------------------------------------------------------------------------------------------------------
+
+MATRICES = {"rnn": 2, "gru": 2, "lstm": 2, "elstm": 2, "window:1": 1, "window:3": 1}  # of a layer
+
+
+def muon(cell: str, precision: str = "float32") -> tuple[Parameters, Muon]:
+    parameters = make_model(cell, hidden=8, layers=2, precision=precision).parameters
+    optimizer = make_optimizer("muon", parameters, 8)
+    assert isinstance(optimizer, Muon)
+    return parameters, optimizer
+
+
+@pytest.mark.parametrize("cell", EVERY_CELL)
+def test_muon_is_that_of_torch_for_matrices_and_adam_for_the_rest(cell: str) -> None:
+    """torch computes in bfloat16, whatever it is given, and so do we here. Its blocks are parameters of their own."""
+    parameters, optimizer = muon(cell, "bfloat16")
+    blocks: list[tuple[torch.Tensor, torch.nn.Parameter]] = []
+    others: list[tuple[torch.Tensor, torch.nn.Parameter]] = []
+    for name, value in parameters.values.items():
+        matrix = name.startswith("rnn.") and value.ndim == 2
+        pieces = list(zip(value.split(8), parameters.grads[name].split(8), strict=True)) if matrix else []
+        for piece, grad in pieces or [(value, parameters.grads[name])]:
+            (blocks if matrix else others).append((grad, torch.nn.Parameter(piece.clone())))
+    assert len(blocks) >= MATRICES[cell] * 2
+    of_blocks = torch.optim.Muon([block for _, block in blocks], momentum=0.95, weight_decay=0.0)
+    of_others = torch.optim.Adam([other for _, other in others], eps=1e-8)
+    for step in range(5):
+        lr, beta2 = 0.01 / (1 + step), 0.9 + 0.01 * step
+        parameters.grad.normal_()
+        for grad, parameter in [*blocks, *others]:
+            parameter.grad = grad.clone(memory_format=torch.contiguous_format)
+        of_blocks.param_groups[0]["lr"] = 8 * lr
+        of_others.param_groups[0] |= {"lr": lr, "betas": (0.9, beta2)}
+        optimizer.step(parameters.flat, parameters.grad, lr, beta2)
+        of_blocks.step()
+        of_others.step()
+    of_layers = {
+        name: value for name, value in parameters.values.items() if name.startswith("rnn.") and value.ndim == 2
+    }
+    moved = [block for value in of_layers.values() for block in value.split(8)]
+    assert all(error(ours, theirs.detach()) < 0.02 for ours, (_, theirs) in zip(moved, blocks, strict=True))
+    rest = [value for name, value in parameters.values.items() if name not in of_layers]
+    assert all(error(ours, theirs.detach()) < 1e-6 for ours, (_, theirs) in zip(rest, others, strict=True))
+
+
+@pytest.mark.parametrize("shape", [(3, 20, 20), (4, 30, 7), (2, 7, 30)])
+def test_only_the_singular_values_of_a_matrix_change_as_those_of_a_polynomial(shape: tuple[int, ...]) -> None:
+    matrices = torch.randn(shape, dtype=torch.float64) * 10.0 ** torch.arange(-2, 2 * shape[0] - 2, 2)[:, None, None]
+    u, values, v = torch.linalg.svd(matrices, full_matrices=False)
+    values = values / values.square().sum(-1, keepdim=True).sqrt()
+    for _ in range(5):
+        values = 3.4445 * values - 4.775 * values**3 + 2.0315 * values**5
+    assert error(orthogonal(matrices, torch.float64), u @ torch.diag_embed(values) @ v) < 1e-5
+    assert (values > 0.5).float().mean() > 0.9, "all but tiny ones"
+    assert values.max() < 1.3
+
+
+def test_the_state_of_muon_is_all_there_is_to_keep() -> None:
+    parameters, first = muon("lstm")
+    _, second = muon("lstm")
+    grads = torch.randn(6, len(parameters.flat))
+    for grad in grads[:3]:
+        first.step(parameters.flat, grad, 0.01, 0.99)
+    for name, tensor in first.state.items():
+        second.state[name].copy_(tensor)
+    before = parameters.flat.clone()
+    for grad in grads[3:]:
+        first.step(parameters.flat, grad, 0.01, 0.99)
+    after = parameters.flat.clone()
+    parameters.flat.copy_(before)
+    for grad in grads[3:]:
+        second.step(parameters.flat, grad, 0.01, 0.99)
+    assert torch.equal(parameters.flat, after)

@@ -13,6 +13,7 @@ from rnnbptt.errors import UserError, check_option
 from rnnbptt.model.precision import choose_precision
 from rnnbptt.study.race.config import Arm, RaceConfig
 from rnnbptt.study.race.folder import Race
+from rnnbptt.training.course import Course
 from rnnbptt.training.loop import Trainer
 from rnnbptt.training.starting import RunConfig, engine_of, fresh, set_up_torch
 from rnnbptt.truncation.plan import Progress
@@ -27,13 +28,13 @@ OPERATION = 3e-11
 class Prospect:
     """What is known of a race beforehand.
 
-    seconds      that a run of each arm may take, by label; rough
-    epoch_chars  of the training text
-    notes        what to know
+    seconds  that a run of each arm may take, by label; rough
+    course   of a run of the reference
+    notes    what to know
     """
 
     seconds: dict[str, float]
-    epoch_chars: int
+    course: Course
     notes: tuple[str, ...]
 
 
@@ -73,13 +74,15 @@ def look_over(race: Race) -> Prospect:
         raise UserError(f"--split {split}: leaves no test part, which decides a race; give it one, as 0.9/0.05/0.05")
     seconds: dict[str, float] = {}
     notes: dict[str, None] = {}
+    courses: list[Course] = []
     for arm in race.config.arms:
         config = race.run_of(arm.cells[0])
         trainer = fresh(config, race.corpus, engine_of(config))
         _check_length(trainer)
         seconds[arm.label] = sum(_seconds(trainer)) / MOMENTS
         notes |= dict.fromkeys(trainer.notes)
-    return Prospect(seconds, trainer.streams.epoch_chars, tuple(notes))
+        courses.append(trainer.course)
+    return Prospect(seconds, courses[0], tuple(notes))
 
 
 def compile_for(race: Race) -> None:

@@ -50,13 +50,14 @@ class Crossing:
 def find_crossing(
     first: Sequence[LearningCurve], second: Sequence[LearningCurve], resamples: int = RESAMPLES, seed: int = SEED
 ) -> Crossing | None:
-    """Of two strategies' curves, one a seed, in the same order of seeds. None where they have no place in common.
+    """Of two strategies' curves, one a seed, in the same order of seeds. None where they have no place in common, or
+    there are none.
 
     The interval is around `at` the places where the t interval of the S differences of second to first holds 0: where
     the true ones cross it does so with 95 %, however few the seeds (Fieller 1954), while percentiles of resampled seeds
     cover much less. The shares are of resamples of the seeds, in pairs.
     """
-    places = knots([*first, *second])
+    places = knots([*first, *second]) if first else np.empty(0)
     if not len(places):
         return None
     with np.errstate(invalid="ignore"):  # both diverged: infinite less infinite

@@ -72,10 +72,14 @@ class Race:
             threads=1,
         )
 
+    def outcome(self, cell: Cell) -> Outcome | None:
+        """How a run has ended, if it has."""
+        return self.outcomes.get(cell.place)
+
     @property
     def open(self) -> list[Cell]:
         """The runs that have not ended."""
-        return [cell for cell in self.config.cells if cell.place not in self.outcomes]
+        return [cell for cell in self.config.cells if not self.outcome(cell)]
 
     @property
     def failed(self) -> dict[str, str]:
@@ -88,13 +92,16 @@ class Race:
             self.outcomes[cell.place] = outcome
             self.write(self.folder / NAME)
 
-    def write(self, path: Path) -> None:
-        """The file race.json."""
+    def to_file(self) -> RaceFile:
+        """What race.json says."""
         corpus = self.corpus
         of_text = TrainedOn(str(corpus.path.resolve()), corpus.fingerprint, corpus.splits, corpus.options)
-        content = RaceFile(self.config, of_text, self.outcomes, __version__).to_json()
+        return RaceFile(self.config, of_text, self.outcomes, __version__)
+
+    def write(self, path: Path) -> None:
+        """The file race.json."""
         with whole_file(path) as partial:
-            partial.write_text(content, encoding="ascii")
+            partial.write_text(self.to_file().to_json(), encoding="ascii")
 
 
 def default_folder(sources: Sequence[Path]) -> Path:

@@ -40,10 +40,11 @@ def verdicts(differences: Sequence[PairedDifference], same: PairedDifference | N
     """
     corrected = holm([difference.p for difference in differences])
     alpha = ALPHA / max(1, len(differences))
-    return [_verdict(difference, p, alpha, same) for difference, p in zip(differences, corrected, strict=True)]
+    return [verdict_of(difference, p, alpha, same) for difference, p in zip(differences, corrected, strict=True)]
 
 
-def _verdict(difference: PairedDifference, p: float, alpha: float, same: PairedDifference | None) -> Verdict:
+def verdict_of(difference: PairedDifference, p: float, alpha: float, same: PairedDifference | None) -> Verdict:
+    """Of one that is among others: p is corrected for them, and its interval is asked at the level 1 - alpha."""
     centre, luck = difference.median, same.median if same else 0.0
     if difference.mean is not None and (same is None or same.mean is not None):
         centre, luck = difference.mean, same.mean if same and same.mean is not None else 0.0

@@ -22,6 +22,8 @@ def finish_run(config: RunConfig, stop: Callable[[], bool] = lambda: False) -> O
         if trainer.finished:
             folder.release()
         else:
+            with folder.starting():
+                trainer.engine.prepare()  # it would count as training
             for _ in folder.follow(trainer, stop):
                 pass
     except DivergedError as error:

@@ -84,7 +84,7 @@ def test_what_takes_long_is_known(text_corpus: Corpus, tmp_path: Path, unit: str
     train = TrainConfig(budget=Budget(unit, 800 if unit == "chars" else 3), streams=4)
     race = begun(tmp_path / "race", text_corpus.path, race_config(*truncs, train=train))
     prospect = look_over(race)
-    assert prospect.epoch_chars == 3999
+    assert prospect.course.streams.epoch_chars == 3999
     assert list(prospect.seconds) == [*truncs, "full again"]
     longest = sorted(prospect.seconds, key=lambda label: -prospect.seconds[label])
     if unit in ("epochs", "chars"):

@@ -10,13 +10,12 @@ from typing import Any
 import pytest
 
 from rnnbptt.study.race import watching
-from rnnbptt.study.race.checking import Prospect
 from rnnbptt.study.race.folder import Race
 from rnnbptt.study.race.outcome import Outcome
 from rnnbptt.study.race.watching import ArmView, Overview, Watch, Watched
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.config import Budget
-from support.races import begun, race_config
+from support.races import begun, foreseen, race_config
 
 
 def line(chars: int, bpc: float, kind: str = "eval", **more: Any) -> str:
@@ -70,11 +69,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return at
 
 
-PROSPECT = Prospect({"1": 16.0, "8": 2.0, "1 again": 16.0}, 3999, ())
+SECONDS = {"1": 16.0, "8": 2.0, "1 again": 16.0}
 
 
 def test_arms_are_the_means_of_their_runs(race: Race) -> None:
-    overview = Overview(race, PROSPECT)
+    overview = Overview(race, foreseen(race, SECONDS))
     write(race.folder / "1/seed-0", line(400, 3.0), line(800, 2.0), line(800, 3.0, "train"))
     write(race.folder / "1/seed-1", line(400, 2.5), line(400, 3.0, "train", chars_per_second=300.0))
     race.outcomes |= {"1/seed-0": Outcome("done"), "8/seed-0": Outcome("diverged"), "8/seed-1": Outcome("failed")}
@@ -91,7 +90,7 @@ def test_the_time_that_is_left(race: Race, clock: Callable[[float], None]) -> No
     """Of a run of 1, 4 of 8 seconds were trained in 2 of the clock. Left are 4, two of the other seed, the same again
     and of 8 an eighth of that, as was foreseen: 4 + 8 + 2 * 8 + 2 * 1.
     """
-    overview = Overview(race, PROSPECT)
+    overview = Overview(race, foreseen(race, SECONDS))
     assert overview.left() is None
     write(race.folder / "1/seed-0", line(400, 3.0))
     clock(1002.0)
@@ -103,7 +102,7 @@ def test_the_time_that_is_left(race: Race, clock: Callable[[float], None]) -> No
 
 def test_what_was_trained_before_is_no_pace(race: Race, clock: Callable[[float], None]) -> None:
     write(race.folder / "1/seed-0", line(400, 3.0))
-    overview = Overview(race, PROSPECT)
+    overview = Overview(race, foreseen(race, SECONDS))
     clock(1010.0)
     assert overview.left() is None
     write(race.folder / "1/seed-0", line(400, 3.0), line(600, 3.0))

@@ -16,6 +16,7 @@ from rnnbptt.study.race.folder import Race
 from rnnbptt.study.race.outcome import Outcome
 from rnnbptt.study.race.work import finish_run
 from rnnbptt.text.corpus import Corpus
+from rnnbptt.training import loop
 from rnnbptt.training.checkpoint import load_checkpoint
 from rnnbptt.training.config import Budget
 from rnnbptt.training.folder import RunFolder
@@ -33,6 +34,19 @@ def race(text_corpus: Corpus, tmp_path: Path) -> Race:
 @pytest.fixture
 def task(race: Race) -> RunConfig:
     return race.run_of(race.config.cells[0])
+
+
+def test_what_compiling_takes_is_no_training(task: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Done before the first update, of a run that goes on, too."""
+    chars: list[int] = []
+    monkeypatch.setattr("rnnbptt.bptt.update.TorchEngine.prepare", lambda engine: chars.append(-1))
+    make = loop.Trainer._update
+    monkeypatch.setattr(
+        loop.Trainer, "_update", lambda trainer: chars.append(trainer.standing.axes.chars) or make(trainer)
+    )
+    finish_run(task, after(2))
+    finish_run(task)
+    assert chars[:5] == [-1, 0, 2, -1, 4]
 
 
 def after(calls: int) -> Callable[[], bool]:

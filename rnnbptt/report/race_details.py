@@ -1,0 +1,61 @@
+"""What a race was: its command, settings, text, versions and machine, in plain text for its page."""
+
+import os
+import platform
+import shlex
+from collections.abc import Iterator
+
+import numpy
+import torch
+
+from rnnbptt.report.inventory import chosen
+from rnnbptt.study.race.config import spelled
+from rnnbptt.study.race.folder import CORPUS, Race
+from rnnbptt.version import __version__
+
+
+def details(race: Race) -> Iterator[tuple[str, str]]:
+    """Titles and texts."""
+    yield "Commands", "\n".join(_commands(race))
+    yield "Settings", "\n".join(f"{name:<16}{_plain(value)}" for name, value in race.config.settings().items())
+    yield "Text", "\n".join(_text(race))
+    yield "Versions and machine", "\n".join(_machine())
+
+
+def command(race: Race) -> str:
+    """What makes the race again."""
+    config, corpus = race.config, race.corpus
+    own = corpus.path.parent.resolve() == race.folder.resolve() and corpus.path.name == CORPUS
+    texts = [source.name for source in corpus.sources] if own else [str(corpus.path)]
+    truncs = [f"--trunc {trunc}" for trunc in config.truncs]
+    varied = [f"--vary {values}" for values in spelled(config.vary)]
+    budget = f"--{config.train.budget.unit} {config.train.budget.amount:.15g}"
+    text = chosen(config.text) if own else ""
+    options = filter(None, [chosen(config.model, config.train), text, budget, f"--seeds {config.seeds}"])
+    return " ".join(["rnnbptt race", *map(shlex.quote, texts), *truncs, *varied, *options])
+
+
+def _commands(race: Race) -> Iterator[str]:
+    yield command(race)
+    for arm in race.config.contestants:
+        yield f"rnnbptt sample {shlex.quote(str(race.folder / arm.cells[0].place))}"
+
+
+def _text(race: Race) -> Iterator[str]:
+    corpus = race.corpus
+    for source in corpus.sources:
+        yield f"{source.name}  SHA-256 {source.sha256}"
+    yield f"{len(corpus.vocabulary):,} symbols; fingerprint {corpus.fingerprint}"
+    for name, (start, stop) in corpus.splits.items():
+        yield f"{name:<6}{stop - start:>14,} characters"
+
+
+def _machine() -> Iterator[str]:
+    python, libraries = platform.python_version(), f"torch {torch.__version__}, numpy {numpy.__version__}"
+    yield f"rnnbptt {__version__}, Python {python}, {libraries}"
+    yield f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, one thread a run"
+    yield torch.backends.cpu.get_cpu_capability()
+
+
+def _plain(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,58 @@
+"""The report of a race: a page, pictures and tables in a folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rnnbptt.report.page import Curve, Level, Page, Sample
+from rnnbptt.report.page_html import write_page
+from rnnbptt.report.race_picture import plot_race
+from rnnbptt.report.race_words import sentences, tables
+from rnnbptt.report.spreadsheet import write_validations
+from rnnbptt.storage.files import to_json, write_json, writing
+from rnnbptt.study.race.results import RaceResult
+
+
+def write_report(
+    result: RaceResult,
+    folder: Path,
+    samples: Sequence[Sample],
+    details: Sequence[tuple[str, str]],
+    rerun: Mapping[str, Any],
+) -> None:
+    """race.html, which needs no other file, curves.png, curves.svg, validations.csv and race.json, in the folder.
+
+    `rerun` is what it takes to run the race again; it goes into the page. UserError where one cannot be written.
+    """
+    page = make_page(result, samples, details, rerun)
+    with writing(folder, "; give another --report"):
+        folder.mkdir(parents=True, exist_ok=True)
+    write_page(page, folder / "race.html")
+    for suffix in ("png", "svg"):
+        plot_race(page, folder / f"curves.{suffix}")
+    write_validations(page.curves, folder / "validations.csv")
+    write_json(result, folder / "race.json")
+
+
+def make_page(
+    result: RaceResult,
+    samples: Sequence[Sample],
+    details: Sequence[tuple[str, str]],
+    rerun: Mapping[str, Any],
+) -> Page:
+    """What the page says."""
+    curves = [
+        Curve(contestant.label, run.seed, run.axes, run.bpc)
+        for contestant in result.contestants
+        for run in contestant.runs
+    ]
+    return Page(
+        title=f"{result.text}: {', '.join(contestant.label for contestant in result.contestants)}",
+        summary=[*sentences(result)],
+        curves=curves,
+        levels=[Level(each.label, each.bpc) for each in result.yardsticks if each.split == "valid"],
+        tables=tables(result),
+        samples=samples,
+        details=[("What to know", "\n".join(result.notes)), *details],
+        data={"rerun": dict(rerun), "result": to_json(result)},
+    )

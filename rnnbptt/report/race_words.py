@@ -1,0 +1,145 @@
+"""What a race has found, in sentences and in the cells of tables: for the terminal and for the page alike."""
+
+from collections.abc import Iterator, Sequence
+
+from rnnbptt.report.page import Table
+from rnnbptt.study.race.crossings import Reached
+from rnnbptt.study.race.differences import PairedDifference
+from rnnbptt.study.race.results import AXES, Against, Overtaking, RaceResult, Spread
+from rnnbptt.study.race.signflip import ALPHA
+
+UNITS = {"chars": "characters", "updates": "updates", "seconds": "seconds", "flops": "operations"}
+WORDS = {"better": "better", "worse": "worse", "no difference shown": "not shown"}
+
+
+def sentences(result: RaceResult) -> Iterator[str]:
+    """The answer: each strategy against the reference, the reference against itself, who overtakes whom and where."""
+    reference, *others = result.contestants
+    for each in others:
+        if each.against:
+            yield _verdict_sentence(each.label, each.against, reference.label)
+    if result.again.against:
+        apart = difference(result.again.against.difference)
+        yield f"{reference.label} against itself, by other seeds: {apart} bits per character, which is luck alone."
+    for overtaking in result.overtakings:
+        if overtaking.axis == "chars":
+            yield _overtaking_sentence(overtaking)
+    for claim in result.judgements:
+        yield f"Claim: {claim.says} {claim.word.capitalize()}: {claim.figures}."
+
+
+def _verdict_sentence(label: str, against: Against, reference: str) -> str:
+    apart, verdict = against.difference, against.verdict
+    measured, p = _measured(apart, reference), f"p = {verdict.p:.3g}"
+    if not verdict.lacks:
+        return f"{label} is {verdict.word} than {reference}: {measured} ({p})."
+    reasons = {
+        "p": f"{p} is above {ALPHA:g}",
+        "interval": "an interval as wide as the number of comparisons asks for holds 0",
+        "no interval": "the text is too short for an interval",
+        "A/A": f"{reference} is as far from itself",
+    }
+    why = ", ".join(reasons[lack] for lack in verdict.lacks)
+    return f"Between {label} and {reference} no difference is shown: {measured}; {why}."
+
+
+def _measured(apart: PairedDifference, reference: str) -> str:
+    if apart.mean is None:
+        return f"{apart.diverged} of its runs diverged, {apart.reference_diverged} of {reference}'s"
+    return f"{difference(apart)} bits per character"
+
+
+def _overtaking_sentence(overtaking: Overtaking) -> str:
+    never = f"in {overtaking.crossing.never:.0%} of resamples never"
+    return f"{overtaking.second} overtakes {overtaking.first} at {_crossing(overtaking, ' characters')}; {never}."
+
+
+def tables(result: RaceResult) -> list[Table]:
+    """All figures, at most 80 columns wide as far as names are short."""
+    found = [_test_table(result), _validation_table(result), _cost_table(result)]
+    if result.overtakings:
+        found.append(_overtakings_table(result))
+    return [*found, *_threshold_tables(result)]
+
+
+def _test_table(result: RaceResult) -> Table:
+    reference = result.contestants[0].label
+    columns = ["strategy", "bits/char", "sd", f"to {reference}", "p", "verdict"]
+    rows = []
+    for each in (*result.contestants, result.again):
+        last = ["the reference", "", ""]
+        if each.against:
+            verdict = each.against.verdict
+            last = [difference(each.against.difference), f"{verdict.p:.3f}", WORDS[verdict.word]]
+        rows.append([each.label, *spread(each.test), *last])
+    known = [each for each in result.yardsticks if each.split == result.split]
+    rows += [[f"({each.label})", f"{each.bpc:.4f}", "", "", "", ""] for each in known]
+    note = "± is half of the 95 % interval over seeds and text; p of the sign-flip test, by Holm's correction."
+    return Table(f"{result.split}: {result.characters:,} characters", columns, rows, note)
+
+
+def _validation_table(result: RaceResult) -> Table:
+    columns = ["strategy", "last", "sd", "best", "sd", "seeds", "diverged"]
+    rows = [
+        [each.label, *spread(each.last), *spread(each.best), str(len(each.runs)), str(each.diverged)]
+        for each in (*result.contestants, result.again)
+    ]
+    return Table("validation, bits per character", columns, rows)
+
+
+def _cost_table(result: RaceResult) -> Table:
+    rows = [[each.label, *(amount(each.cost[axis], axis) for axis in AXES)] for each in result.contestants]
+    return Table("training, mean over seeds", ["strategy", *UNITS.values()], rows)
+
+
+def _overtakings_table(result: RaceResult) -> Table:
+    rows = [
+        [f"{each.second} overtakes {each.first}", UNITS[each.axis], _crossing(each), f"{each.crossing.never:.0%}"]
+        for each in result.overtakings
+    ]
+    columns = ["crossings of mean curves", "axis", "at, with 95 % interval", "never"]
+    note = "never: share of resamples of the seeds in which it is not ahead at the end."
+    return Table("crossings", columns, rows, note)
+
+
+def _threshold_tables(result: RaceResult) -> Iterator[Table]:
+    for bpc in dict.fromkeys(threshold.bpc for threshold in result.thresholds):
+        rows = [
+            [each.label, f"{each.reached['chars'].count} of {len(each.reached['chars'].places)}"]
+            + [_reached(each.reached[axis], axis) for axis in AXES]
+            for each in result.thresholds
+            if each.bpc == bpc
+        ]
+        note = "Median over seeds; a dash where half of them or more never came down to it."
+        yield Table(f"until {bpc:.4f} bits per character", ["strategy", "reached", *UNITS.values()], rows, note)
+
+
+def spread(values: Spread) -> Sequence[str]:
+    """Mean and standard deviation over seeds; dashes where there is none."""
+    return ["-" if value is None else f"{value:.4f}" for value in (values.mean, values.sd)]
+
+
+def difference(apart: PairedDifference) -> str:
+    """The mean and half its interval; where a run diverged, there is none."""
+    if apart.mean is None:
+        return "diverged"
+    if not apart.interval:
+        return f"{apart.mean:+z.3f}"
+    return f"{apart.mean:+z.3f} ± {apart.mean - apart.interval.low:.3f}"
+
+
+def amount(value: float, axis: str) -> str:
+    """So much of an axis, without its unit."""
+    if axis in ("chars", "updates"):
+        return f"{value:,.0f}"
+    return f"{value:,.1f}" if axis == "seconds" else f"{value:.3g}"
+
+
+def _crossing(overtaking: Overtaking, unit: str = "") -> str:
+    crossing, axis = overtaking.crossing, overtaking.axis
+    low, high = ("open" if end is None else amount(end, axis) for end in (crossing.low, crossing.high))
+    return f"{amount(crossing.at or 0, axis)}{unit} [{low} to {high}]"
+
+
+def _reached(reached: Reached, axis: str) -> str:
+    return "-" if reached.median is None else amount(reached.median, axis)

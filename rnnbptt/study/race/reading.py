@@ -1,0 +1,77 @@
+"""The runs of a race as they lie in their folders, and how well each reads the test text."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rnnbptt.inference.evaluation import LN2, STRETCH, character_nats
+from rnnbptt.study.race.curves import LearningCurve
+from rnnbptt.study.race.differences import BLOCKS
+from rnnbptt.study.race.results import AXES, Run
+from rnnbptt.text.corpus import Corpus
+from rnnbptt.training.checkpoint import load_checkpoint
+from rnnbptt.training.folder import RunFolder
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has come to its end, in one way or the other."""
+
+    seed: int
+    folder: Path
+    diverged: bool = False
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A strategy with the runs, one a seed, that there are of it."""
+
+    label: str
+    runs: Sequence[Finished]
+
+
+@dataclass(frozen=True)
+class Examined:
+    """A run, and its bits per character of each stretch of the test text, (n,); nothing where it diverged."""
+
+    run: Run
+    stretches: Floats
+
+    def curve(self, axis: str) -> LearningCurve:
+        """Its validations; one that diverged before the first was worse than any all along."""
+        x, bpc = self.run.axes[axis] or (0.0,), self.run.bpc or (math.inf,)
+        return LearningCurve(np.array(x, np.float64), np.array(bpc), self.run.diverged)
+
+
+def examine(finished: Finished, corpus: Corpus, split: str) -> Examined:
+    """What its records say, and its best checkpoint on that split, in float32. UserError where one cannot be read."""
+    folder = RunFolder(finished.folder)
+    recorded = folder.metrics.read_text("utf-8") if folder.metrics.exists() else ""  # none, where it diverged at once
+    records = map(json.loads, recorded.splitlines())
+    evals = [record for record in records if record["kind"] == "eval"]
+    axes = {axis: tuple(record[axis] for record in evals) for axis in AXES}
+    bpc = tuple(record["bpc"] for record in evals)
+    if finished.diverged:
+        cost = {axis: max(axes[axis], default=0.0) for axis in AXES}
+        return Examined(Run(finished.seed, finished.folder, True, axes, bpc, cost, math.inf), np.empty(0))
+    cost = vars(load_checkpoint(folder.last).document.standing.axes)
+    model = load_checkpoint(folder.best).build_model("float32")
+    bits = character_nats(model, corpus.ids, *corpus.splits[split])[0] / LN2
+    return Examined(Run(finished.seed, finished.folder, False, axes, bpc, cost, float(bits.mean())), stretches_of(bits))
+
+
+def stretches_of(bits: Floats) -> Floats:
+    """The means over equal stretches of STRETCH characters, without a shorter one at the end; shorter stretches where
+    there would be fewer than an interval takes.
+    """
+    length = max(1, min(STRETCH, len(bits) // BLOCKS))
+    count = len(bits) // length
+    stretches: Floats = bits[: count * length].reshape(count, length).mean(axis=1)
+    return stretches

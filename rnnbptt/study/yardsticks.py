@@ -1,0 +1,47 @@
+"""What bits per character mean on a text: what is reached without any network."""
+
+import lzma
+
+import numpy as np
+
+from rnnbptt.study.ngrams import kneser_ney
+from rnnbptt.study.results import Yardstick
+from rnnbptt.text.corpus import Corpus, Ids
+
+LONGEST = 10_000_000  # symbols of a training text that are counted: more take minutes, and gigabytes
+CONTEXT = 10  # symbols before a split that a character may need to be predicted from; order 5 needs 4
+
+
+def yardsticks(corpus: Corpus, split: str) -> list[Yardstick]:
+    """Of a split that is not empty: the entropy of its symbols; an interpolated Kneser-Ney model of order 5, counted on
+    the training split; and what `xz -9e` takes for training text and split, less what it takes for the training text.
+
+    The last two only where the training split is of `LONGEST` symbols at most.
+    """
+    train, text, symbols = corpus.split("train"), corpus.split(split), len(corpus.vocabulary)
+    found = [Yardstick(split, "order-0 entropy", entropy(text, symbols))]
+    if len(train) <= LONGEST:
+        start, stop = corpus.splits[split]
+        before = max(0, start - CONTEXT)
+        bits = kneser_ney(train, corpus.ids[before:stop], start - before, symbols)
+        found.append(Yardstick(split, "Kneser-Ney, order 5", bits))
+        found.append(Yardstick(split, "xz -9e", compressed_bits(corpus, train, text) / len(text)))
+    return found
+
+
+def entropy(ids: Ids, symbols: int) -> float:
+    """Bits per symbol by how often each occurs in them."""
+    counts = np.bincount(ids, minlength=symbols)
+    shares = counts[counts > 0] / len(ids)
+    return float(abs(np.sum(shares * np.log2(shares))))
+
+
+def compressed_bits(corpus: Corpus, train: Ids, text: Ids) -> int:
+    """What the text adds to the size of the training text, compressed together."""
+    known, both = (_compressed(corpus, ids) for ids in (train, np.concatenate([train, text])))
+    return 8 * (both - known)
+
+
+def _compressed(corpus: Corpus, ids: Ids) -> int:
+    data = corpus.vocabulary.decode(ids).encode("utf-8", "surrogateescape")
+    return len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
