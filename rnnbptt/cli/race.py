@@ -88,6 +88,7 @@ def race(
         common = replace(training, budget=budget or training.budget)
         wanted = RaceConfig(tuple(trunc or ()), seeds, parse_vary(vary or ()), common, model, text, precision, engine)
 
+    from rnnbptt.report.progress import say
     from rnnbptt.study.race.claims import load_claims
     from rnnbptt.study.race.folder import default_folder, racing_in, saved_race
 
@@ -100,6 +101,8 @@ def race(
     with racing_in(folder):
         held, prospect = _open(wanted, sources, folder, quiet)
         _run(held, prospect, workers or _cores(), quiet)
+        if not quiet:
+            say("note", [f"the race lies in {folder}"])
         _answer(held, threshold or [], claims, SampleConfig(prompt, sample_length, TEMPERATURE), report, json, quiet)
     if failed := held.failed:
         advice = f"see above; what is mended goes on with --resume {shlex.quote(str(folder))}"
@@ -108,26 +111,20 @@ def race(
 
 def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: bool) -> tuple["Race", "Prospect"]:
     """The race that is begun, or goes on where none is `wanted`, after all has been looked at."""
-    from rnnbptt.report.progress import counting_bar, say, slow
+    from rnnbptt.report.progress import counting_bar, say
     from rnnbptt.study.race.checking import alike, look_over
     from rnnbptt.study.race.folder import beginning, resume_race
 
     notes: list[str] = []
-    compiling = "compiling, once: it takes some 10 to 20 seconds"
     if wanted:
         config, notes = alike(wanted)
-        with (
-            counting_bar("prepare", "B", quiet) as tell,
-            beginning(sources, folder, config, tell) as race,
-            slow(compiling, quiet),
-        ):
+        with counting_bar("prepare", "B", quiet) as tell, beginning(sources, folder, config, tell) as race:
             prospect = look_over(race)
         notes += config.remarks()
     else:
         with counting_bar("check", "B", quiet) as tell:
             race = resume_race(folder, sources, tell)
-        with slow(compiling, quiet):
-            prospect = look_over(race)
+        prospect = look_over(race)
     if not quiet:
         say("note", [*notes, *prospect.notes])
     return race, prospect
@@ -135,13 +132,19 @@ def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: b
 
 def _run(race: "Race", prospect: "Prospect", workers: int, quiet: bool) -> None:
     """Finish its runs and show them; it ends with 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+    from rnnbptt.report.progress import slow
     from rnnbptt.report.race_view import RaceView, say_stopped
+    from rnnbptt.study.race.checking import compile_for
     from rnnbptt.study.race.running import run_race
 
     try:
-        with stop_by_signal() as stop, RaceView(race, prospect, quiet) as view:
-            for ended in run_race(race, prospect, workers, stop.asked):
-                view.show(ended)
+        with stop_by_signal() as stop:
+            if race.open:
+                with slow("compiling, once: it takes some 10 to 20 seconds", quiet):
+                    compile_for(race)
+            with RaceView(race, prospect, quiet) as view:
+                for ended in run_race(race, prospect, workers, stop.asked):
+                    view.show(ended)
     except KeyboardInterrupt:  # the second one
         say_stopped(race, saved=False)
         raise
@@ -198,7 +201,7 @@ def _cores() -> int:
 
 def refuse_what_has_no_effect_on_a_race(values: Mapping[str, Any]) -> None:
     """Misuse where options of `race` contradict each other, or one would change nothing."""
-    refuse_what_has_no_effect(values)
+    refuse_what_has_no_effect(values, "RACE")
     varied = parse_vary(values["vary"] or ())
     if named := given(values["ctx"], *varied):
         name = as_typed(named[0])

@@ -163,8 +163,10 @@ def _sample(trainer: "Trainer", length: int) -> str:
     return "".join(sample(trainer.model, trainer.corpus.vocabulary, config))
 
 
-def refuse_what_has_no_effect(values: Mapping[str, Any]) -> None:
-    """Misuse where options of `train` contradict each other, or one would change nothing."""
+def refuse_what_has_no_effect(values: Mapping[str, Any], resumed: str = "RUN") -> None:
+    """Misuse where options of `train` contradict each other, or one would change nothing; `resumed` is what --resume
+    takes.
+    """
     ctx: typer.Context = values["ctx"]
     amounts = [unit for unit in UNITS if values[unit] is not None]
     if len(amounts) > 1:
@@ -172,7 +174,7 @@ def refuse_what_has_no_effect(values: Mapping[str, Any]) -> None:
     if values["resume"]:
         return
     if not values["texts"]:
-        raise typer.BadParameter("no text was given; give one, such as data/shakespeare.txt, or --resume RUN")
+        raise typer.BadParameter(f"no text was given; give one, such as data/shakespeare.txt, or --resume {resumed}")
     from rnnbptt.text.sources import is_prepared
 
     if is_prepared(values["texts"][0]) and (named := given(ctx, *(field.name for field in fields(TextOptions)))):

@@ -4,9 +4,9 @@ import shlex
 import time
 from typing import Any, Self, cast
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
+from rich.text import Text
 
 from rnnbptt.report.layout import add_row, make_table
 from rnnbptt.report.outlets import STANDARD_ERROR
@@ -39,18 +39,23 @@ class RaceView:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         if self._live:
-            self._live.update(self._table(), refresh=True)
+            self._live.update(self._picture(), refresh=True)
             self._live.stop()
 
     def show(self, ended: Ended) -> None:
         """Say what has ended, and bring the table up to date."""
         for cell, outcome in ended:
             self._ended += outcome.state != "stopped"
-            if not (self._quiet or outcome.state == "stopped") and (self._live is None or outcome.state != "done"):
+            if self._is_told(outcome):
                 self._say(f"{cell.arm.label}, seed {cell.seed}: {self._told(cell, outcome)}")
         if self._live and time.monotonic() - self._looked > PERIOD:
             self._looked = time.monotonic()
-            self._live.update(self._table(), refresh=True)
+            self._live.update(self._picture(), refresh=True)
+
+    def _is_told(self, outcome: Outcome) -> bool:
+        """Whether it is worth a line; a failure always is."""
+        told = {"failed"} if self._quiet else {"failed", "diverged"} if self._live else {"failed", "diverged", "done"}
+        return outcome.state in told
 
     def _say(self, line: str) -> None:
         if self._live:
@@ -66,7 +71,7 @@ class RaceView:
         best = "-" if run.best is None else f"{run.best:.4f}"
         return f"{best} bpc at best, {lasting(run.seconds)} of training {place}"
 
-    def _table(self) -> Table:
+    def _picture(self) -> Group:
         arms = self._overview.arms()
         table = make_table("--trunc", "runs done", "progress", "best bpc", "chars/s")
         for view in arms:
@@ -74,9 +79,7 @@ class RaceView:
         share = sum(view.spent for view in arms) / len(arms)
         left = self._overview.left()
         ends = "" if left is None or share == 1 else f"  about {lasting(left)} left; Ctrl-C saves and stops"
-        table.caption = f"{self._ended} of {len(self._race.config.cells)} runs, {share:.0%}{ends}"
-        table.caption_justify = "left"
-        return table
+        return Group(table, Text(f"{self._ended} of {len(self._race.config.cells)} runs, {share:.0%}{ends}"))
 
 
 def _figures(view: ArmView, seeds: int) -> list[str]:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.study.race.checking import alike
 from rnnbptt.study.race.config import RaceConfig
 from rnnbptt.study.race.folder import Race, beginning, racing_in
+from rnnbptt.study.race.outcome import Outcome
+from rnnbptt.study.race.pool import Work
 from rnnbptt.training.config import Budget, TrainConfig
+from rnnbptt.training.starting import RunConfig
+
+T = TypeVar("T")
 
 
 def race_config(*truncs: str, **options: Any) -> RaceConfig:
@@ -24,3 +30,19 @@ def begun(folder: Path, source: Path, config: RaceConfig) -> Race:
     with racing_in(folder), beginning([source], folder, alike(config)[0]) as race:
         pass
     return race
+
+
+def breaking(config: RunConfig, stop: Callable[[], bool]) -> Outcome:
+    """In the place of `finish_run`: 4 breaks, 8 diverges, and all others are done at once."""
+    arm = config.folder.parent.name
+    if arm == "4":
+        raise RuntimeError("boom")
+    return Outcome("diverged", "the loss is not finite") if arm == "8" else Outcome("done")
+
+
+def in_process(
+    tasks: Sequence[T], work: Work, workers: int, stop: Callable[[], bool]
+) -> Iterator[list[tuple[T, Outcome]]]:
+    """In the place of `finish_all`, where it need not be other processes that do it."""
+    for task in tasks:
+        yield [(task, work(task, stop))]

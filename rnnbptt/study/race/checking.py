@@ -66,7 +66,7 @@ def _as_run(config: RaceConfig, arm: Arm) -> RunConfig:
 
 
 def look_over(race: Race) -> Prospect:
-    """Make the first run of each arm, without training it, and compile what it takes. UserError where it cannot be."""
+    """Make the first run of each arm, without training it. UserError where it cannot be."""
     set_up_torch(1)
     if race.corpus.splits["test"][0] == race.corpus.splits["test"][1]:
         split = race.corpus.options.split
@@ -80,6 +80,13 @@ def look_over(race: Race) -> Prospect:
         seconds[arm.label] = sum(_seconds(trainer)) / MOMENTS
         notes |= dict.fromkeys(trainer.notes)
     return Prospect(seconds, trainer.streams.epoch_chars, tuple(notes))
+
+
+def compile_for(race: Race) -> None:
+    """Compile what its runs call, or see that it is there: otherwise every process would do it at the same time."""
+    for arm in race.config.contestants:
+        config = race.run_of(arm.cells[0])
+        fresh(config, race.corpus, engine_of(config)).engine.prepare()
 
 
 def _check_length(trainer: Trainer) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -51,7 +51,7 @@ class RaceFile:
 class Race:
     """A race in its folder, which this process holds.
 
-    outcomes  by the place of a run; one that is not there has not ended
+    outcomes  how the runs have ended that have, by their places
     """
 
     folder: Path
@@ -72,17 +72,10 @@ class Race:
             threads=1,
         )
 
-    def outcome(self, cell: Cell) -> Outcome | None:
-        """How it has ended; None for one that is still to be finished, its folder being gone, too."""
-        outcome = self.outcomes.get(cell.place)
-        lost = outcome and outcome.state == "done" and not RunFolder(self.folder / cell.place).checkpoint
-        return None if lost else outcome
-
     @property
     def open(self) -> list[Cell]:
-        """The runs that are still to be finished; one that has failed is tried again."""
-        ended = {cell: self.outcome(cell) for cell in self.config.cells}
-        return [cell for cell, outcome in ended.items() if not (outcome and outcome.final)]
+        """The runs that have not ended."""
+        return [cell for cell in self.config.cells if cell.place not in self.outcomes]
 
     @property
     def failed(self) -> dict[str, str]:
@@ -167,13 +160,22 @@ def beginning(sources: Sequence[Path], folder: Path, config: RaceConfig, tell: T
 
 
 def resume_race(folder: Path, sources: Sequence[Path] = (), tell: Tell | None = None) -> Race:
-    """The race in a folder that `racing_in` holds. Where `sources` are given, they must be its text."""
+    """The race in a folder that `racing_in` holds; what failed in it is open again. Where `sources` are given, they
+    must be its text.
+    """
     saved = saved_race(folder)
     corpus = _corpus_of(saved, folder)
     if sources and not are_texts_of(corpus, sources, tell):
         given = " ".join(map(str, sources))
         raise UserError(f"{given}: not the text of the race in {folder}; leave it out, or give that one")
-    return Race(folder, saved.config, corpus, dict(saved.outcomes))
+    return Race(folder, saved.config, corpus, dict(_still_true(saved.outcomes, folder)))
+
+
+def _still_true(outcomes: Mapping[str, Outcome], folder: Path) -> Iterator[tuple[str, Outcome]]:
+    """But for runs that have failed, which are tried again, and those that are gone."""
+    for place, outcome in outcomes.items():
+        if outcome.state == "diverged" or (outcome.state == "done" and RunFolder(folder / place).checkpoint):
+            yield place, outcome
 
 
 def _check_free(folder: Path) -> None:

@@ -15,8 +15,3 @@ class Outcome:
 
     state: Literal["done", "diverged", "failed", "stopped"]
     error: str = ""
-
-    @property
-    def final(self) -> bool:
-        """Whether it would come to the same again."""
-        return self.state in ("done", "diverged")

@@ -109,7 +109,7 @@ class Overview:
 
     def _view(self, arm: Arm) -> ArmView:
         runs = self._runs(arm)
-        states = [outcome.state for cell in arm.cells if (outcome := self._race.outcome(cell))]
+        states = [outcome.state for cell in arm.cells if (outcome := self._race.outcomes.get(cell.place))]
         bests = [run.best for run in runs if run.best is not None]
         speeds = [run.speed for run in runs if run.speed]
         return ArmView(
@@ -122,7 +122,7 @@ class Overview:
 
     def _spent(self, arm: Arm, runs: Sequence[Watched]) -> list[float]:
         """Of each run; one that has ended before its time has nothing left to do."""
-        ended = [self._race.outcome(cell) is not None for cell in arm.cells]
+        ended = [self._race.outcomes.get(cell.place) is not None for cell in arm.cells]
         return [1.0 if over else run.spent for over, run in zip(ended, runs, strict=True)]
 
     def left(self) -> float | None:

@@ -1,0 +1,217 @@
+"""`race` as a user types it: what it leaves, how it stops and goes on, and what it refuses before any run."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import time
+from dataclasses import replace
+from pathlib import Path
+from subprocess import Popen
+
+import pytest
+
+from rnnbptt.storage.lock import is_ours
+from rnnbptt.training.checkpoint import load_checkpoint
+from support.commands import misuse, refusal, run, shell, succeed
+from support.races import breaking, in_process
+from support.runs import assert_same, without_time
+from support.texts import prose, tree
+
+SMALL = ["--hidden", "8", "--streams", "4", "--engine", "torch", "--precision", "float32", "--seeds", "1"]
+SMALL += ["--chars", "3000", "--eval-every", "500"]
+RACE = ["race", "text.txt", *SMALL, "--trunc", "1", "--trunc", "1..4", "--workers", "2"]
+PLACES = ["1/seed-0", "1-again/seed-1", "1..4/seed-0"]
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of a race that nothing disturbed, done by one process, and what was said."""
+    folder = tmp_path_factory.mktemp("raced")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr("rnnbptt.study.race.running.finish_all", in_process)
+        Path("text.txt").write_text(prose(3000), encoding="utf-8")
+        result = run(*RACE)
+    assert result.exit_code == 0
+    return folder / "races/text", result.stderr
+
+
+@pytest.fixture
+def raced(whole: tuple[Path, str]) -> str:
+    """The race, to be changed at will."""
+    shutil.copytree(whole[0], "raced")
+    return "raced"
+
+
+def assert_as(whole: Path, race: Path) -> None:
+    """Each run is that of the other race, bit for bit but for time."""
+    assert [str(path.parent.relative_to(race)) for path in sorted(race.glob("*/*/last.safetensors"))] == PLACES
+    for place in PLACES:
+        for name in ("last.safetensors", "best.safetensors"):
+            theirs, ours = (load_checkpoint(folder / place / name) for folder in (whole, race))
+            corpus = replace(ours.document.corpus, path=theirs.document.corpus.path)
+            assert_same(theirs, replace(ours, document=replace(ours.document, corpus=corpus)))
+        records = [(folder / place / "metrics.jsonl").read_text().splitlines() for folder in (whole, race)]
+        undisturbed, after_stops = ([without_time(json.loads(line)) for line in lines] for lines in records)
+        assert undisturbed == after_stops
+
+
+def test_a_race_leaves_ordinary_runs_and_says_how_each_has_ended(whole: tuple[Path, str]) -> None:
+    folder, said = whole
+    assert [line for line in said.splitlines() if line.startswith("note: ")][:2] == [
+        "note: 1 seed cannot show a difference: with 1 comparison 6 are needed (the p of 1 seed is 1 or more)",
+        "note: the race lies in races/text",
+    ]
+    ended = [line for line in said.splitlines() if not line.startswith("note: ")]
+    for number, line in enumerate(ended, 1):
+        form = (
+            rf"(1|1\.\.4|1 again), seed [01]: \d\.\d{{4}} bpc at best, \d+ seconds? of training \({number} of 3 runs\)"
+        )
+        assert re.fullmatch(form, line), line
+    assert len(ended) == 3
+    outcomes = json.loads((folder / "race.json").read_text())["outcomes"]
+    assert outcomes == {place: {"state": "done", "error": ""} for place in PLACES}
+    assert {path.name for path in folder.iterdir()} == {"race.json", "corpus", "1", "1..4", "1-again"}
+    assert "1..4" in succeed("info", str(folder / "1..4/seed-0"))
+    assert load_checkpoint(folder / "1/seed-0/last.safetensors").document.threads == 1
+
+
+def begun(child: Popen[str], race: Path, records: int) -> None:
+    """Wait until a run of the race has so many records."""
+    while child.poll() is None:
+        if any(path.read_bytes().count(b"\n") >= records for path in race.glob("*/*/metrics.jsonl")):
+            return
+        time.sleep(0.005)
+
+
+def test_a_race_that_was_stopped_and_killed_ends_bit_for_bit_as_an_undisturbed_one(whole: tuple[Path, str]) -> None:
+    race = Path("races/text")
+    child = shell(*RACE)
+    begun(child, race, 15)
+    child.send_signal(signal.SIGINT)
+    _, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130, stderr
+    assert re.search(
+        r"^stopped, and saved: 0 of 3 runs finished\ngo on: {10}rnnbptt race --resume races/text\n\Z", stderr, re.M
+    )
+    assert json.loads((race / "race.json").read_text())["outcomes"] == {}
+    child = shell("race", "--resume", "races/text", "--workers", "1")
+    begun(child, race, 40)
+    child.kill()
+    child.communicate(timeout=60)  # until its workers have ended, too
+    assert child.returncode == -9
+    assert not list(race.glob("*/*/.rnnbptt.lock"))
+    succeed("race", "--resume", "races/text", "--workers", "1", "--quiet")
+    assert_as(whole[0], race)
+
+
+def test_finished_runs_are_left_as_they_are(raced: str) -> None:
+    before, content = times(raced), tree(Path(raced))
+    result = run("race", "text.txt", *SMALL, "--trunc", "01", "--trunc", "1..4", "--resume", raced)
+    assert result.exit_code == 0
+    assert result.stderr.splitlines()[0] == "note: the race lies in raced"
+    assert (times(raced), tree(Path(raced))) == (before, content)
+
+
+def times(folder: str) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in Path(folder).rglob("*") if path.is_file()}
+
+
+def test_what_breaks_is_tried_again_and_what_fails_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnnbptt.study.race.running.finish_run", breaking)
+    monkeypatch.setattr("rnnbptt.cli.race._answer", lambda *_: None)  # these runs leave no files
+    truncs = [part for trunc in "148" for part in ("--trunc", trunc)]
+    result = run("race", "text.txt", *SMALL, *truncs, "--workers", "1", "--out", "a b")
+    assert (result.exit_code, result.stdout) == (1, "")
+    said = result.stderr.splitlines()
+    assert said[-2:] == [
+        "note: the race lies in a b",
+        "error: 1 of 4 runs failed: see above; what is mended goes on with --resume 'a b'",
+    ]
+    assert "4, seed 0: failed (3 of 4 runs): RuntimeError: boom, as 2 times before" in said
+    assert "8, seed 0: diverged (4 of 4 runs): the loss is not finite" in said
+    outcomes = json.loads(Path("a b/race.json").read_text())["outcomes"]
+    assert {place: outcome["state"] for place, outcome in outcomes.items()} == {
+        **dict.fromkeys(["1/seed-0", "1-again/seed-1"], "done"),
+        "4/seed-0": "failed",
+        "8/seed-0": "diverged",
+    }
+    assert not is_ours(Path("a b/.rnnbptt.lock"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--trunc", "1"], "a race is of two or more; give --trunc more than once, or once and --vary NAME=A,B"),
+        ([], "a race is of two or more; give --trunc more than once, or once and --vary NAME=A,B"),
+        (["--trunc", "1", "--trunc", "01"], "--trunc 01: the same as --trunc 1; give each of them once"),
+        (["--trunc", "1", "--trunc", "0"], "--trunc 0: at least 1 character is read for an update; give 1 or more"),
+        (["--trunc", "1", "--vary", "hidden=8"], "--vary hidden=8: give it two values or more, such as streams=16,32"),
+        (["--trunc", "1", "--trunc", "2", "--seeds", "0"], "--seeds 0: must be between 1 and 1,000"),
+        (["--trunc", "1", "--trunc", "9999"], None),
+        (["--trunc", "1", "--trunc", "2", "--streams", "5000"], None),
+        (["--trunc", "1", "--trunc", "snap", "--engine", "compiled"], None),
+        (["--trunc", "1", "--trunc", "2", "--split", "1/0/0"], None),
+        (["--trunc", "1", "--trunc", "2", "--out", "text.txt"], None),
+    ],
+)
+def test_race_refuses_before_any_run(
+    arguments: list[str], message: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnnbptt.study.race.running.finish_all", None)
+    said = refusal("race", "text.txt", "--hidden", "8", *arguments)
+    assert message is None or said == message
+    assert not Path("races").exists()
+
+
+def test_race_refuses_options_that_do_not_go_together() -> None:
+    race = ["race", "text.txt", "--trunc", "1", "--trunc", "2"]
+    assert "--epochs and --chars are both budgets" in misuse(*race, "--epochs", "1", "--chars", "9")
+    assert "--vary final_lr takes the place of --final-lr; give one of them" in misuse(
+        *race, "--vary", "final-lr=1,0.1", "--final-lr", "1"
+    )
+    assert "no text was given; give one, such as data/shakespeare.txt, or --resume RACE" in misuse("race")
+    assert misuse("race", "text.txt", "--workers", "-1")
+
+
+def test_a_race_is_not_begun_where_one_is(raced: str) -> None:
+    before = tree(Path(raced))
+    assert refusal(*RACE, "--out", raced) == "raced: holds this race; go on with it by --resume raced"
+    assert refusal(*RACE, "--out", raced, "--lr", "1") == (
+        "raced: holds a race with --lr 0.006, this one has 1.0; give another --out"
+    )
+    assert refusal("train", "text.txt", "--run", raced).startswith("raced: holds 1 and no run; give another --run")
+    assert tree(Path(raced)) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--chars", "7000"], "--chars 7000: the race has 3,000 characters, and goes on so; leave it out"),
+        (["--epochs", "2"], "--epochs 2: the race has 3,000 characters, and goes on so; leave it out"),
+        (["--trunc", "1", "--trunc", "2"], "--trunc 1 2: the race has 1 1..4, and goes on so; leave it out"),
+        (["--trunc", "1..4", "--trunc", "1"], "--trunc 1..4 1: the race has 1 1..4, and goes on so; leave it out"),
+        (["--vary", "lr=1,2"], "--vary lr=1,2: the race has none, and goes on so; leave it out"),
+        (["--hidden", "8", "--lr", "1"], "--lr 1.0: the race has 0.006, and goes on so; leave it out"),
+        (["--seeds", "7"], "--seeds 7: the race has 1, and goes on so; leave it out"),
+        (["--engine", "compiled"], "--engine compiled: the race has torch, and goes on so; leave it out"),
+        (["--nfc"], "--nfc True: the race has False, and goes on so; leave it out"),
+        (["--out", "other"], "--out other: --resume goes on in raced; leave one of them out"),
+    ],
+)
+def test_resume_refuses_what_is_not_true_of_the_race(raced: str, options: list[str], said: str) -> None:
+    assert said in misuse("race", "--resume", raced, *options)
+
+
+def test_resume_wants_a_race_and_its_text(raced: str) -> None:
+    Path("text.txt").write_text(prose(3000, seed=1), encoding="utf-8")
+    assert refusal("race", "text.txt", "--resume", raced) == (
+        "text.txt: not the text of the race in raced; leave it out, or give that one"
+    )
+    said = ": no race to resume; give the folder of one, or leave --resume out to begin one"
+    assert refusal("race", "--resume", "races/it") == f"races/it{said}"
+    assert refusal("race", "--resume", f"{raced}/1") == f"raced/1{said}"
+    assert not Path("races").exists()
