@@ -18,6 +18,11 @@ settings.register_profile("rnnbptt", deadline=None, derandomize=True)
 settings.load_profile("rnnbptt")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Compile the kernels first, in one process: whoever needs them later finds them in the cache."""
+    items.sort(key=lambda item: item.path.name != "test_compiled.py")
+
+
 @pytest.fixture(autouse=True)
 def seeded() -> None:
     """The same start for every test, whatever a command before it has set."""
