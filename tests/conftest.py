@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,20 @@ from support.runs import train_run
 from support.texts import make_corpus, prose
 
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # of other processes: two threads on a busy machine spend their time on waiting
 # Shared machines are no stopwatch, and a failure must come again on the next run.
 settings.register_profile("rnnbptt", deadline=None, derandomize=True)
 settings.load_profile("rnnbptt")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Compile the kernels first, in one process: whoever needs them later finds them in the cache."""
+    items.sort(key=lambda item: item.path.name != "test_compiled.py")
+
+
+def pytest_collection_finish() -> None:
+    """What is there now stays, and need not be looked through each time that garbage is collected."""
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

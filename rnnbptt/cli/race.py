@@ -88,6 +88,7 @@ def race(
         common = replace(training, budget=budget or training.budget)
         wanted = RaceConfig(tuple(trunc or ()), seeds, parse_vary(vary or ()), common, model, text, precision, engine)
 
+    from rnnbptt.report.progress import say
     from rnnbptt.study.race.claims import load_claims
     from rnnbptt.study.race.folder import default_folder, racing_in, saved_race
 
@@ -100,6 +101,8 @@ def race(
     with racing_in(folder):
         held, prospect = _open(wanted, sources, folder, quiet)
         _run(held, prospect, workers or _cores(), quiet)
+        if not quiet:
+            say("note", [f"the race lies in {folder}"])
         _answer(held, threshold or [], claims, SampleConfig(prompt, sample_length, TEMPERATURE), report, json, quiet)
     if failed := held.failed:
         advice = f"see above; what is mended goes on with --resume {shlex.quote(str(folder))}"

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 import pytest
@@ -358,14 +358,13 @@ class Live(NamedTuple):
 
 
 @pytest.fixture
-def live() -> Iterator[Callable[[], Live]]:
+def live() -> Callable[[], Live]:
     """Asks for all tensors made since the test began; views share their bytes. What was there before is put aside,
     because to look through all of it takes longer than the updates.
     """
     gc.collect()
     gc.freeze()
-    yield count
-    gc.unfreeze()
+    return count
 
 
 def count() -> Live:

@@ -9,16 +9,18 @@ import json
 import os
 import random
 import shutil
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
 
 from rnnbptt.training.checkpoint import load_checkpoint
 from rnnbptt.training.folder import FILES, RunFolder
-from support.commands import SMALL, shell, succeed
+from support.commands import SMALL, succeed
+from support.forks import Fork
 from support.runs import assert_same, without_time
 
-OPTIONS = [*SMALL, "--chars", "6000", "--trunc", "1..4", "--dropout", "0.2"]
+OPTIONS = [*SMALL, "--chars", "3000", "--trunc", "1..4", "--dropout", "0.2"]
 
 
 def goes_on(name: str) -> list[str]:
@@ -32,14 +34,14 @@ def killed(name: str, after: float) -> bool:
     """Go on with a run, and kill it so many seconds after it has begun; False where it ended before."""
     began, lock = time.monotonic(), RunFolder(Path(name)).lock
     lock.unlink(missing_ok=True)  # of the one killed before: this one's is waited for
-    child = shell(*goes_on(name))
-    while child.poll() is None and not lock.exists() and time.monotonic() < began + 120:
+    child = Fork(*goes_on(name))
+    while child.running() and not lock.exists() and time.monotonic() < began + 120:
         time.sleep(0.002)
     time.sleep(after)
-    child.kill()
-    _, stderr = child.communicate(timeout=120)
-    assert child.returncode in (0, -9), stderr
-    return child.returncode != 0
+    child.send(signal.SIGKILL)
+    code, _, stderr = child.end()
+    assert code in (0, -9), stderr
+    return code != 0
 
 
 def assert_as_undisturbed(name: str) -> None:

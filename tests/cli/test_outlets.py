@@ -1,16 +1,24 @@
-"""Standard output and standard error that are closed or full: what they cost, and what they do not."""
+"""Standard output and standard error that are closed or full: what they cost, and what they do not.
+
+What the end of Python itself makes of them is tried with commands that load no torch; of others a fork will do.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from support.commands import ROOT, SMALL, TRAIN
+from support.commands import ROOT, TRAIN
+from support.forks import Fork
 
+LOUD = [argument for argument in TRAIN if argument != "--quiet"]
 REFUSED = "what was to be saved is saved; give it a place that takes the rest"
 
 
@@ -27,33 +35,46 @@ def last_record(run: str) -> int:
 
 @pytest.mark.parametrize("redirection", ["2> >(head -1)", "2>&-", "2>/dev/full"])
 def test_training_goes_on_when_nobody_reads_its_progress(redirection: str) -> None:
-    loud = [argument for argument in TRAIN if argument != "--quiet"]
-    done = in_shell(f'"$@" {redirection}', *loud, "--chars", "2000", "--run", "it", "--sample-length", "20")
+    done = in_shell(f'"$@" {redirection}', *LOUD, "--chars", "2000", "--run", "it", "--sample-length", "20")
     assert done.returncode == 0
     assert last_record("it") == 2000
     assert "bits per character" in done.stdout
 
 
 def test_training_goes_on_when_nobody_reads_anything() -> None:
-    loud = [argument for argument in TRAIN if argument != "--quiet"]
-    done = in_shell('"$@" 2>&1 | head -1; exit ${PIPESTATUS[0]}', *loud, "--chars", "2000", "--run", "it")
+    done = in_shell('"$@" 2>&1 | head -1; exit ${PIPESTATUS[0]}', *LOUD, "--chars", "2000", "--run", "it")
     assert done.returncode == 1, "its last table was lost"
     assert done.stdout.count("\n") == 1
     assert last_record("it") == 2000
 
 
+@contextmanager
+def outlet(kind: str) -> Iterator[int | None]:
+    """A standard output that takes nothing."""
+    if kind == "closed":
+        yield None
+        return
+    reading, writing = os.pipe()
+    os.close(reading)
+    full = os.open("/dev/full", os.O_WRONLY)
+    yield full if kind == "full" else writing
+    os.close(writing)
+    os.close(full)
+
+
 @pytest.mark.parametrize(
-    ("redirection", "reason"),
-    [(">/dev/full", "No space left on device"), (">&-", "Bad file descriptor"), ("| true", "Broken pipe")],
+    ("kind", "reason"),
+    [("full", "No space left on device"), ("closed", "Bad file descriptor"), ("unread", "Broken pipe")],
 )
 @pytest.mark.parametrize("command", ["compare", "probe"])
-def test_no_result_is_lost_with_standard_output(pair: list[str], command: str, redirection: str, reason: str) -> None:
+def test_no_result_is_lost_with_standard_output(pair: list[str], command: str, kind: str, reason: str) -> None:
     rest = [*pair, "--sample-length", "0"] if command == "compare" else [pair[0], "--depth", "8", "--check"]
-    line = f'"$@" {redirection}; exit ${{PIPESTATUS[0]}}'
-    done = in_shell(line, command, *rest, "--json", "all.json", "--plot", "it.svg", "--threads", "1")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.splitlines()[-1] == f"error: cannot write standard output: {reason}; {REFUSED}"
-    assert "Traceback" not in done.stderr
+    with outlet(kind) as stdout:
+        done = Fork(command, *rest, "--json", "all.json", "--plot", "it.svg", "--threads", "1", stdout=stdout)
+        code, _, stderr = done.end()
+    assert code == 1
+    assert stderr.splitlines()[-1] == f"error: cannot write standard output: {reason}; {REFUSED}"
+    assert "Traceback" not in stderr
     assert json.loads(Path("all.json").read_text())
     assert Path("it.svg").exists()
 
@@ -68,19 +89,21 @@ def test_help_that_cannot_be_written_is_one_line(arguments: list[str]) -> None:
     assert (done.stderr, done.stdout.count("\n")) == ("", 1)
 
 
-@pytest.mark.parametrize("arguments", [["prepare", "text.txt"], ["train", "text.txt", "--chars", "400", *SMALL[:4]]])
+@pytest.mark.parametrize("arguments", [["prepare", "text.txt"], [*LOUD, "--chars", "400"]])
 def test_what_was_made_stays(arguments: list[str]) -> None:
-    done = in_shell('"$@" >/dev/full', *arguments)
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == f"error: cannot write standard output: No space left on device; {REFUSED}"
+    with outlet("full") as stdout:
+        code, _, stderr = Fork(*arguments, stdout=stdout).end()
+    assert code == 1
+    assert stderr.splitlines()[-1] == f"error: cannot write standard output: No space left on device; {REFUSED}"
     assert Path("text.corpus/ids.npy").exists() or Path("runs/text-16..64/best.safetensors").exists()
 
 
 @pytest.mark.parametrize("count", ["1", "2"])
 def test_a_reader_who_has_seen_enough_of_a_sample_is_no_error(mine: str, count: str) -> None:
-    line = '"$@" | head -c 5; exit ${PIPESTATUS[0]}'
-    done = in_shell(line, "sample", mine, "--length", "9000", "--count", count)
-    assert (done.returncode, done.stderr, len(done.stdout)) == (0, "", 5)
-    done = in_shell('"$@" >/dev/full', "sample", mine, "--length", "20", "--count", count)
-    assert done.returncode == 1
-    assert done.stderr == f"error: cannot write standard output: No space left on device; {REFUSED}\n"
+    child = Fork("sample", mine, "--length", "9000", "--count", count)
+    assert len(child.stdout.read(5)) == 5
+    child.stdout.close()
+    assert child.end() == (0, "", "")
+    with outlet("full") as stdout:
+        code, _, stderr = Fork("sample", mine, "--length", "20", "--count", count, stdout=stdout).end()
+    assert (code, stderr) == (1, f"error: cannot write standard output: No space left on device; {REFUSED}\n")

@@ -13,6 +13,7 @@ from subprocess import Popen
 
 import pytest
 
+from rnnbptt.report.page_html import read_data
 from rnnbptt.storage.lock import is_ours
 from rnnbptt.training.checkpoint import load_checkpoint
 from support.commands import misuse, refusal, run, shell, succeed
@@ -35,7 +36,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
         patch.setattr("rnnbptt.study.race.running.finish_all", in_process)
         Path("text.txt").write_text(prose(3000), encoding="utf-8")
         result = run(*RACE)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0
     return folder / "races/text", result.stderr
 
 
@@ -61,9 +62,10 @@ def assert_as(whole: Path, race: Path) -> None:
 
 def test_a_race_leaves_ordinary_runs_and_says_how_each_has_ended(whole: tuple[Path, str]) -> None:
     folder, said = whole
-    assert said.splitlines()[0] == (
-        "note: 1 seed cannot show a difference: with 1 comparison 6 are needed (the p of 1 seed is 1 or more)"
-    )
+    assert [line for line in said.splitlines() if line.startswith("note: ")][:2] == [
+        "note: 1 seed cannot show a difference: with 1 comparison 6 are needed (the p of 1 seed is 1 or more)",
+        "note: the race lies in races/text",
+    ]
     ended = [line for line in said.splitlines() if not line.startswith("note: ")]
     for number, line in enumerate(ended, 1):
         form = (
@@ -111,7 +113,7 @@ def test_finished_runs_are_left_as_they_are(raced: str) -> None:
     before, content = times(raced), tree(Path(raced))
     result = run("race", "text.txt", *SMALL, "--trunc", "01", "--trunc", "1..4", "--resume", raced)
     assert result.exit_code == 0
-    assert " of 3 runs)" not in result.stderr
+    assert result.stderr.splitlines()[0] == "note: the race lies in raced"
     assert (times(raced), tree(Path(raced))) == (before, content)
 
 
@@ -122,9 +124,8 @@ def times(folder: str) -> dict[Path, int]:
 def test_what_breaks_is_tried_again_and_what_fails_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnnbptt.study.race.running.finish_run", breaking)
     truncs = [part for trunc in "148" for part in ("--trunc", trunc)]
-    result = run(
-        "race", "text.txt", *SMALL, *truncs, "--chars", "500", "--seeds", "2", "--workers", "1", "--out", "a b"
-    )
+    few = ["--chars", "500", "--seeds", "2", "--workers", "1"]
+    result = run("race", "text.txt", *SMALL, *few, *truncs, "--out", "a b")
     assert result.exit_code == 1
     said = result.stderr.splitlines()
     assert said[-1] == "error: 1 of 8 runs failed: see above; what is mended goes on with --resume 'a b'"
@@ -211,4 +212,55 @@ def test_resume_wants_a_race_and_its_text(raced: str) -> None:
     said = ": no race to resume; give the folder of one, or leave --resume out to begin one"
     assert refusal("race", "--resume", "races/it") == f"races/it{said}"
     assert refusal("race", "--resume", f"{raced}/1") == f"raced/1{said}"
+    assert not Path("races").exists()
+
+
+# --- the answer -------------------------------------------------------------------------------------------------------
+
+CLAIM = '[[claim]]\nsays = "It is so."\nrule = "ends"\nfirst = "1..4"\nsecond = "1"\n'
+
+
+def test_the_answer_is_what_the_runs_show(raced: str) -> None:
+    out = succeed("race", "--resume", raced, "--quiet")
+    compared = json.loads(succeed("compare", f"{raced}/1/seed-0", f"{raced}/1..4/seed-0", "--json", "-"))
+    for label, row in zip(("1", "1..4"), compared["rows"], strict=True):
+        assert re.search(rf"^{re.escape(label)} +{row['scores'][1]['bpc']:.4f} ", out, re.MULTILINE)
+    (apart,) = (pair["difference"] for pair in compared["pairs"] if pair["split"] == "test")
+    assert (
+        f"Between 1..4 and 1 no difference is shown: {apart:+.3f} bits per character; p = 1 is above 0.05"
+        in " ".join(out.split())
+    )
+
+
+def test_a_report_has_all_of_it(raced: str) -> None:
+    Path("claims.toml").write_text(CLAIM)
+    arguments = ["--report", "out", "--json", "-", "--threshold", "4.5", "--claim", "claims.toml", "--prompt", "e"]
+    figures = json.loads(succeed("race", "--resume", raced, "--quiet", *arguments, "--sample-length", "30"))
+    assert figures == json.loads(Path("out/race.json").read_text())
+    assert [each["bpc"] for each in figures["thresholds"]] == [4.5, 4.5]
+    assert [(each["says"], each["word"]) for each in figures["judgements"]] == [("It is so.", "not shown")]
+    page = Path("out/race.html").read_text("utf-8")
+    assert "rnnbptt race text.txt --trunc 1 --trunc 1..4 --hidden 8 --streams 4 --eval-every 500" in page
+    assert "1..4, seed 0" in page
+    held = read_data(page)
+    assert held["result"] == figures
+    assert held["rerun"]["config"]["truncs"] == ["1", "1..4"]
+    assert sorted(path.name for path in Path("out").iterdir()) == [
+        *("curves.png", "curves.svg", "race.html", "race.json", "validations.csv")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--claim", "claims.toml"],
+            "--claim claims.toml: 'It is so.' is of '1..4', which is not raced; give one of 1, 8",
+        ),
+        (["--json", "nowhere/x"], "cannot write nowhere/x: No such file or directory; give a file that can be written"),
+    ],
+)
+def test_what_the_answer_cannot_be_is_said_before_any_run(arguments: list[str], message: str) -> None:
+    Path("claims.toml").write_text(CLAIM)
+    assert refusal("race", "text.txt", *SMALL, "--trunc", "1", "--trunc", "8", *arguments) == message
     assert not Path("races").exists()

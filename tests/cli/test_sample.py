@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support.commands import SMALL, misuse, refusal, run, shell, succeed
+from support.forks import Fork
 
 LOCALE_OF_ASCII = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
@@ -120,20 +121,15 @@ def test_bytes_that_are_no_text_in_the_locale_are_named(mine: str) -> None:
 
 
 def test_sample_ends_quietly_when_the_pipe_closes(mine: str) -> None:
-    child = shell("sample", mine, "--length", "0", "--top-k", "9")  # which no kernel makes, so that none is compiled
-    assert child.stdout
-    assert child.stderr
+    child = Fork("sample", mine, "--length", "0", "--top-k", "9")  # which no kernel makes, so that none is compiled
     assert len(child.stdout.read(50)) == 50
     child.stdout.close()
-    assert child.wait(timeout=60) == 0
-    assert child.stderr.read() == ""
-    child.stderr.close()
+    assert child.end() == (0, "", "")
 
 
 def test_sample_ends_with_130_when_interrupted(mine: str) -> None:
-    child = shell("sample", mine, "--length", "0", "--top-k", "9")
-    assert child.stdout
+    child = Fork("sample", mine, "--length", "0", "--top-k", "9")
     child.stdout.read(50)
-    child.send_signal(signal.SIGINT)
-    _, stderr = child.communicate(timeout=60)
-    assert (child.returncode, stderr) == (130, "")
+    child.send(signal.SIGINT)
+    code, _, stderr = child.end()
+    assert (code, stderr) == (130, "")

@@ -18,6 +18,7 @@ from rnnbptt.text.options import TextOptions
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
 from support.commands import SMALL, TRAIN, misuse, refusal, run, shell, succeed
+from support.forks import Fork
 from support.texts import prose
 
 
@@ -180,14 +181,25 @@ def test_no_failure_at_the_start_leaves_a_corpus_that_a_later_run_would_take(
     assert not [path for path in Path("mine").rglob("*") if path.is_file()]
 
 
+LONG = [*TRAIN, "--chars", "5000", "--trunc", "1", "--dropout", "0.2"]  # long enough to be interrupted
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """That run, never interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        Path("text.txt").write_text(prose(3000), encoding="utf-8")
+        succeed(*LONG, "--run", "whole")
+    return folder / "whole"
+
+
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)], ids=["INT", "TERM", "HUP"]
 )
-def test_an_interrupted_run_resumes_bit_for_bit(number: signal.Signals, code: int) -> None:
-    options = ["train", "text.txt", *SMALL, "--chars", "12000", "--trunc", "1", "--dropout", "0.2"]
-    succeed(*options, "--run", "whole")
-    child = shell(*options, "--run", "parts")
-    metrics = Path("parts/metrics.jsonl")
+def test_an_interrupted_run_resumes_bit_for_bit(whole: Path, number: signal.Signals, code: int) -> None:
+    child = shell(*LONG, "--run", "parts")
     wait_for_records("parts")
     child.send_signal(number)
     if number != signal.SIGINT:  # a lost terminal sends it twice, and that must not cost what was done
@@ -195,18 +207,19 @@ def test_an_interrupted_run_resumes_bit_for_bit(number: signal.Signals, code: in
         child.send_signal(number)
     _, stderr = child.communicate(timeout=60)
     assert (child.returncode, stderr) == (code, "")
-    assert len(metrics.read_text().splitlines()) < len(Path("whole/metrics.jsonl").read_text().splitlines())
+    lines, all_lines = (len(Path(run, "metrics.jsonl").read_text().splitlines()) for run in ("parts", whole))
+    assert lines < all_lines
 
     succeed("train", "text.txt", "--resume", "parts", "--quiet", "--threads", "1")
-    whole, parts = (load_file(Path(name, "last.safetensors")) for name in ("whole", "parts"))
-    assert whole.keys() == parts.keys()
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    tensors, expected = (load_file(Path(run, "last.safetensors")) for run in ("parts", whole))
+    assert tensors.keys() == expected.keys()
+    assert all(torch.equal(tensors[name], expected[name]) for name in expected)
     records = [
         [
             {key: value for key, value in json.loads(line).items() if "second" not in key}
-            for line in Path(name, "metrics.jsonl").read_text().splitlines()
+            for line in Path(run, "metrics.jsonl").read_text().splitlines()
         ]
-        for name in ("whole", "parts")
+        for run in ("parts", whole)
     ]
     assert records[0] == records[1]
 
@@ -215,12 +228,11 @@ def test_a_validation_is_given_up_at_once_and_made_when_the_run_goes_on() -> Non
     """This one reads most of the text, with a network that takes a minute for it."""
     Path("long.txt").write_text(prose(400_000), encoding="utf-8")
     slow = ["--hidden", "700", "--streams", "2", "--threads", "1", "--split", "0.01/0.99/0", "--chars", "40"]
-    child = shell("train", "long.txt", *slow, "--trunc", "20", "--run", "it", "--quiet")
+    child = Fork("train", "long.txt", *slow, "--trunc", "20", "--run", "it", "--quiet")
     wait_for_records("it")
-    child.send_signal(signal.SIGINT)
+    child.send(signal.SIGINT)
     asked = time.monotonic()
-    child.communicate(timeout=60)
-    assert child.returncode == 130
+    assert child.end() == (130, "", "")
     assert time.monotonic() - asked < 10  # of a second, but other processes may be busy
     standing = load_checkpoint(Path("it/last.safetensors")).document.standing
     assert (standing.axes.chars, standing.owing, standing.validations.nats) == (40, True, [])
@@ -230,7 +242,7 @@ def test_a_run_that_ignores_a_lost_terminal_goes_on_ignoring_it() -> None:
     """As nohup has it."""
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
-        child = shell(*TRAIN, "--chars", "12000", "--trunc", "1", "--run", "it")
+        child = shell(*LONG, "--run", "it")
     finally:
         signal.signal(signal.SIGHUP, before)
     wait_for_records("it")
@@ -319,11 +331,11 @@ def test_resume_wants_a_run() -> None:
 
 
 def test_an_interrupted_run_says_what_resumes_it() -> None:
-    child = shell("train", "text.txt", *SMALL[:4], "--threads", "1", "--chars", "90000", "--trunc", "1", "--run", "a b")
+    child = Fork("train", "text.txt", *SMALL[:4], "--threads", "1", "--chars", "90000", "--trunc", "1", "--run", "a b")
     wait_for_records("a b")
-    child.send_signal(signal.SIGINT)
-    _, stderr = child.communicate(timeout=60)
-    assert child.returncode == 130
+    child.send(signal.SIGINT)
+    code, _, stderr = child.end()
+    assert code == 130
     assert re.search(
         r"^stopped at \d+%, and saved\ngo on:          rnnbptt train --resume 'a b'$", stderr, re.MULTILINE
     )

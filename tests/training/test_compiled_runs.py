@@ -7,7 +7,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -18,6 +18,7 @@ from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.loop import DivergedError, Trainer
+from rnnbptt.training.records import Record
 from rnnbptt.training.state import restore, snapshot
 from support.runs import without_time
 
@@ -33,7 +34,10 @@ RUNS: list[dict[str, Any]] = [
     {"trunc": "6/2", "streams": 3, "cell": "lstm", "budget": Budget("updates", 150)},
     {"trunc": "8..1", "streams": 1, "cell": "rnn"},
 ]
-every_run = pytest.mark.parametrize("run", RUNS, ids=lambda run: f"{run['cell']} {run['trunc']}")
+
+
+def name_of(run: dict[str, Any]) -> str:
+    return f"{run['cell']} {run['trunc']}"
 
 
 def trainer_of(
@@ -77,7 +81,7 @@ def test_a_thousand_characters_stay_as_near_to_float64_as_torch_does(corpus: Cor
     assert off["compiled"] < 2 * off["torch"]
 
 
-@every_run
+@pytest.mark.parametrize("run", RUNS, ids=name_of)
 def test_a_run_is_that_of_the_engine_of_torch(corpus: Corpus, run: dict[str, Any]) -> None:
     ours, theirs = (trainer_of(corpus, **run, engine=engine, lr=1e-3) for engine in ("compiled", "torch"))
     for a, b in zip(ours.run(), theirs.run(), strict=True):
@@ -86,29 +90,40 @@ def test_a_run_is_that_of_the_engine_of_torch(corpus: Corpus, run: dict[str, Any
         assert a["nats"] == pytest.approx(b["nats"], abs=5e-3)
 
 
-@every_run
+class Undisturbed(NamedTuple):
+    """A run that was made at once, in blocks as large as they are."""
+
+    run: dict[str, Any]
+    trainer: Trainer
+    records: list[Record]
+
+
+@pytest.fixture(scope="module", params=RUNS, ids=name_of)
+def whole(corpus: Corpus, request: pytest.FixtureRequest) -> Undisturbed:
+    torch.set_flush_denormal(False)  # a command before may have set it
+    trainer = trainer_of(corpus, **request.param)
+    return Undisturbed(request.param, trainer, list(trainer.run()))
+
+
 def test_how_much_one_call_does_changes_no_bit(
-    corpus: Corpus, run: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    corpus: Corpus, whole: Undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    blocks, singly = trainer_of(corpus, **run), trainer_of(corpus, **run)
-    records = list(blocks.run())
+    singly = trainer_of(corpus, **whole.run)
     monkeypatch.setattr("rnnbptt.training.loop.WORK", 0)
-    assert without_time(list(singly.run())) == without_time(records)
-    assert_same_end(blocks, singly)
+    assert without_time(list(singly.run())) == without_time(whole.records)
+    assert_same_end(whole.trainer, singly)
 
 
-@every_run
-def test_a_run_resumed_from_a_file_ends_the_same(corpus: Corpus, run: dict[str, Any], tmp_path: Path) -> None:
-    whole, interrupted = trainer_of(corpus, **run), trainer_of(corpus, **run)
-    records = list(whole.run())
+def test_a_run_resumed_from_a_file_ends_the_same(corpus: Corpus, whole: Undisturbed, tmp_path: Path) -> None:
+    interrupted = trainer_of(corpus, **whole.run)
     axes = interrupted.standing.axes
     some = list(interrupted.run(lambda: axes.updates >= 40))
     save_checkpoint(tmp_path / "a", *snapshot(interrupted))
     checkpoint = load_checkpoint(tmp_path / "a")
     assert checkpoint.document.engine == "compiled"
     resumed = restore(checkpoint, corpus, engine="compiled")
-    assert without_time(some + list(resumed.run())) == without_time(records)
-    assert_same_end(resumed, whole)
+    assert without_time(some + list(resumed.run())) == without_time(whole.records)
+    assert_same_end(resumed, whole.trainer)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_in_the_words_of_torch(corpus: Corpus) -> None:

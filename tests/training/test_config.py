@@ -1,9 +1,13 @@
-"""Budgets and learning rates of a configuration: shares, ends, and what is refused."""
+"""Configurations: budgets and learning rates, their shares and ends, and what is refused."""
 
 from __future__ import annotations
 
+import json
 import math
+from dataclasses import asdict
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,3 +77,33 @@ def test_rate_lies_between_its_ends(spent: float, chars: int, warmup: int, final
     assert first >= now >= last
     assert last == pytest.approx(final * first, rel=1e-12)
     assert now <= config.learning_rate(spent, chars + 1) <= 1
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"optimizer": "lion"}, "--optimizer lion: unknown; give one of adam, rmsprop, sgd"),
+        ({"lr": 0.0}, "--lr 0: must be a number above 0"),
+        ({"lr": math.nan}, "--lr nan: must be a number above 0"),
+        ({"final_lr": 1.5}, "--final-lr 1.5: must be between 0 and 1"),
+        ({"beta2": -0.1}, "--beta2 -0.1: must be at least 0 and below 1"),
+        ({"beta2": 1.0}, "--beta2 1: must be at least 0 and below 1"),  # the mean of squares would stay 0
+        ({"warmup": -1}, "--warmup -1: must be a number from 0 to 1e+15"),
+        ({"weight_decay": -0.1}, "--weight-decay -0.1: must be a number from 0 to 1e+06"),
+        ({"weight_decay": 1e308}, "--weight-decay 1e+308: must be a number from 0 to 1e+06"),
+        ({"beta2_chars": -1.0}, "--beta2-chars -1: must be a number from 0 to 1e+15"),
+        ({"beta2_chars": 1e308}, "--beta2-chars 1e+308: must be a number from 0 to 1e+15"),
+        ({"clip": math.nan}, "--clip nan: must be a number from 0 to 1e+15"),
+        ({"eval_every": -1}, "--eval-every -1: must be a number from 0 to 1e+15"),
+        ({"seed": -1}, "--seed -1: must be at least 0 and below 2^63"),
+        ({"seed": 2**63}, f"--seed {2**63}: must be at least 0 and below 2^63"),
+        ({"trunc": "0"}, "--trunc 0: at least 1 character is read for an update; give 1 or more"),
+    ],
+)
+def test_impossible_settings_are_refused(wrong: dict[str, Any], message: str) -> None:
+    assert message_of(TrainConfig, **wrong) == message
+
+
+def test_configuration_survives_json() -> None:
+    config = TrainConfig(trunc="1..8@plateau", budget=Budget("minutes", 0.1), lr=0.1 + 0.2, seed=7)
+    assert msgspec.convert(json.loads(json.dumps(asdict(config))), TrainConfig) == config

@@ -1,113 +1,31 @@
-"""The training loop against a second one made of torch.nn, autograd and torch.optim, and against itself resumed."""
+"""The training loop against a second one made of torch.nn, autograd and torch.optim, and what it records."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict, replace
-from itertools import pairwise
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any
 
-import msgspec
 import pytest
 import torch
 from torch import Tensor
 
-from rnnbptt.bptt.cells import CELLS
 from rnnbptt.bptt.influence import INFLUENCES
-from rnnbptt.bptt.window import create_network
-from rnnbptt.errors import UserError
 from rnnbptt.inference.config import SampleConfig
 from rnnbptt.inference.evaluation import score
 from rnnbptt.inference.sampling import sample
-from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus
-from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from rnnbptt.training.config import Budget, TrainConfig
-from rnnbptt.training.document import Document
-from rnnbptt.training.loop import DivergedError, Trainer
-from rnnbptt.training.records import Record, Validations
-from rnnbptt.training.state import restore, snapshot
-from rnnbptt.truncation.drawn import RandomLength
-from rnnbptt.truncation.plan import Plan, Progress
-from support.networks import EVERY_CELL, TorchNetwork, error, independent
-from support.refusals import message_of
-from support.runs import a_score, assert_same, without_time
+from rnnbptt.training.config import Budget
+from rnnbptt.training.loop import Trainer
+from rnnbptt.training.records import Validations
+from rnnbptt.truncation.plan import Plan
+from support.networks import TorchNetwork, error, independent
+from support.runs import a_score
 from support.texts import make_corpus, prose
+from support.trainers import FROZEN, Plans, Spy, carried, frozen_copy, make_trainer, of_kind, some_updates, train
 
-FROZEN = 1e-300  # a learning rate that no weight notices
 AXES = ["kind", "chars", "updates", "seconds", "flops", "epoch", "k1", "k2", "lr", "bpc", "nats"]
-
-
-def make_trainer(
-    corpus: Corpus,
-    cell: str = "gru",
-    hidden: int = 6,
-    layers: int = 1,
-    dropout: float = 0.0,
-    precision: str = "float32",
-    **config: Any,
-) -> Trainer:
-    config = TrainConfig(**{"streams": 3, "budget": Budget("epochs", 1), "trunc": "4", **config})
-    model_config = ModelConfig(len(corpus.vocabulary), cell, hidden, layers, dropout)
-    return Trainer(create_network(model_config, precision, seed=config.seed), corpus, config)
-
-
-def train(*args: Any, **kwargs: Any) -> tuple[Trainer, list[Record]]:
-    trainer = make_trainer(*args, **kwargs)
-    return trainer, list(trainer.run())
-
-
-def of_kind(kind: str, records: Iterable[Record]) -> Iterator[Record]:
-    return (record for record in records if record["kind"] == kind)
-
-
-class Step(NamedTuple):
-    """What an optimizer is given beside the gradient, of which only the norm is kept."""
-
-    norm: float
-    lr: float
-    beta2: float
-
-
-def carried(trainer: Trainer) -> Tensor:
-    """The state that training carries along."""
-    return trainer.engine.state_dict()["state.carried"]
-
-
-class Plans:
-    """A strategy that notes what it plans."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._strategy, trainer.strategy = trainer.strategy, self
-        self.made: list[Plan] = []
-
-    def next(self, progress: Progress) -> Plan:
-        self.made.append(self._strategy.next(progress))
-        return self.made[-1]
-
-
-class Spy:
-    """An optimizer that notes what it is given, and passes it on."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._optimizer, self.grads = trainer.optimizer, []
-        self.steps: list[Step] = []
-        self.state, trainer.optimizer = trainer.optimizer.state, self
-
-    def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
-        self.steps.append(Step(float(grad.norm()), lr, beta2))
-        self.grads.append(grad.clone())
-        self._optimizer.step(flat, grad, lr, beta2)
-
-
-def some_updates(trainer: Trainer, updates: int) -> list[Record]:
-    """The records of that many updates, and of the validations before the last one is done."""
-    axes = trainer.standing.axes
-    last = axes.updates + updates
-    return list(trainer.run(lambda: axes.updates >= last))
 
 
 # --- the same in other words ------------------------------------------------------------------------------------------
@@ -334,34 +252,23 @@ def test_influences_go_along_the_lanes_and_end_where_one_wraps(small: Corpus, tr
             torch.testing.assert_close(ours, influence[:, 0], rtol=1e-9, atol=1e-12)
 
 
-# --- budgets ----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("seed", [0, 2**63 - 1])
+def test_the_ends_of_the_range_of_seeds_train(small: Corpus, seed: int) -> None:
+    assert train(small, seed=seed, dropout=0.2, trunc="random:8")[0].spent == 1
 
 
-@pytest.mark.parametrize("trunc", ["1", "7", "full", "1..8", "random:8"])
 @pytest.mark.parametrize(
-    ("budget", "chars"),
-    [(Budget("epochs", 1), 199), (Budget("epochs", 0.5), 100), (Budget("chars", 500), 500), (Budget("chars", 1), 1)],
+    ("trunc", "steps"),
+    [
+        *(("7", 7), ("500", 67), ("full", 67), ("1..8", 8), ("8..1", 8), ("7/3", 7), ("stateless:7", 7)),
+        *(("random:8", 58), ("random:60", 67), ("artbp:4", 40)),
+        *(("4/6", 6), ("4/7", 7), ("2/6", 8), ("1/5", 8), ("1/1..1/8", 14), ("2/6@rerun", 8), ("adaptive:0.5", 67)),
+    ],
 )
-def test_a_budget_of_characters_is_met_within_a_row(small: Corpus, trunc: str, budget: Budget, chars: int) -> None:
-    trainer, records = train(small, trunc=trunc, budget=budget)
-    assert chars <= trainer.standing.axes.chars < chars + 3
-    assert trainer.standing.axes.chars == 3 * trainer.streams.position
-    assert records[-1]["chars"] == trainer.standing.axes.chars
-    assert trainer.spent == 1
-
-
-@pytest.mark.parametrize("trunc", ["1", "7", "full", "1..8"])
-def test_a_budget_of_updates_is_met_exactly(small: Corpus, trunc: str) -> None:
-    trainer, records = train(small, trunc=trunc, budget=Budget("updates", 9))
-    assert trainer.standing.axes.updates == records[-1]["updates"] == 9
-
-
-def test_a_budget_of_minutes_counts_training_alone(small: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter(range(10**6))
-    monkeypatch.setattr("time.perf_counter", lambda: next(clock))  # each look takes a second
-    trainer, records = train(small, budget=Budget("minutes", 0.2))
-    assert trainer.standing.axes.seconds == trainer.standing.axes.updates == 12
-    assert list(of_kind("train", records))[-1]["chars_per_second"] == 12
+def test_memory_of_the_longest_update(small: Corpus, trunc: str, steps: int) -> None:
+    """Where older characters are kept, twice their number at least, so that they are seldom moved to the front."""
+    trainer = make_trainer(small, trunc=trunc)
+    assert trainer.memory == trainer.model.tape_bytes(steps, 3)
 
 
 # --- records ----------------------------------------------------------------------------------------------------------
@@ -455,50 +362,6 @@ def test_a_train_record_is_the_mean_of_its_updates(small: Corpus) -> None:
     assert record["grad_norm"] == pytest.approx(sum(norms) / 3)
 
 
-@pytest.mark.parametrize(
-    ("budget", "updates"),
-    [
-        (Budget("chars", 1200), 400),
-        (Budget("epochs", 2), 133),
-        (Budget("updates", 100), 100),
-        (Budget("minutes", 2), 120),
-    ],
-)
-def test_validation_comes_twenty_times_at_equal_shares_of_any_budget(
-    tmp_path: Path, budget: Budget, updates: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    small, clock = make_corpus(tmp_path, prose(203), "200/3/0"), iter(range(10**6))
-    monkeypatch.setattr("time.perf_counter", lambda: next(clock))  # each look takes a second
-    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_, **__: a_score(3.0))
-    trainer, records = train(small, trunc="1", budget=budget)
-    assert trainer.standing.axes.updates == updates
-    evals = [record["updates"] for record in of_kind("eval", records)]
-    assert len(evals) == 20
-    assert all(abs(seen - updates * share / 20) < 1 for share, seen in enumerate(evals, 1))
-    assert len(list(of_kind("train", records))) == min(200, updates)
-    _, records = train(small, trunc="1", budget=budget, eval_every=90)
-    evals = [record["chars"] for record in of_kind("eval", records)]
-    assert evals == sorted({*range(90, 3 * updates, 90), 3 * updates})
-
-
-def test_a_run_of_few_updates_is_validated_after_each(tmp_path: Path) -> None:
-    _, records = train(make_corpus(tmp_path, prose(203), "200/3/0"), budget=Budget("updates", 7))
-    assert [record["updates"] for record in of_kind("eval", records)] == [1, 2, 3, 4, 5, 6, 7]
-
-
-@pytest.mark.parametrize("budget", [Budget("chars", 150), Budget("updates", 50), Budget("epochs", 0.75)])
-def test_validations_read_no_more_than_training_unless_they_are_asked_for(small: Corpus, budget: Budget) -> None:
-    """20 of 20 characters each would read 400, and training reads 150; the last one is made in any case."""
-    trainer, records = train(small, trunc="1", budget=budget)
-    assert trainer.course.validation_chars == 20
-    seen = [record["chars"] for record in of_kind("eval", records)]
-    assert len(seen) == 8
-    assert all(20 * number <= chars for number, chars in enumerate(seen[:-1], 1))
-    assert seen[-1] == trainer.standing.axes.chars
-    _, records = train(small, trunc="1", budget=budget, eval_every=6)
-    assert len(list(of_kind("eval", records))) == 25
-
-
 def test_the_document_tells_the_device_and_the_rate_of_the_last_update(small: Corpus) -> None:
     trainer = make_trainer(small, trunc="random:8", lr=0.01)
     spy = Spy(trainer)
@@ -570,379 +433,3 @@ def test_validations_drive_growth_by_plateaus(small: Corpus, monkeypatch: pytest
         largest[evals] = max(record["k1"], largest.get(evals, 0))
         evals += record["kind"] == "eval"
     assert [largest[evals] for evals in range(6)] == [1, 1, 2, 4, 8, 8]
-
-
-# --- the step ---------------------------------------------------------------------------------------------------------
-
-
-def test_clipping_limits_the_norm_and_its_rate_is_recorded(small: Corpus) -> None:
-    settings = {"trunc": "5", "eval_every": 1, "lr": FROZEN}
-    norms = [record["grad_norm"] for record in of_kind("train", train(small, clip=0.0, **settings)[1])]
-    clip = sorted(norms)[len(norms) // 2]  # some are above, some are not
-    trainer = make_trainer(small, clip=clip, **settings)
-    spy = Spy(trainer)
-    records = list(of_kind("train", trainer.run()))
-    assert [record["grad_norm"] for record in records] == norms
-    assert [record["clip_rate"] for record in records] == [float(norm > clip) for norm in norms]
-    assert [step.norm for step in spy.steps] == pytest.approx([min(norm, clip) for norm in norms], rel=1e-5)
-
-
-@pytest.mark.parametrize("trunc", ["1", "8", "1..8"])
-def test_beta2_follows_the_characters_of_an_update_when_asked_to(small: Corpus, trunc: str) -> None:
-    trainer = make_trainer(small, trunc=trunc, beta2_chars=500.0)
-    spy, seen = Spy(trainer), {}
-    list(trainer.run(lambda: seen.setdefault(trainer.standing.axes.chars)))  # None: it never stops
-    seen.setdefault(trainer.standing.axes.chars)
-    sizes = [after - before for before, after in pairwise(seen)]
-    assert [step.beta2 for step in spy.steps] == [math.exp(-size / 500) for size in sizes]
-
-
-def test_beta2_is_the_one_given_otherwise(small: Corpus) -> None:
-    trainer = make_trainer(small, beta2=0.97)
-    spy = Spy(trainer)
-    list(trainer.run())
-    assert {step.beta2 for step in spy.steps} == {0.97}
-
-
-class NoStep:
-    """An optimizer that leaves all as it is."""
-
-    state: ClassVar[dict[str, Tensor]] = {}
-
-    def step(self, flat: Tensor, grad: Tensor, lr: float, beta2: float) -> None:
-        """Nothing."""
-
-
-@pytest.mark.parametrize("trunc", ["1", "8", "1..8", "8/2", "random:8", "full"])
-def test_weights_decay_by_characters_whatever_the_truncation(small: Corpus, trunc: str) -> None:
-    settings = {"weight_decay": 5.0, "lr": 0.02, "final_lr": 1.0, "warmup": 0, "budget": Budget("chars", 3300)}
-    trainer = make_trainer(small, trunc=trunc, precision="float64", **settings)
-    trainer.optimizer = NoStep()
-    trainer.model.parameters.flat.fill_(1)
-    list(trainer.run())
-    for name, value in trainer.model.parameters.values.items():
-        kept = math.exp(-0.02 * 5.0 * 3) if "weight" in name else 1.0  # 3,300 characters, or a few more
-        assert error(value, torch.full_like(value, kept)) < 1e-12, name
-
-
-def test_a_low_rate_and_short_updates_do_not_lose_the_decay_in_rounding(small: Corpus) -> None:
-    """A single update's share is so small that a float32 times it stays what it is."""
-    assert torch.ones(()) * math.exp(-0.1 * 1e-4 / 1000) == 1
-    settings = {"weight_decay": 0.1, "lr": 1e-4, "final_lr": 1.0, "warmup": 0, "streams": 1}
-    trainer = make_trainer(small, trunc="1", precision="float32", budget=Budget("chars", 5_000), **settings)
-    trainer.optimizer = NoStep()
-    weight = trainer.model.parameters.values["head.weight"]
-    before = weight.double().clone()
-    list(trainer.run())
-    taken_off = float(1 - (weight.double() * before).sum() / before.square().sum())
-    assert taken_off == pytest.approx(5 * 0.1 * 1e-4, rel=0.02)
-
-
-def test_rates_are_those_of_characters_and_do_not_depend_on_k(small: Corpus) -> None:
-    rates = []
-    for trunc in ("1", "8"):
-        trainer = make_trainer(small, trunc=trunc, lr=0.01, warmup=60, budget=Budget("chars", 192))
-        spy = Spy(trainer)
-        list(trainer.run())
-        rates.append([step.lr for step in spy.steps])
-    assert rates[0][::8] == rates[1]
-    assert rates[1][0] == pytest.approx(0.01 / 60)
-
-
-def test_the_rate_is_in_proportion_to_a_random_length(small: Corpus) -> None:
-    settings = {"lr": 0.01, "final_lr": 1.0, "eval_every": 10**6}
-    trainer = make_trainer(small, trunc="random:8", budget=Budget("epochs", 2), **settings)
-    spy, seen = Spy(trainer), {}
-    list(trainer.run(lambda: seen.setdefault(trainer.standing.axes.chars)))  # None: it never stops
-    seen.setdefault(trainer.standing.axes.chars)
-    ks = [(after - before) // 3 for before, after in pairwise(seen)]
-    assert [step.lr for step in spy.steps] == pytest.approx([0.01 * k / 8 for k in ks])
-    assert len(set(ks)) > 4
-
-
-def test_random_lengths_weigh_every_character_the_same(small: Corpus) -> None:
-    """Over an epoch, rate times gradient adds up to the gradient of the sum over all characters, divided by K B."""
-    settings = {"precision": "float64", "optimizer": "sgd", "lr": 1.0, "final_lr": 1.0, "clip": 0.0, "eval_every": 199}
-    trainer = make_trainer(small, "lstm", streams=1, trunc="random:8", **settings)
-    network, spy = TorchNetwork(trainer.model), Spy(trainer)
-    frozen, ks = trainer.model.parameters.flat.clone(), []
-    while trainer.spent < 1:
-        some_updates(trainer, 1)
-        ks.append(trainer.standing.k1)
-        trainer.model.parameters.flat.copy_(frozen)
-        trainer.model.parameters.refresh_operands()
-    assert sum(ks) == 199
-    ids, state, first = torch.from_numpy(small.split("train").astype("int64"))[:, None], trainer.model.zero_state(1), 0
-    for k in ks:
-        loss, state = network.loss(ids[first : first + k], ids[first + 1 : first + k + 1], state)
-        (k * loss / 8).backward()
-        first += k
-    ours = sum(step.lr * grad for step, grad in zip(spy.steps, spy.grads, strict=True))
-    for name, parameter in network.named_parameters():
-        assert error(trainer.model.parameters.views(ours)[name], parameter.grad) < 1e-12, name
-
-
-def test_random_lengths_without_chance_are_k(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(RandomLength, "rarely", 0.0)
-    monkeypatch.setattr(RandomLength, "deviation", 0.0)
-    corpus = make_corpus(tmp_path, prose(213), split="193/20/0")  # three lanes of 64 rows: no update is cut short
-    settings = {"layers": 2, "dropout": 0.3, "budget": Budget("chars", 3 * 136), "eval_every": 150}
-    (ours, records), (theirs, same) = (train(corpus, trunc=trunc, **settings) for trunc in ("random:8", "8"))
-    assert without_time(records) == without_time(same)
-    assert torch.equal(ours.model.parameters.flat, theirs.model.parameters.flat)
-    assert ours.standing.axes.updates == 17
-
-
-# --- divergence -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("what", "weight", "value"), [("loss", "head.bias", math.inf), ("gradient", "head.weight", 1e30)]
-)
-def test_a_loss_or_gradient_that_is_not_finite_stops_training_before_the_step(
-    corpus: Corpus, what: str, weight: str, value: float
-) -> None:
-    trainer = make_trainer(corpus, trunc="5", streams=80, lr=0.25, eval_every=10**6)
-    some_updates(trainer, 3)
-    trainer.model.parameters.values[weight].view(-1)[0] = value
-    weights, counts = trainer.model.parameters.flat.clone(), replace(trainer.standing.axes)
-    moments = {name: tensor.clone() for name, tensor in trainer.optimizer.state.items()}
-    with pytest.raises(DivergedError) as caught:
-        list(trainer.run())
-    assert str(caught.value) == (
-        f"the {what} is not finite at character 1,600 (update 4); what was saved before is kept;"
-        " try a lower --lr (it was 0.25) or a lower --clip"
-    )
-    assert isinstance(caught.value, UserError)
-    assert torch.equal(trainer.model.parameters.flat, weights)
-    assert trainer.standing.axes == counts
-    assert all(torch.equal(tensor, moments[name]) for name, tensor in trainer.optimizer.state.items())
-
-
-def test_too_high_a_rate_diverges(small: Corpus) -> None:
-    with pytest.raises(DivergedError):
-        train(small, "rnn", lr=1e38, optimizer="sgd", clip=0.0)
-
-
-def test_no_validation_that_is_not_finite_is_recorded(small: Corpus) -> None:
-    """It would become the last checkpoint, and even the best, in place of a good one."""
-    trainer = make_trainer(small, lr=1e38, eval_every=1)
-    assert message_of(list, trainer.run()) == (
-        "the validation loss is not finite at character 12 (update 1); what was saved before is kept;"
-        " try a lower --lr (it was 1e+38) or a lower --clip"
-    )
-    assert trainer.standing.validations == Validations()
-
-
-# --- repeating and resuming -------------------------------------------------------------------------------------------
-
-
-def frozen_copy(trainer: Trainer) -> Checkpoint:
-    """A checkpoint in memory, its document once through JSON."""
-    tensors, document = snapshot(trainer)
-    return Checkpoint(
-        Path("memory"), {n: t.clone() for n, t in tensors.items()}, Document.from_json(document.to_json())
-    )
-
-
-RUNS = [
-    {"trunc": "1"},
-    {"trunc": "4", "precision": "bfloat16", "cell": "lstm", "eval_every": 200},
-    {"trunc": "full", "optimizer": "sgd"},
-    {"trunc": "1..8", "optimizer": "rmsprop", "cell": "rnn"},
-    {"trunc": "1..8@linear", "precision": "float64"},
-    {"trunc": "1..8@plateau", "cell": "lstm", "lr": 1e-5},
-    {"trunc": "2/6", "cell": "lstm"},
-    {"trunc": "3/20", "cell": "lstm", "hidden": 33},  # products that round by where their operands lie
-    {"trunc": "1/5", "precision": "bfloat16"},
-    {"trunc": "6/2", "optimizer": "sgd"},
-    {"trunc": "stateless:4", "eval_every": 150},
-    {"trunc": "random:8", "cell": "lstm", "precision": "float64", "eval_every": 300},
-    {"trunc": "artbp:4", "cell": "lstm", "eval_every": 200},
-    {"trunc": "1/1..1/8", "cell": "lstm", "precision": "bfloat16"},
-    {"trunc": "shuffle(1..8)"},
-    {"trunc": "8..1", "cell": "rnn"},
-    {"trunc": "snap", "cell": "gru"},
-    {"trunc": "snap:4", "cell": "lstm", "precision": "bfloat16", "eval_every": 200},
-    {"trunc": "snap:1..snap:8", "cell": "elstm"},
-    {"trunc": "rtrl:5", "cell": "rnn", "precision": "float64", "eval_every": 200},
-    {"trunc": "1..4", "cell": "window:3"},
-    {"trunc": "3/9", "cell": "window:1", "precision": "bfloat16"},
-    {"trunc": "2/6@rerun", "cell": "lstm", "precision": "bfloat16"},
-    {"trunc": "adaptive:0.5", "cell": "rnn", "streams": 1, "budget": Budget("epochs", 4), "eval_every": 2000},
-]
-CHANCE = [run for run in RUNS if run["trunc"] in ("random:8", "artbp:4", "shuffle(1..8)")]
-every_run = pytest.mark.parametrize("run", RUNS, ids=lambda run: run["trunc"])
-SIZE = {"layers": 2, "dropout": 0.3, "budget": Budget("epochs", 2.2), "eval_every": 70, "warmup": 30, "clip": 0.5}
-SHORTER = SIZE | {"budget": Budget("epochs", 1.2)}
-
-
-@every_run
-def test_a_run_resumed_after_any_update_goes_on_as_if_never_interrupted(small: Corpus, run: dict[str, Any]) -> None:
-    """From each snapshot, one update or validation leads to the next; by induction, all of them lead to the end."""
-    trainer = make_trainer(small, **SIZE | run)
-    records: list[Record] = []
-    moments: list[tuple[Checkpoint, int]] = []
-    ks = set()
-
-    def moment_of(run: Trainer | Document) -> tuple[int, bool]:
-        return run.standing.axes.updates, run.standing.owing
-
-    def note() -> bool:
-        if not moments or moment_of(trainer) != moment_of(moments[-1][0].document):
-            moments.append((frozen_copy(trainer), len(records)))
-        return False
-
-    for record in trainer.run(note):
-        records.append(record)
-        ks.add((record["k1"], record["k2"]))
-    note()
-    in_mid_interval = [moment for moment, _ in moments if moment.document.standing.sums.updates]
-    assert trainer.streams.position > 2 * 67, "the lanes should wrap more than once"
-    assert in_mid_interval or run["trunc"] == "full"
-    assert len(ks) > 2 or ".." not in run["trunc"]
-    held = any(name.startswith("history.") for name in moments[-1][0].tensors)
-    assert held == (run["trunc"] in ("2/6", "3/20", "2/6@rerun", "1/5", "1/1..1/8"))
-
-    for (before, seen), (after, seen_after) in pairwise(moments):
-        resumed = restore(before, small, run.get("precision", "float32"))
-        end = moment_of(after.document)
-        new = list(resumed.run(lambda r=resumed, end=end: moment_of(r) == end))
-        assert_same(frozen_copy(resumed), after)
-        assert without_time(new) == without_time(records[seen:seen_after])
-
-
-@every_run
-def test_a_run_resumed_from_a_file_ends_the_same(small: Corpus, run: dict[str, Any], tmp_path: Path) -> None:
-    whole, records = train(small, **SHORTER | run)
-    interrupted = make_trainer(small, **SHORTER | run)
-    some = some_updates(interrupted, 1 if run["trunc"] == "full" else 7)
-    save_checkpoint(tmp_path / "a", *snapshot(interrupted))
-    resumed = restore(load_checkpoint(tmp_path / "a"), small, run.get("precision", "float32"))
-    assert without_time(some + list(resumed.run())) == without_time(records)
-    assert_same(frozen_copy(resumed), frozen_copy(whole))
-    assert resumed.standing.axes.seconds > interrupted.standing.axes.seconds
-
-
-@pytest.mark.parametrize("run", [*RUNS[:4], *CHANCE], ids=lambda run: run["trunc"])
-def test_the_seed_decides_everything(small: Corpus, run: dict[str, Any]) -> None:
-    first, again, other = (train(small, **SHORTER | run, seed=seed) for seed in (1, 1, 2))
-    assert_same(frozen_copy(first[0]), frozen_copy(again[0]))
-    assert without_time(first[1]) == without_time(again[1])
-    assert not torch.equal(first[0].model.parameters.flat, other[0].model.parameters.flat)
-
-
-@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
-def test_a_run_goes_on_in_its_own_precision(small: Corpus, precision: str) -> None:
-    """What was trained with --precision float32 would not end the same in the bfloat16 of another machine."""
-    trainer = make_trainer(small, precision=precision)
-    resumed = restore(frozen_copy(trainer), small, "auto")
-    assert resumed.model.precision == trainer.model.precision
-
-
-@pytest.mark.parametrize(
-    ("cell", "trunc"),
-    [*((cell, "2/6") for cell in EVERY_CELL), *((cell, trunc) for cell in CELLS for trunc in ("snap:3", "rtrl:5"))],
-)
-def test_nothing_depends_on_what_memory_held_before(
-    small: Corpus, cell: str, trunc: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Nor is it saved: two checkpoints of the same run would differ."""
-    settings = {"layers": 2, "dropout": 0.3, "trunc": trunc, "budget": Budget("chars", 60), "eval_every": 60}
-    expected = train(small, cell, **settings)[0]
-    empty = torch.empty
-
-    def filled(*args: Any, **kwargs: Any) -> Tensor:
-        tensor = empty(*args, **kwargs)
-        return tensor.fill_(math.nan if tensor.is_floating_point() else 0)
-
-    monkeypatch.setattr(torch, "empty", filled)
-    ours = train(small, cell, **settings)[0]
-    assert torch.equal(ours.model.parameters.flat, expected.model.parameters.flat)
-    holes = {name for name, tensor in snapshot(ours)[0].items() if not tensor.isfinite().all()}
-    assert not holes
-
-
-def test_a_finished_run_has_nothing_left_to_do(small: Corpus) -> None:
-    trainer, _ = train(small)
-    resumed = restore(frozen_copy(trainer), small, "float32")
-    assert list(resumed.run()) == []
-    assert_same(frozen_copy(resumed), frozen_copy(trainer))
-
-
-def test_a_longer_budget_stretches_the_schedules(small: Corpus) -> None:
-    trainer, _ = train(small, trunc="1..8", budget=Budget("chars", 300), eval_every=50)
-    resumed = restore(frozen_copy(trainer), small, "float32", budget=Budget("chars", 1200))
-    assert resumed.spent == 0.25
-    records = list(resumed.run())
-    assert records[0]["k1"] == 2
-    assert resumed.standing.axes.chars == records[-1]["chars"] == 1200
-    assert resumed.config == replace(trainer.config, budget=Budget("chars", 1200))
-
-
-def test_another_text_is_refused(small: Corpus, corpus: Corpus, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "a", *snapshot(make_trainer(small)))
-    assert message_of(restore, load_checkpoint(tmp_path / "a"), corpus, "float32") == (
-        f"{corpus.path}: not the text that {tmp_path / 'a'} was trained on; give that one to resume"
-    )
-
-
-def test_the_same_text_split_otherwise_is_refused(small: Corpus, tmp_path: Path) -> None:
-    """Otherwise the place in the text would be another, and validation text would be trained on."""
-    other = make_corpus(tmp_path, prose(220), split="1/0/0")
-    assert other.fingerprint == small.fingerprint
-    assert message_of(restore, frozen_copy(make_trainer(small)), other, "float32") == (
-        f"{other.path}: split otherwise than for memory; prepare it with the same --split"
-    )
-
-
-# --- configuration ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ({"optimizer": "lion"}, "--optimizer lion: unknown; give one of adam, rmsprop, sgd"),
-        ({"lr": 0.0}, "--lr 0: must be a number above 0"),
-        ({"lr": math.nan}, "--lr nan: must be a number above 0"),
-        ({"final_lr": 1.5}, "--final-lr 1.5: must be between 0 and 1"),
-        ({"beta2": -0.1}, "--beta2 -0.1: must be at least 0 and below 1"),
-        ({"beta2": 1.0}, "--beta2 1: must be at least 0 and below 1"),  # the mean of squares would stay 0
-        ({"warmup": -1}, "--warmup -1: must be a number from 0 to 1e+15"),
-        ({"weight_decay": -0.1}, "--weight-decay -0.1: must be a number from 0 to 1e+06"),
-        ({"weight_decay": 1e308}, "--weight-decay 1e+308: must be a number from 0 to 1e+06"),
-        ({"beta2_chars": -1.0}, "--beta2-chars -1: must be a number from 0 to 1e+15"),
-        ({"beta2_chars": 1e308}, "--beta2-chars 1e+308: must be a number from 0 to 1e+15"),
-        ({"clip": math.nan}, "--clip nan: must be a number from 0 to 1e+15"),
-        ({"eval_every": -1}, "--eval-every -1: must be a number from 0 to 1e+15"),
-        ({"seed": -1}, "--seed -1: must be at least 0 and below 2^63"),
-        ({"seed": 2**63}, f"--seed {2**63}: must be at least 0 and below 2^63"),
-        ({"trunc": "0"}, "--trunc 0: at least 1 character is read for an update; give 1 or more"),
-    ],
-)
-def test_impossible_settings_are_refused(wrong: dict[str, Any], message: str) -> None:
-    assert message_of(TrainConfig, **wrong) == message
-
-
-@pytest.mark.parametrize("seed", [0, 2**63 - 1])
-def test_the_ends_of_the_range_of_seeds_train(small: Corpus, seed: int) -> None:
-    assert train(small, seed=seed, dropout=0.2, trunc="random:8")[0].spent == 1
-
-
-def test_configuration_survives_json() -> None:
-    config = TrainConfig(trunc="1..8@plateau", budget=Budget("minutes", 0.1), lr=0.1 + 0.2, seed=7)
-    assert msgspec.convert(json.loads(json.dumps(asdict(config))), TrainConfig) == config
-
-
-@pytest.mark.parametrize(
-    ("trunc", "steps"),
-    [
-        *(("7", 7), ("500", 67), ("full", 67), ("1..8", 8), ("8..1", 8), ("7/3", 7), ("stateless:7", 7)),
-        *(("random:8", 58), ("random:60", 67), ("artbp:4", 40)),
-        *(("4/6", 6), ("4/7", 7), ("2/6", 8), ("1/5", 8), ("1/1..1/8", 14), ("2/6@rerun", 8), ("adaptive:0.5", 67)),
-    ],
-)
-def test_memory_of_the_longest_update(small: Corpus, trunc: str, steps: int) -> None:
-    """Where older characters are kept, twice their number at least, so that they are seldom moved to the front."""
-    trainer = make_trainer(small, trunc=trunc)
-    assert trainer.memory == trainer.model.tape_bytes(steps, 3)

@@ -60,14 +60,3 @@ def test_where_there_is_no_gradient_the_depth_stays(tmp_path: Path) -> None:
     list(trainer.run())
     assert trainer.standing.measured == [0] * 40
     assert trainer.strategy.depth(tuple(trainer.standing.measured)) == 16
-
-
-@pytest.mark.parametrize("share", [0.7, 1.0, 1.06, 2.5, 10.0, 19.5])
-def test_as_many_validations_are_made_as_are_announced(tmp_path: Path, share: float) -> None:
-    """Of a budget of so many times what a validation reads."""
-    corpus = make_corpus(tmp_path, prose(2000), split="1500/500/0")
-    config = TrainConfig("4", Budget("chars", round(500 * share)), streams=1)
-    trainer = Trainer(create_network(ModelConfig(len(corpus.vocabulary), "rnn", 3), "float32"), corpus, config)
-    announced = trainer.course.affordable_validations
-    made = sum(record["kind"] == "eval" for record in trainer.run())
-    assert made == announced + 1

@@ -6,7 +6,6 @@ import os
 import shutil
 from dataclasses import replace
 from itertools import islice
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.folder import RunFolder
 from rnnbptt.training.starting import RunConfig, begin, default_folder, resume
+from support.forks import CONTEXT
 from support.processes import die_holding, held_elsewhere
 from support.refusals import message_of
 from support.runs import assert_same, follow
@@ -56,7 +56,7 @@ def test_a_run_begins_on_a_prepared_corpus(config: RunConfig, tmp_path: Path) ->
 def test_a_process_of_its_own_makes_the_same_run(config: RunConfig, tmp_path: Path) -> None:
     follow(config)
     elsewhere = replace(config, folder=tmp_path / "elsewhere")
-    worker = get_context("spawn").Process(target=follow, args=(elsewhere,))
+    worker = CONTEXT.Process(target=follow, args=(elsewhere,))
     worker.start()
     worker.join(60)
     assert worker.exitcode == 0

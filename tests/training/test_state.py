@@ -1,9 +1,13 @@
-"""Going on from a checkpoint that somebody has changed: refused in one line that names the file and the part."""
+"""Going on from a checkpoint: as if never interrupted; what somebody has changed is refused in one line that names the
+file and the part.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +15,19 @@ import pytest
 import torch
 from torch import Tensor
 
+from rnnbptt.bptt.cells import CELLS
 from rnnbptt.text.corpus import Corpus
-from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
-from rnnbptt.training.records import Standing
-from rnnbptt.training.state import restore
+from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from rnnbptt.training.config import Budget
+from rnnbptt.training.document import Document
+from rnnbptt.training.loop import Trainer
+from rnnbptt.training.records import Record, Standing
+from rnnbptt.training.state import restore, snapshot
+from support.networks import EVERY_CELL
 from support.refusals import message_of
-from support.runs import train_run
+from support.runs import assert_same, train_run, without_time
+from support.texts import make_corpus, prose
+from support.trainers import frozen_copy, make_trainer, some_updates, train
 
 Change = Callable[[Tensor], Tensor]
 
@@ -100,3 +111,154 @@ def test_what_there_is_to_know_of_the_best_validation_is_kept(small: Corpus, tmp
     run = train_run(tmp_path / "run", small, chars=40, precision="float32", lr=0.5)  # so high that guessing is better
     trainer = restore(load_checkpoint(run / "last.safetensors"), small)
     assert any(remark.startswith("worse than guessing") for remark in trainer.standing.remarks)
+
+
+RUNS = [
+    {"trunc": "1"},
+    {"trunc": "4", "precision": "bfloat16", "cell": "lstm", "eval_every": 200},
+    {"trunc": "full", "optimizer": "sgd"},
+    {"trunc": "1..8", "optimizer": "rmsprop", "cell": "rnn"},
+    {"trunc": "1..8@linear", "precision": "float64"},
+    {"trunc": "1..8@plateau", "cell": "lstm", "lr": 1e-5},
+    {"trunc": "2/6", "cell": "lstm"},
+    {"trunc": "3/20", "cell": "lstm", "hidden": 33},  # products that round by where their operands lie
+    {"trunc": "1/5", "precision": "bfloat16"},
+    {"trunc": "6/2", "optimizer": "sgd"},
+    {"trunc": "stateless:4", "eval_every": 150},
+    {"trunc": "random:8", "cell": "lstm", "precision": "float64", "eval_every": 300},
+    {"trunc": "artbp:4", "cell": "lstm", "eval_every": 200},
+    {"trunc": "1/1..1/8", "cell": "lstm", "precision": "bfloat16"},
+    {"trunc": "shuffle(1..8)"},
+    {"trunc": "8..1", "cell": "rnn"},
+    {"trunc": "snap", "cell": "gru"},
+    {"trunc": "snap:4", "cell": "lstm", "precision": "bfloat16", "eval_every": 200},
+    {"trunc": "snap:1..snap:8", "cell": "elstm"},
+    {"trunc": "rtrl:5", "cell": "rnn", "precision": "float64", "eval_every": 200},
+    {"trunc": "1..4", "cell": "window:3"},
+    {"trunc": "3/9", "cell": "window:1", "precision": "bfloat16"},
+    {"trunc": "2/6@rerun", "cell": "lstm", "precision": "bfloat16"},
+    {"trunc": "adaptive:0.5", "cell": "rnn", "streams": 1, "budget": Budget("epochs", 4), "eval_every": 2000},
+]
+CHANCE = [run for run in RUNS if run["trunc"] in ("random:8", "artbp:4", "shuffle(1..8)")]
+every_run = pytest.mark.parametrize("run", RUNS, ids=lambda run: run["trunc"])
+SIZE = {"layers": 2, "dropout": 0.3, "budget": Budget("epochs", 2.2), "eval_every": 70, "warmup": 30, "clip": 0.5}
+SHORTER = SIZE | {"budget": Budget("epochs", 1.2)}
+
+
+@every_run
+def test_a_run_resumed_after_any_update_goes_on_as_if_never_interrupted(small: Corpus, run: dict[str, Any]) -> None:
+    """From each snapshot, one update or validation leads to the next; by induction, all of them lead to the end."""
+    trainer = make_trainer(small, **SIZE | run)
+    records: list[Record] = []
+    moments: list[tuple[Checkpoint, int]] = []
+    ks = set()
+
+    def moment_of(run: Trainer | Document) -> tuple[int, bool]:
+        return run.standing.axes.updates, run.standing.owing
+
+    def note() -> bool:
+        if not moments or moment_of(trainer) != moment_of(moments[-1][0].document):
+            moments.append((frozen_copy(trainer), len(records)))
+        return False
+
+    for record in trainer.run(note):
+        records.append(record)
+        ks.add((record["k1"], record["k2"]))
+    note()
+    in_mid_interval = [moment for moment, _ in moments if moment.document.standing.sums.updates]
+    assert trainer.streams.position > 2 * 67, "the lanes should wrap more than once"
+    assert in_mid_interval or run["trunc"] == "full"
+    assert len(ks) > 2 or ".." not in run["trunc"]
+    held = any(name.startswith("history.") for name in moments[-1][0].tensors)
+    assert held == (run["trunc"] in ("2/6", "3/20", "2/6@rerun", "1/5", "1/1..1/8"))
+
+    for (before, seen), (after, seen_after) in pairwise(moments):
+        resumed = restore(before, small, run.get("precision", "float32"))
+        end = moment_of(after.document)
+        new = list(resumed.run(lambda r=resumed, end=end: moment_of(r) == end))
+        assert_same(frozen_copy(resumed), after)
+        assert without_time(new) == without_time(records[seen:seen_after])
+
+
+@every_run
+def test_a_run_resumed_from_a_file_ends_the_same(small: Corpus, run: dict[str, Any], tmp_path: Path) -> None:
+    whole, records = train(small, **SHORTER | run)
+    interrupted = make_trainer(small, **SHORTER | run)
+    some = some_updates(interrupted, 1 if run["trunc"] == "full" else 7)
+    save_checkpoint(tmp_path / "a", *snapshot(interrupted))
+    resumed = restore(load_checkpoint(tmp_path / "a"), small, run.get("precision", "float32"))
+    assert without_time(some + list(resumed.run())) == without_time(records)
+    assert_same(frozen_copy(resumed), frozen_copy(whole))
+    assert resumed.standing.axes.seconds > interrupted.standing.axes.seconds
+
+
+@pytest.mark.parametrize("run", [*RUNS[:4], *CHANCE], ids=lambda run: run["trunc"])
+def test_the_seed_decides_everything(small: Corpus, run: dict[str, Any]) -> None:
+    first, again, other = (train(small, **SHORTER | run, seed=seed) for seed in (1, 1, 2))
+    assert_same(frozen_copy(first[0]), frozen_copy(again[0]))
+    assert without_time(first[1]) == without_time(again[1])
+    assert not torch.equal(first[0].model.parameters.flat, other[0].model.parameters.flat)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float64"])
+def test_a_run_goes_on_in_its_own_precision(small: Corpus, precision: str) -> None:
+    """What was trained with --precision float32 would not end the same in the bfloat16 of another machine."""
+    trainer = make_trainer(small, precision=precision)
+    resumed = restore(frozen_copy(trainer), small, "auto")
+    assert resumed.model.precision == trainer.model.precision
+
+
+@pytest.mark.parametrize(
+    ("cell", "trunc"),
+    [*((cell, "2/6") for cell in EVERY_CELL), *((cell, trunc) for cell in CELLS for trunc in ("snap:3", "rtrl:5"))],
+)
+def test_nothing_depends_on_what_memory_held_before(
+    small: Corpus, cell: str, trunc: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor is it saved: two checkpoints of the same run would differ."""
+    settings = {"layers": 2, "dropout": 0.3, "trunc": trunc, "budget": Budget("chars", 60), "eval_every": 60}
+    expected = train(small, cell, **settings)[0]
+    empty = torch.empty
+
+    def filled(*args: Any, **kwargs: Any) -> Tensor:
+        tensor = empty(*args, **kwargs)
+        return tensor.fill_(math.nan if tensor.is_floating_point() else 0)
+
+    monkeypatch.setattr(torch, "empty", filled)
+    ours = train(small, cell, **settings)[0]
+    assert torch.equal(ours.model.parameters.flat, expected.model.parameters.flat)
+    holes = {name for name, tensor in snapshot(ours)[0].items() if not tensor.isfinite().all()}
+    assert not holes
+
+
+def test_a_finished_run_has_nothing_left_to_do(small: Corpus) -> None:
+    trainer, _ = train(small)
+    resumed = restore(frozen_copy(trainer), small, "float32")
+    assert list(resumed.run()) == []
+    assert_same(frozen_copy(resumed), frozen_copy(trainer))
+
+
+def test_a_longer_budget_stretches_the_schedules(small: Corpus) -> None:
+    trainer, _ = train(small, trunc="1..8", budget=Budget("chars", 300), eval_every=50)
+    resumed = restore(frozen_copy(trainer), small, "float32", budget=Budget("chars", 1200))
+    assert resumed.spent == 0.25
+    records = list(resumed.run())
+    assert records[0]["k1"] == 2
+    assert resumed.standing.axes.chars == records[-1]["chars"] == 1200
+    assert resumed.config == replace(trainer.config, budget=Budget("chars", 1200))
+
+
+def test_another_text_is_refused(small: Corpus, corpus: Corpus, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "a", *snapshot(make_trainer(small)))
+    assert message_of(restore, load_checkpoint(tmp_path / "a"), corpus, "float32") == (
+        f"{corpus.path}: not the text that {tmp_path / 'a'} was trained on; give that one to resume"
+    )
+
+
+def test_the_same_text_split_otherwise_is_refused(small: Corpus, tmp_path: Path) -> None:
+    """Otherwise the place in the text would be another, and validation text would be trained on."""
+    other = make_corpus(tmp_path, prose(220), split="1/0/0")
+    assert other.fingerprint == small.fingerprint
+    assert message_of(restore, frozen_copy(make_trainer(small)), other, "float32") == (
+        f"{other.path}: split otherwise than for memory; prepare it with the same --split"
+    )

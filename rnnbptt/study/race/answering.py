@@ -28,11 +28,11 @@ def answer(race: Race, thresholds: Sequence[float], claims: Sequence[Claim], tel
 
 def _entrant(race: Race, arm: Arm) -> Entrant:
     """Its runs that are done or have diverged: of one that failed nothing is known."""
-    ended = ((cell, race.outcome(cell)) for cell in arm.cells)
+    ended = ((cell, race.outcomes.get(cell.place)) for cell in arm.cells)
     runs = [
         Finished(cell.seed, race.folder / cell.place, outcome.state == "diverged")
         for cell, outcome in ended
-        if outcome and outcome.final
+        if outcome and outcome.state in ("done", "diverged")
     ]
     return Entrant(arm.label, runs)
 
@@ -43,7 +43,7 @@ def samples(race: Race, config: SampleConfig) -> Iterator[tuple[str, str]]:
     UserError where the vocabulary lacks a character of the prompt.
     """
     for arm in race.config.contestants:
-        done = (cell for cell in arm.cells if (outcome := race.outcome(cell)) and outcome.state == "done")
+        done = (cell for cell in arm.cells if (outcome := race.outcomes.get(cell.place)) and outcome.state == "done")
         if cell := next(done, None):
             checkpoint = load_checkpoint(RunFolder(race.folder / cell.place).best)
             read, _ = as_trained(config, checkpoint.vocabulary, race.corpus.options)
