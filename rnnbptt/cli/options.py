@@ -32,6 +32,10 @@ STANDARD_OUTPUT = Path("-")
 SHOWN: dict[str, dict[str, Any]] = {
     "trunc": {"metavar": "SPEC", "rich_help_panel": None},
     "eval_every": {"rich_help_panel": RUN},
+    "json": {"metavar": "FILE"},
+    "report": {"metavar": "DIR"},
+    "claim": {"metavar": "FILE"},
+    "threshold": {"metavar": "BPC"},
     "epochs": {"show_default": f"{Budget.amount:g}"},
 }
 

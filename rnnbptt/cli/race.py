@@ -9,23 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rnnbptt.cli.options import RUN, STANDARD_OUTPUT, JsonFile, Text, as_typed, check_results, given
+from rnnbptt.cli.answer import AnswerOptions, give_answer
+from rnnbptt.cli.options import RUN, Text, as_typed, check_results, given
+from rnnbptt.cli.replay import replay_run
 from rnnbptt.cli.stopping import stop_by_signal
 from rnnbptt.cli.train import Amounts, another, refuse_what_has_no_effect
 from rnnbptt.errors import UserError
-from rnnbptt.inference.config import SampleConfig
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.study.race.config import RaceConfig, parse_vary, spelled
 from rnnbptt.training.config import UNITS, Budget, TrainConfig
 from rnnbptt.truncation.specs import parse_truncation
 
-TEMPERATURE = 0.8  # of samples
-
 if TYPE_CHECKING:
     from rnnbptt.study.race.checking import Prospect
-    from rnnbptt.study.race.claims import Claim
     from rnnbptt.study.race.folder import Race
-    from rnnbptt.study.race.results import RaceResult
 
 
 def race(
@@ -54,21 +51,11 @@ def race(
         Path | None, typer.Option(metavar="RACE", help="Go on with that race, with its text and options.")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show nothing but errors and the answer.")] = False,
-    report: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Folder for a page of the race, its pictures and figures.")
+    replay: Annotated[
+        Path | None, typer.Option(metavar="PAGE", help="Train one run of the race of this page again, and compare.")
     ] = None,
-    json: JsonFile = None,
-    threshold: Annotated[
-        list[float] | None,
-        typer.Option(
-            metavar="BPC", help="Say when each came down to so many bits per character; may be repeated.", min=0
-        ),
-    ] = None,
-    claim: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Claims, as .toml, to be held or not: see README.")
-    ] = None,
-    prompt: Annotated[str, typer.Option(help="What the samples of the report go on from.")] = "",
-    sample_length: Annotated[int, typer.Option(min=1, help="Characters of each of these samples.")] = 300,
+    run: Annotated[str, typer.Option(metavar="STRATEGY/SEED", help="Which run, as 1..64/0.")] = "",
+    answer: Annotated[AnswerOptions, "Answer"],
     amounts: Annotated[Amounts, "Budget of each run: one of"],
     model: Annotated[ModelConfig, "Model"],
     training: Annotated[TrainConfig, "Optimization"],
@@ -83,30 +70,46 @@ def race(
 ) -> None:
     """Race truncations on a text, with several seeds of each. Ctrl-C saves and stops; --resume goes on."""
     sources, budget = texts or [], amounts.budget()
-    wanted = None
-    if not resume:
+    if replay:
+        replay_run(replay, run, sources, quiet)
+    elif resume:
+        _race(ctx, None, sources, resume, workers, answer, quiet)
+    else:
         common = replace(training, budget=budget or training.budget)
         wanted = RaceConfig(tuple(trunc or ()), seeds, parse_vary(vary or ()), common, model, text, precision, engine)
 
-    from rnnbptt.report.progress import say
-    from rnnbptt.study.race.claims import load_claims
-    from rnnbptt.study.race.folder import default_folder, racing_in, saved_race
+        from rnnbptt.study.race.folder import default_folder
 
-    if resume:
-        _refuse_another(ctx, resume, saved_race(resume).config)
-    check_results(None, json=json)
-    raced = wanted or saved_race(resume or Path()).config
-    claims = load_claims(claim, [arm.label for arm in raced.contestants]) if claim else []
-    folder = resume or out or default_folder(sources)
+        _race(ctx, wanted, sources, out or default_folder(sources), workers, answer, quiet)
+
+
+def _race(
+    ctx: typer.Context,
+    wanted: RaceConfig | None,
+    sources: list[Path],
+    folder: Path,
+    workers: int,
+    answer: AnswerOptions,
+    quiet: bool,
+) -> None:
+    """From the first run to the answer; where no race is `wanted`, that in the folder goes on."""
+    from rnnbptt.report.progress import say
+    from rnnbptt.study.race.folder import racing_in, saved_race
+
+    config = wanted or saved_race(folder).config
+    if not wanted:
+        _refuse_another(ctx, folder, config)
+    check_results(None, json=answer.json)
+    claims = answer.claims(config)
     with racing_in(folder):
-        held, prospect = _open(wanted, sources, folder, quiet)
-        _run(held, prospect, workers or _cores(), quiet)
+        race, prospect = _open(wanted, sources, folder, quiet)
+        _run(race, prospect, workers or _cores(), quiet)
         if not quiet:
             say("note", [f"the race lies in {folder}"])
-        _answer(held, threshold or [], claims, SampleConfig(prompt, sample_length, TEMPERATURE), report, json, quiet)
-    if failed := held.failed:
+        give_answer(race, claims, answer, quiet)
+    if failed := race.failed:
         advice = f"see above; what is mended goes on with --resume {shlex.quote(str(folder))}"
-        raise UserError(f"{len(failed)} of {len(held.config.cells)} runs failed: {advice}")
+        raise UserError(f"{len(failed)} of {len(race.config.cells)} runs failed: {advice}")
 
 
 def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: bool) -> tuple["Race", "Prospect"]:
@@ -154,47 +157,6 @@ def _run(race: "Race", prospect: "Prospect", workers: int, quiet: bool) -> None:
         raise typer.Exit(128 + stop.signal)
 
 
-def _answer(
-    race: "Race",
-    thresholds: list[float],
-    claims: list["Claim"],
-    config: SampleConfig,
-    report: Path | None,
-    json: Path | None,
-    quiet: bool,
-) -> None:
-    """What the race has shown: files first, for standard output may be closed or full."""
-    from rnnbptt.report.outlets import printing
-    from rnnbptt.report.progress import counting_bar, say
-    from rnnbptt.report.race_tables import show_race
-    from rnnbptt.storage.files import json_text, write_json
-    from rnnbptt.study.race.answering import answer
-
-    with counting_bar("conclude", "run", quiet) as tell:
-        result = answer(race, thresholds, claims, tell)
-    if report:
-        _report(race, result, config, report)
-    if json and json != STANDARD_OUTPUT:
-        write_json(result, json)
-    if json == STANDARD_OUTPUT:
-        printing(print)(json_text(result))
-    else:
-        show_race(result)
-    say("note", result.notes)
-
-
-def _report(race: "Race", result: "RaceResult", config: SampleConfig, folder: Path) -> None:
-    """The page of the race, its pictures and figures."""
-    from rnnbptt.report.page import Sample
-    from rnnbptt.report.race_details import details
-    from rnnbptt.report.race_page import write_report
-    from rnnbptt.storage.files import to_json
-    from rnnbptt.study.race.answering import samples
-
-    written = [Sample(label, text) for label, text in samples(race, config)]
-    write_report(result, folder, written, [*details(race)], to_json(race.to_file()))
-
-
 def _cores() -> int:
     """Those that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -202,11 +164,22 @@ def _cores() -> int:
 
 def refuse_what_has_no_effect_on_a_race(values: Mapping[str, Any]) -> None:
     """Misuse where options of `race` contradict each other, or one would change nothing."""
+    if values["replay"] or values["run"]:
+        _refuse_what_a_replay_does_not_take(values)
+        return
     refuse_what_has_no_effect(values, "RACE")
     varied = parse_vary(values["vary"] or ())
     if named := given(values["ctx"], *varied):
         name = as_typed(named[0])
         raise typer.BadParameter(f"--vary {named[0]} takes the place of {name}; give one of them")
+
+
+def _refuse_what_a_replay_does_not_take(values: Mapping[str, Any]) -> None:
+    if not (values["replay"] and values["run"]):
+        raise typer.BadParameter("--replay PAGE and --run STRATEGY/SEED go together; give both")
+    others = set(values) - {"ctx", "texts", "replay", "run", "quiet"}
+    if named := given(values["ctx"], *others):
+        raise typer.BadParameter(f"{as_typed(named[0])}: the page has all that its run was made with; leave it out")
 
 
 def _refuse_another(ctx: typer.Context, folder: Path, config: RaceConfig) -> None:

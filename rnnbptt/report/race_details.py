@@ -1,17 +1,12 @@
 """What a race was: its command, settings, text, versions and machine, in plain text for its page."""
 
-import os
-import platform
 import shlex
 from collections.abc import Iterator
-
-import numpy
-import torch
 
 from rnnbptt.report.inventory import chosen
 from rnnbptt.study.race.config import spelled
 from rnnbptt.study.race.folder import CORPUS, Race
-from rnnbptt.version import __version__
+from rnnbptt.study.race.machine import versions_and_machine
 
 
 def details(race: Race) -> Iterator[tuple[str, str]]:
@@ -19,7 +14,7 @@ def details(race: Race) -> Iterator[tuple[str, str]]:
     yield "Commands", "\n".join(_commands(race))
     yield "Settings", "\n".join(f"{name:<16}{_plain(value)}" for name, value in race.config.settings().items())
     yield "Text", "\n".join(_text(race))
-    yield "Versions and machine", "\n".join(_machine())
+    yield "Versions and machine", "\n".join(f"{what:<16}{value}" for what, value in versions_and_machine().items())
 
 
 def command(race: Race) -> str:
@@ -48,13 +43,6 @@ def _text(race: Race) -> Iterator[str]:
     yield f"{len(corpus.vocabulary):,} symbols; fingerprint {corpus.fingerprint}"
     for name, (start, stop) in corpus.splits.items():
         yield f"{name:<6}{stop - start:>14,} characters"
-
-
-def _machine() -> Iterator[str]:
-    python, libraries = platform.python_version(), f"torch {torch.__version__}, numpy {numpy.__version__}"
-    yield f"rnnbptt {__version__}, Python {python}, {libraries}"
-    yield f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, one thread a run"
-    yield torch.backends.cpu.get_cpu_capability()
 
 
 def _plain(value: object) -> str:

@@ -54,5 +54,5 @@ def make_page(
         tables=tables(result),
         samples=samples,
         details=[("What to know", "\n".join(result.notes)), *details],
-        data={"rerun": dict(rerun), "result": to_json(result)},
+        data={**rerun, "result": to_json(result)},
     )

@@ -264,3 +264,53 @@ def test_what_the_answer_cannot_be_is_said_before_any_run(arguments: list[str], 
     Path("claims.toml").write_text(CLAIM)
     assert refusal("race", "text.txt", *SMALL, "--trunc", "1", "--trunc", "8", *arguments) == message
     assert not Path("races").exists()
+
+
+# --- once more, from the page -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def page(raced: str) -> Path:
+    succeed("race", "--resume", raced, "--quiet", "--report", "out")
+    return Path("out/race.html")
+
+
+def test_a_run_is_the_same_from_its_page(page: Path) -> None:
+    """On the text where it was, or on one that is given; a race of one thread, as its runs are."""
+    same = "1..4/0 is identical: 6 validations, to the last bit\n"
+    assert succeed("race", "--replay", str(page), "--run", "1..4/0", "text.txt", "--quiet") == same
+    shutil.rmtree("races", ignore_errors=True)
+    assert "1 again/1 is identical" in succeed("race", "text.txt", "--replay", str(page), "--run", "1 again/1")
+
+
+def test_what_differs_is_said_and_what_may_be_why(page: Path) -> None:
+    text = page.read_text("utf-8")
+    bpc = read_data(text)["result"]["contestants"][0]["runs"][0]["bpc"]
+    page.write_text(text.replace(repr(bpc[2]), "1.5").replace('"system":"Linux', '"system":"Plan 9'), "utf-8")
+    result = run("race", "--replay", str(page), "--run", "1/0", "text.txt", "--quiet")
+    assert result.exit_code == 1
+    assert result.stdout == (
+        f"1/0 differs, validation 3, after 1,500 characters: 1.5 bits per character there, {bpc[2]!r} here;"
+        " 2 validations before agree\n"
+    )
+    assert re.fullmatch(r"note: another here: system \(Plan 9 \w+ there, Linux \w+ here\)\n", result.stderr)
+    Path("text.txt").write_text(prose(2900))
+    result = run("race", "--replay", str(page), "--run", "1/0", "text.txt", "--quiet")
+    assert result.exit_code == 1
+    assert "note: another here: the text, or how it is split, system (" in result.stderr
+
+
+def test_what_cannot_be_replayed(page: Path) -> None:
+    given = ["race", "--replay", str(page)]
+    assert refusal(*given, "--run", "2/0") == "--run 2/0: no run of that race; give one of 1/0, 1..4/0, 1 again/1"
+    assert refusal("race", "--replay", "text.txt", "--run", "1/0").startswith(
+        "--replay text.txt: not a page of rnnbptt"
+    )
+    gone = page.read_text("utf-8")
+    page.write_text(re.sub(r'"path":"[^"]*"', '"path":"/nowhere"', gone), "utf-8")
+    said = "/nowhere: the text of the race is no longer there; give the text that was raced"
+    assert refusal(*given, "--run", "1/0") == said
+    assert misuse(*given).endswith("--replay PAGE and --run STRATEGY/SEED go together; give both")
+    assert misuse("race", "text.txt", "--run", "1/0").endswith("go together; give both")
+    said = "--lr: the page has all that its run was made with; leave it out"
+    assert misuse(*given, "--run", "1/0", "--lr", "0.1").endswith(said)

@@ -18,7 +18,7 @@ ALL = ["curves.png", "curves.svg", "race.html", "race.json", "validations.csv"]
 
 def test_all_of_it_lies_in_the_folder(tmp_path: Path) -> None:
     result, folder = a_result(), tmp_path / "new" / "report"
-    write_report(result, folder, [Sample("1", "once")], [("commands", "a b")], {"x": 1})
+    write_report(result, folder, [Sample("1", "once")], [("commands", "a b")], {"rerun": {"x": 1}})
     assert sorted(path.name for path in folder.iterdir()) == ALL
     held = read_data((folder / "race.html").read_text("utf-8"))
     figures = json.loads((folder / "race.json").read_text("utf-8"))

@@ -124,6 +124,7 @@ RUNS = [
     {"trunc": "3/20", "cell": "lstm", "hidden": 33},  # products that round by where their operands lie
     {"trunc": "1/5", "precision": "bfloat16"},
     {"trunc": "6/2", "optimizer": "sgd"},
+    {"trunc": "6", "optimizer": "muon"},
     {"trunc": "stateless:4", "eval_every": 150},
     {"trunc": "random:8", "cell": "lstm", "precision": "float64", "eval_every": 300},
     {"trunc": "artbp:4", "cell": "lstm", "eval_every": 200},

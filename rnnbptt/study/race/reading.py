@@ -53,11 +53,7 @@ class Examined:
 def examine(finished: Finished, corpus: Corpus, split: str) -> Examined:
     """What its records say, and its best checkpoint on that split, in float32. UserError where one cannot be read."""
     folder = RunFolder(finished.folder)
-    recorded = folder.metrics.read_text("utf-8") if folder.metrics.exists() else ""  # none, where it diverged at once
-    records = map(json.loads, recorded.splitlines())
-    evals = [record for record in records if record["kind"] == "eval"]
-    axes = {axis: tuple(record[axis] for record in evals) for axis in AXES}
-    bpc = tuple(record["bpc"] for record in evals)
+    axes, bpc = validations(folder)
     if finished.diverged:
         cost = {axis: max(axes[axis], default=0.0) for axis in AXES}
         return Examined(Run(finished.seed, finished.folder, True, axes, bpc, cost, math.inf), np.empty(0))
@@ -65,6 +61,14 @@ def examine(finished: Finished, corpus: Corpus, split: str) -> Examined:
     model = load_checkpoint(folder.best).build_model("float32")
     bits = character_nats(model, corpus.ids, *corpus.splits[split])[0] / LN2
     return Examined(Run(finished.seed, finished.folder, False, axes, bpc, cost, float(bits.mean())), stretches_of(bits))
+
+
+def validations(folder: RunFolder) -> tuple[dict[str, tuple[float, ...]], tuple[float, ...]]:
+    """Those of a run: where each was made, on each of AXES, and its bits per character."""
+    recorded = folder.metrics.read_text("utf-8") if folder.metrics.exists() else ""  # none, where it diverged at once
+    records = map(json.loads, recorded.splitlines())
+    evals = [record for record in records if record["kind"] == "eval"]
+    return {axis: tuple(record[axis] for record in evals) for axis in AXES}, tuple(record["bpc"] for record in evals)
 
 
 def stretches_of(bits: Floats) -> Floats:
