@@ -106,9 +106,16 @@ def _race(
         _run(race, prospect, workers or _cores(), quiet)
         if not quiet:
             say("note", [f"the race lies in {folder}"])
-        give_answer(race, claims, answer, quiet)
+        try:
+            give_answer(race, claims, answer, quiet)
+        finally:
+            _refuse_failures(race)
+
+
+def _refuse_failures(race: "Race") -> None:
+    """UserError where runs have failed, whatever the others have shown."""
     if failed := race.failed:
-        advice = f"see above; what is mended goes on with --resume {shlex.quote(str(folder))}"
+        advice = f"see above; what is mended goes on with --resume {shlex.quote(str(race.folder))}"
         raise UserError(f"{len(failed)} of {len(race.config.cells)} runs failed: {advice}")
 
 

@@ -116,7 +116,7 @@ def _threshold_tables(result: RaceResult) -> Iterator[Table]:
 
 def spread(values: Spread) -> Sequence[str]:
     """Mean and standard deviation over seeds; dashes where there is none."""
-    return ["-" if value is None else f"{value:.4f}" for value in (values.mean, values.sd)]
+    return ["-" if value is None else _bits(value, ".4f") for value in (values.mean, values.sd)]
 
 
 def difference(apart: PairedDifference) -> str:
@@ -124,8 +124,13 @@ def difference(apart: PairedDifference) -> str:
     if apart.mean is None:
         return "diverged"
     if not apart.interval:
-        return f"{apart.mean:+z.3f}"
-    return f"{apart.mean:+z.3f} ± {apart.mean - apart.interval.low:.3f}"
+        return _bits(apart.mean, "+z.3f")
+    return f"{_bits(apart.mean, '+z.3f')} ± {_bits(apart.mean - apart.interval.low, '.3f')}"
+
+
+def _bits(value: float, form: str) -> str:
+    """What has gone astray, as at far too high a rate, is not to be read to the last digit."""
+    return format(value, form if abs(value) < 1000 else ".1e")
 
 
 def amount(value: float, axis: str) -> str:
