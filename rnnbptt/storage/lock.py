@@ -8,6 +8,11 @@ from pathlib import Path
 
 from rnnbptt.errors import UserError
 
+
+class HeldError(UserError):
+    """Another process holds a file."""
+
+
 _held: dict[Path, int] = {}  # the descriptors of what this process holds
 
 
@@ -35,11 +40,11 @@ def take(path: Path) -> bool:
 
 
 def hold(path: Path, place: Path | str, work: str, option: str) -> None:
-    """`take`, or a UserError that says who does that work at that place, and which option names another."""
+    """`take`, or a HeldError that says who does that work at that place, and which option names another."""
     if not take(path):
         who = holder(path)
         name = f"process {who}" if who else "another process"
-        raise UserError(f"{place}: {name} is {work}; wait for it, or give another {option}")
+        raise HeldError(f"{place}: {name} is {work}; wait for it, or give another {option}")
 
 
 def is_ours(path: Path) -> bool:

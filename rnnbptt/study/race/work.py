@@ -1,13 +1,18 @@
 """The one task that a race hands out: finish this run. Whoever does it, wherever, and however often."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from rnnbptt.errors import UserError
+from rnnbptt.storage.lock import HeldError
 from rnnbptt.study.race.outcome import Outcome
 from rnnbptt.training.folder import RunFolder
 from rnnbptt.training.loop import DivergedError, Trainer
 from rnnbptt.training.starting import RunConfig, begin, resume
+
+PATIENCE = 90.0  # seconds in which whoever was at a run before has saved it: longer than the silence of `Listener`
+PAUSE = 0.5
 
 
 def finish_run(config: RunConfig, stop: Callable[[], bool] = lambda: False) -> Outcome:
@@ -18,7 +23,9 @@ def finish_run(config: RunConfig, stop: Callable[[], bool] = lambda: False) -> O
     """
     folder = RunFolder(config.folder)
     try:
-        trainer = _resume(config) if folder.checkpoint else begin(config)
+        trainer = _taken_up(config, stop)
+        if not trainer:
+            return Outcome("stopped")
         if trainer.finished:
             folder.release()
         else:
@@ -31,6 +38,20 @@ def finish_run(config: RunConfig, stop: Callable[[], bool] = lambda: False) -> O
     except UserError as error:
         return Outcome("failed", str(error))
     return Outcome("done" if trainer.finished else "stopped")
+
+
+def _taken_up(config: RunConfig, stop: Callable[[], bool]) -> Trainer | None:
+    """In its folder, as soon as whoever was at it before has left it; None where it is to stop before."""
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return _resume(config) if RunFolder(config.folder).checkpoint else begin(config)
+        except HeldError:
+            if time.monotonic() >= until:
+                raise
+        if stop():
+            return None
+        time.sleep(PAUSE)
 
 
 def _resume(config: RunConfig) -> Trainer:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
@@ -21,6 +23,7 @@ from rnnbptt.training.checkpoint import load_checkpoint
 from rnnbptt.training.config import Budget
 from rnnbptt.training.folder import RunFolder
 from rnnbptt.training.starting import RunConfig, begin, resume
+from support.processes import held_elsewhere
 from support.races import begun, race_config
 from support.runs import assert_same
 from support.texts import tree
@@ -114,6 +117,19 @@ def test_what_a_user_can_mend_is_a_failure(task: RunConfig) -> None:
     assert outcome.error.startswith(f"cannot write {task.folder}: ")
     task.folder.unlink()
     assert finish_run(task) == Outcome("done")
+
+
+def test_whoever_is_still_at_a_run_is_waited_for(task: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    task.folder.mkdir(parents=True)
+    with held_elsewhere(RunFolder(task.folder).lock) as other:
+        monkeypatch.setattr("rnnbptt.study.race.work.PAUSE", 0.0)
+        assert finish_run(task, lambda: True) == Outcome("stopped")
+        monkeypatch.setattr("rnnbptt.study.race.work.PATIENCE", 0.0)
+        said = f"{task.folder}: process {other} is training here; wait for it, or give another --run"
+        assert finish_run(task) == Outcome("failed", said)
+        monkeypatch.setattr("rnnbptt.study.race.work.PATIENCE", 60.0)
+        monkeypatch.setattr("rnnbptt.study.race.work.time.sleep", lambda _: os.kill(other, signal.SIGKILL))
+        assert finish_run(task) == Outcome("done")
 
 
 def test_a_run_that_has_become_another_is_a_failure(task: RunConfig) -> None:
