@@ -1,32 +1,24 @@
-"""Processes that finish tasks side by side, one at a time each. No torch here, and nothing of what the tasks are.
+"""Processes of this machine that finish tasks side by side, one at a time each. No torch here.
 
 Not concurrent.futures: there the death of one process ends all of them, and does not tell whose task it was; and when
 the parent is killed, those without a task wait for ever. Here each has a pipe of its own, which tells it all: a task; a
 None, or that nobody holds the other end any more, to stop.
 """
 
+import os
 import select
 import signal
-from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from multiprocessing import get_context, resource_tracker
 from multiprocessing.connection import Connection, wait
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic
 
 from rnnbptt.study.race.outcome import Outcome
+from rnnbptt.study.race.sharing import PULSE, Broken, Stop, T, Work, attempt, finish_by
 
-T = TypeVar("T")
-Work = Callable[[Any, Callable[[], bool]], Outcome]
-
-PULSE = 0.25  # seconds after which it is asked again whether to stop
-TRIES = 3
 CONTEXT = get_context("spawn")  # a fork would copy the threads of torch half-way through whatever they do
 SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
-
-
-class Broken(str):
-    """What went wrong with a process, or with a task that has no outcome; once more may help."""
 
 
 class Worker:
@@ -90,89 +82,52 @@ def _serve(pipe: Connection, work: Work) -> None:
     ready.register(pipe.fileno(), select.POLLIN | select.POLLHUP)
     with suppress(EOFError, OSError):
         while (task := pipe.recv()) is not None:
-            pipe.send(_done(work, task, lambda: bool(ready.poll(0))))
+            pipe.send(attempt(work, task, lambda: bool(ready.poll(0))))
 
 
-def _done(work: Work, task: object, stop: Callable[[], bool]) -> Outcome | Broken:
-    try:
-        return work(task, stop)
-    except Exception as error:  # the parent decides what becomes of it
-        return Broken(f"{type(error).__name__}: {' '.join(str(error).split())}")
+class Pool(Generic[T]):
+    """A crew of so many processes."""
 
-
-class Team(Generic[T]):
-    """Processes, what each of them is at, and what is still to be done."""
-
-    def __init__(self, tasks: Sequence[T], work: Work, workers: int) -> None:
-        self._work, self._waiting = work, deque(tasks)
-        self._workers = [Worker(work) for _ in range(min(workers, len(tasks)))]
+    def __init__(self, work: Work, number: int) -> None:
+        self._work = work
+        self._team = [Worker(work) for _ in range(number)]
         self._at_work: dict[Any, tuple[Worker, T]] = {}  # by the pipe
-        self._broken: Counter[int] = Counter()  # attempts that were, by the task
-        self._stopping = False
 
-    @property
-    def busy(self) -> bool:
-        """Whether anything is still to be waited for."""
-        return bool(self._at_work or (self._waiting and not self._stopping))
+    def has_room(self) -> bool:
+        """Whether a process has no task."""
+        return len(self._at_work) < len(self._team)
+
+    def give(self, task: T) -> None:
+        """To the first one that has none; in the place of a dead one another is started."""
+        place = next(place for place, worker in enumerate(self._team) if worker.pipe not in self._at_work)
+        if not self._team[place].alive:
+            self._team[place].leave()
+            self._team[place] = Worker(self._work)
+        worker = self._team[place]
+        worker.give(task)
+        self._at_work[worker.pipe] = (worker, task)
+
+    def hear(self) -> list[tuple[T, Outcome | Broken]]:
+        """What came of the tasks that have ended."""
+        ended = [self._at_work.pop(pipe) for pipe in wait(list(self._at_work), PULSE)]
+        return [(task, worker.hear()) for worker, task in ended]
 
     def stop(self) -> None:
-        """Begin no more, and tell those at work."""
-        if not self._stopping:
-            self._stopping = True
-            for worker, _ in self._at_work.values():
-                worker.give(None)
+        """Tell those at work."""
+        for worker, _ in self._at_work.values():
+            worker.give(None)
 
-    def share_out(self) -> None:
-        """A task for each that has none; where a process has died, a new one takes its place."""
-        for place, worker in enumerate(self._workers):
-            if self._waiting and not self._stopping and worker.pipe not in self._at_work:
-                if not worker.alive:
-                    worker.leave()
-                    worker = self._workers[place] = Worker(self._work)
-                task = self._waiting.popleft()
-                worker.give(task)
-                self._at_work[worker.pipe] = (worker, task)
-
-    def listen(self) -> list[tuple[T, Outcome]]:
-        """What has ended, after a pulse at the latest; what broke is to be done again, or has failed."""
-        ended = []
-        for pipe in wait(list(self._at_work), PULSE):
-            worker, task = self._at_work.pop(pipe)
-            answer = worker.hear()
-            if isinstance(answer, Outcome):
-                ended.append((task, answer))
-            elif self._stopping:
-                ended.append((task, Outcome("stopped", answer)))
-            elif self._broken[id(task)] + 1 < TRIES:
-                self._broken[id(task)] += 1
-                self._waiting.appendleft(task)
-            else:
-                ended.append((task, Outcome("failed", f"{answer}, as {TRIES - 1} times before")))
-        return ended
-
-    def leave(self, at_once: bool = False) -> None:
-        """End all processes; `at_once`: without saving."""
-        for worker in self._workers:
+    def leave(self, at_once: bool) -> None:
+        """Let all end."""
+        for worker in self._team:
             worker.leave(at_once)
 
 
-def finish_all(
-    tasks: Sequence[T], work: Work, workers: int, stop: Callable[[], bool]
-) -> Iterator[list[tuple[T, Outcome]]]:
-    """Do all tasks, in this order, by so many processes; yields those that have ended, at each pulse.
+def cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    `work(task, stop)` is a function at the top of a module. What breaks, be it by an exception or the death of the
-    process, is tried again, two times; then the task has failed. When `stop()` says so, no more are begun, and those at
-    work are told. Left before its end, by an exception, it kills all processes.
-    """
-    team = Team(tasks, work, 0 if stop() else workers)
-    try:
-        while team.busy:
-            if stop():
-                team.stop()
-            team.share_out()
-            yield team.listen()
-    except BaseException:
-        team.leave(at_once=True)
-        raise
-    team.leave()
+
+def finish_all(tasks: Sequence[T], work: Work, workers: int, stop: Stop) -> Iterator[list[tuple[T, Outcome]]]:
+    """By so many processes, 0: one a core; see `FinishAll`."""
+    return finish_by(lambda: Pool(work, min(workers or cores(), len(tasks))), tasks, stop)
