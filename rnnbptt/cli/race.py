@@ -1,6 +1,5 @@
 """`rnnbptt race`."""
 
-import os
 import shlex
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +16,8 @@ from rnnbptt.cli.train import Amounts, another, refuse_what_has_no_effect
 from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.study.race.config import RaceConfig, parse_vary, spelled
+from rnnbptt.study.race.elsewhere import Where
+from rnnbptt.study.race.sharing import FinishAll
 from rnnbptt.training.config import UNITS, Budget, TrainConfig
 from rnnbptt.truncation.specs import parse_truncation
 
@@ -42,7 +43,8 @@ def race(
         typer.Option(metavar="NAME=A,B", help="Run each with each of these values of another option; may be repeated."),
     ] = None,
     workers: Annotated[
-        int, typer.Option(help="Runs at a time, of one thread each; 0: one a core.", min=0, max=4096)
+        int,
+        typer.Option(help="Runs at a time, of one thread each; 0: one a core (slurm: all at once).", min=0, max=4096),
     ] = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the race.", show_default="races/TEXT")
@@ -66,21 +68,29 @@ def race(
     engine: Annotated[
         str, typer.Option(help="auto, torch, or compiled; one for all runs.", rich_help_panel=RUN)
     ] = "auto",
+    on: Annotated[
+        str,
+        typer.Option(help="processes of this machine, ray or slurm: where the runs are trained.", rich_help_panel=RUN),
+    ] = "processes",
+    address: Annotated[
+        str,
+        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster, instead of one started here.", rich_help_panel=RUN),
+    ] = "",
     text: Text,
 ) -> None:
     """Race truncations on a text, with several seeds of each. Ctrl-C saves and stops; --resume goes on."""
-    sources, budget = texts or [], amounts.budget()
+    sources, budget, where = texts or [], amounts.budget(), Where(on, workers, address)
     if replay:
         replay_run(replay, run, sources, quiet)
     elif resume:
-        _race(ctx, None, sources, resume, workers, answer, quiet)
+        _race(ctx, None, sources, resume, where, answer, quiet)
     else:
         common = replace(training, budget=budget or training.budget)
         wanted = RaceConfig(tuple(trunc or ()), seeds, parse_vary(vary or ()), common, model, text, precision, engine)
 
         from rnnbptt.study.race.folder import default_folder
 
-        _race(ctx, wanted, sources, out or default_folder(sources), workers, answer, quiet)
+        _race(ctx, wanted, sources, out or default_folder(sources), where, answer, quiet)
 
 
 def _race(
@@ -88,7 +98,7 @@ def _race(
     wanted: RaceConfig | None,
     sources: list[Path],
     folder: Path,
-    workers: int,
+    where: Where,
     answer: AnswerOptions,
     quiet: bool,
 ) -> None:
@@ -101,21 +111,22 @@ def _race(
         _refuse_another(ctx, folder, config)
     check_results(None, json=answer.json)
     claims = answer.claims(config)
+    finish = where.finisher(folder)
     with racing_in(folder):
         race, prospect = _open(wanted, sources, folder, quiet)
-        _run(race, prospect, workers or _cores(), quiet)
+        _run(race, prospect, where, finish, quiet)
         if not quiet:
             say("note", [f"the race lies in {folder}"])
         try:
             give_answer(race, claims, answer, quiet)
         finally:
-            _refuse_failures(race)
+            _refuse_failures(race, where)
 
 
-def _refuse_failures(race: "Race") -> None:
+def _refuse_failures(race: "Race", where: Where) -> None:
     """UserError where runs have failed, whatever the others have shown."""
     if failed := race.failed:
-        advice = f"see above; what is mended goes on with --resume {shlex.quote(str(race.folder))}"
+        advice = f"see above; what is mended goes on with --resume {shlex.quote(str(race.folder))}{where.options}"
         raise UserError(f"{len(failed)} of {len(race.config.cells)} runs failed: {advice}")
 
 
@@ -141,7 +152,7 @@ def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: b
     return race, prospect
 
 
-def _run(race: "Race", prospect: "Prospect", workers: int, quiet: bool) -> None:
+def _run(race: "Race", prospect: "Prospect", where: Where, finish: FinishAll | None, quiet: bool) -> None:
     """Finish its runs and show them; it ends with 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
     from rnnbptt.report.progress import slow
     from rnnbptt.report.race_view import RaceView, say_stopped
@@ -154,19 +165,14 @@ def _run(race: "Race", prospect: "Prospect", workers: int, quiet: bool) -> None:
                 with slow("compiling, once: it takes some 10 to 20 seconds", quiet):
                     compile_for(race)
             with RaceView(race, prospect, quiet) as view:
-                for ended in run_race(race, prospect, workers, stop.asked):
+                for ended in run_race(race, prospect, where.workers, stop.asked, finish):
                     view.show(ended)
     except KeyboardInterrupt:  # the second one
-        say_stopped(race, saved=False)
+        say_stopped(race, where.options, saved=False)
         raise
     if stop.signal:
-        say_stopped(race, saved=True)
+        say_stopped(race, where.options, saved=True)
         raise typer.Exit(128 + stop.signal)
-
-
-def _cores() -> int:
-    """Those that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def refuse_what_has_no_effect_on_a_race(values: Mapping[str, Any]) -> None:
@@ -174,6 +180,8 @@ def refuse_what_has_no_effect_on_a_race(values: Mapping[str, Any]) -> None:
     if values["replay"] or values["run"]:
         _refuse_what_a_replay_does_not_take(values)
         return
+    if values["address"] and values["on"] != "ray":
+        raise typer.BadParameter(f"--address {values['address']}: of a Ray cluster; give it with --on ray")
     refuse_what_has_no_effect(values, "RACE")
     varied = parse_vary(values["vary"] or ())
     if named := given(values["ctx"], *varied):

@@ -97,10 +97,10 @@ def _bpc(bpc: float | None, decimals: int) -> str:
     return "-" if bpc is None else f"{bpc:.{decimals}f}" if bpc < 1000 else f"{bpc:.1e}"
 
 
-def say_stopped(race: Race, saved: bool) -> None:
-    """That a race has not come to its end, and what to type next."""
+def say_stopped(race: Race, options: str, saved: bool) -> None:
+    """That a race has not come to its end, and what to type next, with these options."""
     runs = len(race.config.cells)
     how = "stopped, and saved" if saved else "interrupted before all was saved"
     print(f"{how}: {runs - len(race.open)} of {counted(runs, 'run')} finished", file=STANDARD_ERROR)
-    command = f"rnnbptt race --resume {escaped(shlex.quote(str(race.folder)))}"
+    command = f"rnnbptt race --resume {escaped(shlex.quote(str(race.folder)) + options)}"
     print(f"go on:          {command}", file=STANDARD_ERROR)

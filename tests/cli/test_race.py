@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import signal
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -88,7 +89,9 @@ def begun(child: Popen[str], race: Path, records: int) -> None:
         time.sleep(0.005)
 
 
-def test_a_race_that_was_stopped_and_killed_ends_bit_for_bit_as_an_undisturbed_one(whole: tuple[Path, str]) -> None:
+def test_a_race_that_was_stopped_and_killed_ends_bit_for_bit_as_an_undisturbed_one(
+    whole: tuple[Path, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     race = Path("races/text")
     child = shell(*RACE)
     begun(child, race, 15)
@@ -105,7 +108,8 @@ def test_a_race_that_was_stopped_and_killed_ends_bit_for_bit_as_an_undisturbed_o
     child.communicate(timeout=60)  # until its workers have ended, too
     assert child.returncode == -9
     assert not list(race.glob("*/*/.rnnbptt.lock"))
-    succeed("race", "--resume", "races/text", "--workers", "1", "--quiet")
+    monkeypatch.setattr("rnnbptt.study.race.running.finish_all", in_process)
+    succeed("race", "--resume", "races/text", "--quiet")
     assert_as(whole[0], race)
 
 
@@ -154,6 +158,7 @@ def test_what_breaks_is_tried_again_and_what_fails_is_counted(monkeypatch: pytes
         (["--trunc", "1", "--trunc", "snap", "--engine", "compiled"], None),
         (["--trunc", "1", "--trunc", "2", "--split", "1/0/0"], None),
         (["--trunc", "1", "--trunc", "2", "--out", "text.txt"], None),
+        (["--trunc", "1", "--trunc", "2", "--on", "dask"], "--on dask: unknown; give one of processes, ray, slurm"),
     ],
 )
 def test_race_refuses_before_any_run(
@@ -173,6 +178,39 @@ def test_race_refuses_options_that_do_not_go_together() -> None:
     )
     assert "no text was given; give one, such as data/shakespeare.txt, or --resume RACE" in misuse("race")
     assert misuse("race", "text.txt", "--workers", "-1")
+    assert "--address head:6379: of a Ray cluster; give it with --on ray" in misuse(*race, "--address", "head:6379")
+
+
+@pytest.mark.parametrize(("engine", "package"), [("ray", "ray"), ("slurm", "submitit")])
+def test_an_engine_that_is_not_there_is_refused_before_any_run(
+    engine: str, package: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.delitem(sys.modules, f"rnnbptt.study.race.on_{engine}", raising=False)
+    monkeypatch.delattr(f"rnnbptt.study.race.on_{engine}", raising=False)
+    assert refusal(*RACE, "--on", engine) == f"--on {engine}: not installed; type: pip install 'rnnbptt[{engine}]'"
+    assert not Path("races").exists()
+
+
+def test_slurm_is_refused_where_jobs_cannot_be_submitted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    said = "--on slurm: no sbatch on this machine; type it where jobs are submitted, or leave --on out"
+    assert refusal(*RACE, "--on", "slurm") == said
+    assert not Path("races").exists()
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("head", "not of a cluster; give HOST:PORT, as `ray start --head` says it"),
+        ("127.0.0.1:1", "nobody answers there; give that of a Ray cluster, or leave it out"),
+        ("127.0.0.1:99999", "nobody answers there; give that of a Ray cluster, or leave it out"),
+    ],
+)
+def test_an_address_of_no_ray_cluster_is_refused(address: str, said: str) -> None:
+    pytest.importorskip("ray")
+    assert refusal(*RACE, "--on", "ray", "--address", address) == f"--address {address}: {said}"
+    assert not Path("races").exists()
 
 
 def test_a_race_is_not_begun_where_one_is(raced: str) -> None:

@@ -89,11 +89,11 @@ def test_on_a_terminal_a_table_and_what_went_wrong(race: Race, monkeypatch: pyte
 
 def test_what_is_stopped_goes_on(race: Race, capsys: pytest.CaptureFixture[str]) -> None:
     race.outcomes["1/seed-0"] = Outcome("done")
-    say_stopped(race, saved=True)
-    say_stopped(race, saved=False)
+    say_stopped(race, "", saved=True)
+    say_stopped(race, " --on ray", saved=False)
     assert capsys.readouterr().err == (
         "stopped, and saved: 1 of 6 runs finished\n"
         f"go on:          rnnbptt race --resume '{race.folder}'\n"
         "interrupted before all was saved: 1 of 6 runs finished\n"
-        f"go on:          rnnbptt race --resume '{race.folder}'\n"
+        f"go on:          rnnbptt race --resume '{race.folder}' --on ray\n"
     )

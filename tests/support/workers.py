@@ -62,6 +62,11 @@ def stubborn(task: Path, stop: Stop) -> Outcome:
         time.sleep(1)
 
 
+def assorted(task: Path, stop: Stop) -> Outcome:
+    """By the name of the task."""
+    return waiting(task, stop) if task.name == "waits" else dying(task, stop)
+
+
 def share_out(folder: Path) -> None:
     """What a process of its own does that a test kills: one worker waits, and one has nothing to do any more."""
     for _ in finish_all([folder / "waits", folder / "idle"], _by_name, 2, lambda: False):

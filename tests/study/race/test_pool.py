@@ -69,13 +69,6 @@ def test_a_process_that_ends_by_itself_is_a_death(tmp_path: Path) -> None:
     assert outcome.error == "its process ended with exit code 7, as 2 times before"
 
 
-def test_when_told_to_stop_those_at_work_end_and_no_more_are_begun(tmp_path: Path) -> None:
-    tasks = [tmp_path / "a", tmp_path / "b", tmp_path / "c"]
-    ended = finish(tasks, workers.waiting, 2, lambda: all(task.exists() for task in tasks[:2]))
-    assert ended == {"a": Outcome("stopped"), "b": Outcome("stopped")}
-    assert not tasks[2].exists()
-
-
 def test_where_it_was_stopped_before_no_process_is_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("rnnbptt.study.race.pool.Worker", None)
     assert finish([tmp_path / "task"], workers.fine, 8, lambda: True) == {}
