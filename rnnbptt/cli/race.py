@@ -17,6 +17,7 @@ from rnnbptt.cli.train import Amounts, another, refuse_what_has_no_effect
 from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.study.race.config import RaceConfig, parse_vary, spelled
+from rnnbptt.study.race.grid import SHARE
 from rnnbptt.training.config import UNITS, Budget, TrainConfig
 from rnnbptt.truncation.specs import parse_truncation
 
@@ -41,6 +42,23 @@ def race(
         list[str] | None,
         typer.Option(metavar="NAME=A,B", help="Run each with each of these values of another option; may be repeated."),
     ] = None,
+    lr: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Learning rate after the warm-up. Given more than once: see --tune, these are what is tried.",
+            show_default=f"{TrainConfig.lr:g}",
+            rich_help_panel="Optimization",
+        ),
+    ] = None,
+    tune: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help=f"First try N learning rates of each truncation, a factor of 2 apart, around --lr, on {SHARE:.0%} of"
+            " the budget, and more while the best lies at the edge; 0: one for all.",
+            rich_help_panel="Optimization",
+        ),
+    ] = 0,
     workers: Annotated[
         int, typer.Option(help="Runs at a time, of one thread each; 0: one a core.", min=0, max=4096)
     ] = 0,
@@ -75,8 +93,11 @@ def race(
     elif resume:
         _race(ctx, None, sources, resume, workers, answer, quiet)
     else:
-        common = replace(training, budget=budget or training.budget)
-        wanted = RaceConfig(tuple(trunc or ()), seeds, parse_vary(vary or ()), common, model, text, precision, engine)
+        grid = tuple(sorted(lr)) if lr and len(lr) > 1 else ()
+        rate = lr[0] if lr and not grid else training.lr
+        common = replace(training, budget=budget or training.budget, lr=rate)
+        varied, how = parse_vary(vary or ()), (precision, engine, tune, grid)
+        wanted = RaceConfig(tuple(trunc or ()), seeds, varied, common, model, text, *how)
 
         from rnnbptt.study.race.folder import default_folder
 
@@ -106,10 +127,11 @@ def _race(
         _run(race, prospect, workers or _cores(), quiet)
         if not quiet:
             say("note", [f"the race lies in {folder}"])
-        give_answer(race, claims, answer, quiet)
+        if not race.trials:
+            give_answer(race, claims, answer, quiet)
     if failed := race.failed:
         advice = f"see above; what is mended goes on with --resume {shlex.quote(str(folder))}"
-        raise UserError(f"{len(failed)} of {len(race.config.cells)} runs failed: {advice}")
+        raise UserError(f"{len(failed)} of {len(race.cells)} {race.kind}s failed: {advice}")
 
 
 def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: bool) -> tuple["Race", "Prospect"]:
@@ -136,19 +158,23 @@ def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: b
 
 def _run(race: "Race", prospect: "Prospect", workers: int, quiet: bool) -> None:
     """Finish its runs and show them; it ends with 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
-    from rnnbptt.report.progress import slow
+    from rnnbptt.report.progress import say, slow
     from rnnbptt.report.race_view import RaceView, say_stopped
     from rnnbptt.study.race.checking import compile_for
     from rnnbptt.study.race.running import run_race
+    from rnnbptt.study.race.tuning import rounds
 
     try:
         with stop_by_signal() as stop:
             if race.open:
                 with slow("compiling, once: it takes some 10 to 20 seconds", quiet):
                     compile_for(race)
-            with RaceView(race, prospect, quiet) as view:
-                for ended in run_race(race, prospect, workers, stop.asked):
-                    view.show(ended)
+            for notes in rounds(race, stop.asked):
+                if not quiet:
+                    say("note", notes)
+                with RaceView(race, prospect, quiet) as view:
+                    for ended in run_race(race, prospect, workers, stop.asked):
+                        view.show(ended)
     except KeyboardInterrupt:  # the second one
         say_stopped(race, saved=False)
         raise
@@ -201,9 +227,11 @@ def _agree(name: str, value: Any, own: object) -> bool:
         return tuple(parse_truncation(trunc).spec for trunc in value) == own
     if name == "vary":
         return spelled(parse_vary(value)) == own
+    if name == "lr":
+        return tuple(sorted(value)) == own
     return bool(value == own) or (name in ("precision", "engine") and value == "auto")
 
 
 def _shown(value: Any) -> Any:
     """As it was given, where there may be several of it."""
-    return (" ".join(value) or "none") if isinstance(value, list | tuple) else value
+    return (" ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else value

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from rnnbptt.report.page import Table
 from rnnbptt.study.race.crossings import Reached
 from rnnbptt.study.race.differences import PairedDifference
+from rnnbptt.study.race.grid import Tuned
 from rnnbptt.study.race.results import AXES, Against, Overtaking, RaceResult, Spread
 from rnnbptt.study.race.signflip import ALPHA
 
@@ -56,10 +57,25 @@ def _overtaking_sentence(overtaking: Overtaking) -> str:
 
 def tables(result: RaceResult) -> list[Table]:
     """All figures, at most 80 columns wide as far as names are short."""
-    found = [_test_table(result), _validation_table(result), _cost_table(result)]
+    found = [_tuning_table(result.tuning)] if result.tuning else []
+    found += [_test_table(result), _validation_table(result), _cost_table(result)]
     if result.overtakings:
         found.append(_overtakings_table(result))
     return [*found, *_threshold_tables(result)]
+
+
+def _tuning_table(tuning: Sequence[Tuned]) -> Table:
+    rates = sorted({rate for each in tuning for rate in each.rates})
+    rows = [[f"{rate:.6g}", *(_tuned(each, rate) for each in tuning)] for rate in rates]
+    note = "Best validation, bits per character, of each that was tried; *: the one that the race has."
+    return Table("tuning of --lr", ["--lr", *(each.label for each in tuning)], rows, note)
+
+
+def _tuned(tuned: Tuned, rate: float) -> str:
+    if rate not in tuned.rates:
+        return ""
+    bpc = tuned.bpc[tuned.rates.index(rate)]
+    return "* " * (rate == tuned.chosen) + ("diverged" if bpc is None else f"{bpc:.4f}" if bpc < 1000 else f"{bpc:.1e}")
 
 
 def _test_table(result: RaceResult) -> Table:
