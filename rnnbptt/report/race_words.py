@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from rnnbptt.report.layout import GAP, WIDTH
 from rnnbptt.report.page import Table
 from rnnbptt.study.race.crossings import Reached
 from rnnbptt.study.race.differences import PairedDifference
@@ -10,6 +11,7 @@ from rnnbptt.study.race.results import AXES, Against, Overtaking, RaceResult, Sp
 from rnnbptt.study.race.signflip import ALPHA
 
 UNITS = {"chars": "characters", "updates": "updates", "seconds": "seconds", "flops": "operations"}
+BROADEST = 14  # characters of a cell of the table of learning rates
 WORDS = {"better": "better", "worse": "worse", "no difference shown": "not shown"}
 
 
@@ -57,25 +59,38 @@ def _overtaking_sentence(overtaking: Overtaking) -> str:
 
 def tables(result: RaceResult) -> list[Table]:
     """All figures, at most 80 columns wide as far as names are short."""
-    found = [_tuning_table(result.tuning)] if result.tuning else []
+    found = [*map(_tuning_table, _side_by_side(result.tuning))]
     found += [_test_table(result), _validation_table(result), _cost_table(result)]
     if result.overtakings:
         found.append(_overtakings_table(result))
     return [*found, *_threshold_tables(result)]
 
 
+def _side_by_side(tuning: Sequence[Tuned]) -> Iterator[list[Tuned]]:
+    """As many at a time as have room beside each other."""
+    some: list[Tuned] = []
+    for each in tuning:
+        if some and sum(max(len(one.label), BROADEST) + GAP for one in (*some, each)) > WIDTH - BROADEST - GAP:
+            yield some
+            some = []
+        some.append(each)
+    if some:
+        yield some
+
+
 def _tuning_table(tuning: Sequence[Tuned]) -> Table:
     rates = sorted({rate for each in tuning for rate in each.rates})
     rows = [[f"{rate:.6g}", *(_tuned(each, rate) for each in tuning)] for rate in rates]
-    note = "Best validation, bits per character, of each that was tried; *: the one that the race has."
-    return Table("tuning of --lr", ["--lr", *(each.label for each in tuning)], rows, note)
+    note = "Best validation of each that was tried, in bits per character; *: chosen."
+    return Table("learning rates", ["--lr", *(each.label for each in tuning)], rows, note)
 
 
 def _tuned(tuned: Tuned, rate: float) -> str:
     if rate not in tuned.rates:
         return ""
     bpc = tuned.bpc[tuned.rates.index(rate)]
-    return "* " * (rate == tuned.chosen) + ("diverged" if bpc is None else f"{bpc:.4f}" if bpc < 1000 else f"{bpc:.1e}")
+    score = "diverged" if bpc is None else f"{bpc:.4f}" if bpc < 1000 else f"{bpc:.1e}"
+    return f"* {score}" if rate == tuned.chosen else score
 
 
 def _test_table(result: RaceResult) -> Table:

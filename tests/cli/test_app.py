@@ -85,7 +85,7 @@ def test_the_options_are_these() -> None:
             [
                 *text,
                 *training,
-                *("--trunc", "--seeds", "--vary", "--workers", "--out", "--resume", "--quiet"),
+                *("--trunc", "--seeds", "--vary", "--tune", "--workers", "--out", "--resume", "--quiet"),
                 *("--report", "--json", "--threshold", "--claim", "--prompt", "--sample-length", "--replay", "--run"),
             ]
         ),
