@@ -127,10 +127,17 @@ def _race(
         _run(race, prospect, workers or _cores(), quiet)
         if not quiet:
             say("note", [f"the race lies in {folder}"])
-        if not race.trials:
-            give_answer(race, claims, answer, quiet)
+        try:
+            if not race.trials:  # or these have failed, and there was no race
+                give_answer(race, claims, answer, quiet)
+        finally:
+            _refuse_failures(race)
+
+
+def _refuse_failures(race: "Race") -> None:
+    """UserError where runs have failed, whatever the others have shown."""
     if failed := race.failed:
-        advice = f"see above; what is mended goes on with --resume {shlex.quote(str(folder))}"
+        advice = f"see above; what is mended goes on with --resume {shlex.quote(str(race.folder))}"
         raise UserError(f"{len(failed)} of {len(race.cells)} {race.kind}s failed: {advice}")
 
 

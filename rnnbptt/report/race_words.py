@@ -89,7 +89,7 @@ def _tuned(tuned: Tuned, rate: float) -> str:
     if rate not in tuned.rates:
         return ""
     bpc = tuned.bpc[tuned.rates.index(rate)]
-    score = "diverged" if bpc is None else f"{bpc:.4f}" if bpc < 1000 else f"{bpc:.1e}"
+    score = "diverged" if bpc is None else _bits(bpc, ".4f")
     return f"* {score}" if rate == tuned.chosen else score
 
 
@@ -147,7 +147,7 @@ def _threshold_tables(result: RaceResult) -> Iterator[Table]:
 
 def spread(values: Spread) -> Sequence[str]:
     """Mean and standard deviation over seeds; dashes where there is none."""
-    return ["-" if value is None else f"{value:.4f}" for value in (values.mean, values.sd)]
+    return ["-" if value is None else _bits(value, ".4f") for value in (values.mean, values.sd)]
 
 
 def difference(apart: PairedDifference) -> str:
@@ -155,8 +155,13 @@ def difference(apart: PairedDifference) -> str:
     if apart.mean is None:
         return "diverged"
     if not apart.interval:
-        return f"{apart.mean:+z.3f}"
-    return f"{apart.mean:+z.3f} ± {apart.mean - apart.interval.low:.3f}"
+        return _bits(apart.mean, "+z.3f")
+    return f"{_bits(apart.mean, '+z.3f')} ± {_bits(apart.mean - apart.interval.low, '.3f')}"
+
+
+def _bits(value: float, form: str) -> str:
+    """What has gone astray, as at far too high a rate, is not to be read to the last digit."""
+    return format(value, form if abs(value) < 1000 else ".1e")
 
 
 def amount(value: float, axis: str) -> str:

@@ -130,7 +130,7 @@ def test_train_refuses_a_used_folder(mine: str) -> None:
             " are allowed; give snap, which keeps one number a parameter and stream, or less --hidden or fewer"
             " --streams",
         ),
-        (["--optimizer", "lion"], "--optimizer lion: unknown; give one of adam, rmsprop, sgd"),
+        (["--optimizer", "lion"], "--optimizer lion: unknown; give one of adam, rmsprop, sgd, muon"),
         (["--epochs", "0"], "--epochs 0: must be a number above 0 and at most 1e+15"),
         (
             ["--streams", "5000"],

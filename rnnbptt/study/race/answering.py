@@ -22,10 +22,10 @@ def answer(race: Race, thresholds: Sequence[float], claims: Sequence[Claim], tel
     """What the runs that have come to their end show; see `conclude`."""
     entrants = [_entrant(race, arm) for arm in race.config.contestants]
     result = conclude(entrants, _entrant(race, race.config.again), race.corpus, thresholds, claims, tell)
-    return replace(result, tuning=race.config.tuning, notes=(*result.notes, *_of_rates(race.config)))
+    return replace(result, tuning=race.config.tuning, notes=(*result.notes, *notes_on_rates(race.config)))
 
 
-def _of_rates(config: RaceConfig) -> Iterator[str]:
+def notes_on_rates(config: RaceConfig) -> Iterator[str]:
     """Where the learning rates come from."""
     if config.tuning:
         share, seed = f"{share_of(config.train.budget)}, {SHARE:.0%} of the budget", config.tuning_seed

@@ -85,7 +85,7 @@ def _check(claim: Claim, given: str, labels: Sequence[str]) -> None:
 
 def judge(claims: Sequence[Claim], field: Mapping[str, Sequence[Examined]], same: PairedDifference) -> list[Judgement]:
     """Of a race with these runs, by label; `same` is A/A. UserError where two have no seed in common."""
-    found = [RULES[claim.rule](claim, pairs_of(field[claim.first], field[claim.second])) for claim in claims]
+    found = [_look_into(claim, field) for claim in claims]
     tested = [number for number, each in enumerate(found) if each.difference]
     ps = holm([each.difference.p for each in found if each.difference])
     alpha = ALPHA / max(1, len(ps))
@@ -117,6 +117,13 @@ def _judgement(claim: Claim, found: _Found, p: float | None, alpha: float, same:
         shown, ahead = not verdict.lacks, verdict.word == "better"
     word: Word = ("held" if ahead else "not held") if shown else "not shown"
     return Judgement(claim.says, word, f"{found.figures}; p = {p:.3g}")
+
+
+def _look_into(claim: Claim, field: Mapping[str, Sequence[Examined]]) -> _Found:
+    for label in (claim.first, claim.second):
+        if label not in field:
+            return _Found(f"no run of {label} has come to its end")
+    return RULES[claim.rule](claim, pairs_of(field[claim.first], field[claim.second]))
 
 
 def _reaches(claim: Claim, pairs: Pairs) -> _Found:

@@ -8,11 +8,12 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations, product
+from pathlib import Path
 
 from rnnbptt.errors import UserError
 from rnnbptt.study.race.claims import Claim, judge
 from rnnbptt.study.race.crossings import find_crossing, reach
-from rnnbptt.study.race.differences import BLOCKS
+from rnnbptt.study.race.differences import BLOCKS, PairedDifference
 from rnnbptt.study.race.pairing import difference_of, pairs_of
 from rnnbptt.study.race.reading import Entrant, Examined, examine
 from rnnbptt.study.race.results import AXES, Against, Contestant, Overtaking, RaceResult, Spread, Threshold
@@ -39,27 +40,52 @@ def conclude(
     where neither split has anything to predict, a file of a run cannot be read, or there is no pair to compare.
     """
     split = test_split(corpus)
-    field, examined_again = _examine_all(entrants, again, corpus, split, tell)
-    reference, *others = (_contestant(label, runs) for label, runs in field.items())
-    of_reference, *of_others = field.values()
-    differences = [difference_of(pairs_of(runs, of_reference)) for runs in of_others]
+    racing, lost = _with_runs(entrants)
+    field, examined_again = _examine_all(racing, again, corpus, split, tell)
+    of_reference = next(iter(field.values()))
     same = difference_of(pairs_of(_renumbered(examined_again, of_reference), of_reference))
-    against = map(Against, differences, verdicts(differences, same))
-    contestants = (reference, *(replace(other, against=found) for other, found in zip(others, against, strict=True)))
-    twin = replace(_contestant(again.label, examined_again), against=Against(same, verdicts([same], None)[0]))
+    contestants = _contestants(field, same)
     characters = examined_characters(corpus, split)
     return RaceResult(
-        text=corpus.path.name,
+        text=_title(corpus),
         split=split,
         characters=characters,
         contestants=contestants,
-        again=twin,
+        again=replace(_contestant(again.label, examined_again), against=Against(same, verdicts([same], None)[0])),
         overtakings=tuple(_overtakings(field)),
-        thresholds=tuple(_thresholds(field, thresholds or _own_threshold(reference))),
+        thresholds=tuple(_thresholds(field, thresholds or _own_threshold(contestants[0]))),
         judgements=tuple(judge(claims, field, same)),
         yardsticks=tuple(_yardsticks(corpus, split)),
-        notes=tuple(_notes(contestants, split, characters)),
+        notes=(*lost, *_notes(contestants, split, characters)),
     )
+
+
+def _with_runs(entrants: Sequence[Entrant]) -> tuple[list[Entrant], list[str]]:
+    """Those of which anything is known, and what is said of the others."""
+    racing = [entrant for entrant in entrants if entrant.runs]
+    lost = [
+        f"{entrant.label} is left out: none of its runs has come to its end."
+        for entrant in entrants
+        if not entrant.runs
+    ]
+    if len(racing) < 2 or racing[0] is not entrants[0]:
+        raise UserError(f"{lost[0].removesuffix('.')}; nothing can be compared")
+    return racing, lost
+
+
+def _title(corpus: Corpus) -> str:
+    """The name of the text, of the first where it was joined of several."""
+    first, *others = (Path(source.name).name for source in corpus.sources)
+    return f"{first} and {len(others)} more" if others else first
+
+
+def _contestants(field: Mapping[str, Sequence[Examined]], same: PairedDifference) -> tuple[Contestant, ...]:
+    """Each with what it has shown; those after the first against it."""
+    reference, *others = (_contestant(label, runs) for label, runs in field.items())
+    of_reference, *of_others = field.values()
+    differences = [difference_of(pairs_of(runs, of_reference)) for runs in of_others]
+    against = map(Against, differences, verdicts(differences, same))
+    return (reference, *(replace(other, against=found) for other, found in zip(others, against, strict=True)))
 
 
 def _yardsticks(corpus: Corpus, split: str) -> Iterator[Yardstick]:

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from rnnbptt.study.comparing import compare
+from rnnbptt.study.race.claims import Claim
 from rnnbptt.study.race.concluding import conclude
 from rnnbptt.study.race.reading import Entrant, Finished, stretches_of
-from rnnbptt.study.race.results import AXES, RaceResult
+from rnnbptt.study.race.results import AXES, Judgement, RaceResult
 from rnnbptt.text.corpus import Corpus
 from support.refusals import message_of
 from support.runs import train_run
@@ -141,15 +142,31 @@ def test_without_a_test_split_the_validation_split_decides_and_that_is_said(tmp_
     assert "There is no test split: figures are of the validation split, which chose the checkpoints." in result.notes
 
 
-def test_what_cannot_be_decided_is_refused(folder: Path, text_corpus: Corpus, tmp_path: Path) -> None:
-    eight = entrant(folder, "8", ())
-    no_pair = "two strategies have no seed in common that is finished; nothing can be compared"
-    assert message_of(of, folder, text_corpus, eight) == no_pair
+def test_a_strategy_of_which_nothing_is_known_is_left_out(folder: Path, text_corpus: Corpus) -> None:
+    lost = Entrant("64", [])
+    again = entrant(folder, "1", AGAIN)
+    claims = [Claim("a", "ends", "8", "64"), Claim("b", "ends", "1", "8")]
+    result = conclude([entrant(folder, "1"), lost, entrant(folder, "8")], again, text_corpus, claims=claims)
+    assert [each.label for each in result.contestants] == ["1", "8"]
+    assert result.notes[0] == "64 is left out: none of its runs has come to its end."
+    assert result.judgements[0] == Judgement("a", "not shown", "no run of 64 has come to its end")
+    said = "is left out: none of its runs has come to its end; nothing can be compared"
+    assert message_of(conclude, [entrant(folder, "1"), lost], again, text_corpus) == f"64 {said}"
+    assert message_of(conclude, [lost, entrant(folder, "1"), entrant(folder, "8")], again, text_corpus) == f"64 {said}"
+
+
+def test_where_there_is_no_text_to_decide_on(folder: Path, tmp_path: Path) -> None:
     bare = make_corpus(tmp_path, prose(300), "300/0/0")
     assert message_of(of, folder, bare) == (
         f"{bare.path}: no test and no validation part to decide a race on; prepare it with a --split that has a test"
         " part"
     )
+
+
+def test_the_text_has_its_name(folder: Path, text_corpus: Corpus) -> None:
+    assert of(folder, text_corpus).text == "text.txt"
+    twice = replace(text_corpus, sources=text_corpus.sources * 3)
+    assert of(folder, twice).text == "text.txt and 2 more"
 
 
 @pytest.mark.parametrize(("characters", "length"), [(7, 1), (400, 40), (10_000, 1000), (25_300, 1000)])
