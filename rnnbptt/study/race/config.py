@@ -141,7 +141,7 @@ class RaceConfig:
 
     @property
     def tuning_seed(self) -> int:
-        """One that no run of the race has: it would be better for it than by right."""
+        """One that no run of the race has: a rate that suits a seed by chance would flatter it there."""
         return self.train.seed + 2 * self.seeds
 
     @property

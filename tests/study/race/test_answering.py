@@ -21,8 +21,8 @@ def test_rates_that_were_chosen_say_by_what_and_where_a_better_one_may_lie() -> 
         Tuned("16", (0.1, 0.2), scores[::-1], 0.1, True),
     )
     assert list(notes_on_rates(race_config("1", "8", "16", tune=2, tuning=tuning))) == [
-        "The learning rate of each is that of its best validation on 200 characters, 25% of the budget, by seed 4, which"
-        " no run of the race has; all of the budget, or another seed, might have preferred another.",
+        "The learning rate of each is that of its best validation on 200 characters, 25% of the budget, by seed 4,"
+        " which no run of the race has; all of the budget, or another seed, might have preferred another.",
         "8: the best learning rate, 0.2, is the highest that was tried.",
         "16: the best learning rate, 0.1, is the lowest that was tried.",
     ]
