@@ -28,6 +28,9 @@ def compare(
     skip_unknown: Annotated[
         bool, typer.Option("--skip-unknown", help="Leave out of that text what a checkpoint has no symbol for.")
     ] = False,
+    contexts: Annotated[
+        bool, typer.Option("--contexts", help="Say too how well each reads with few characters before.")
+    ] = False,
     plot: Annotated[Path | None, typer.Option(metavar="FILE", help="Learning curves, as .png or .svg.")] = None,
     json: JsonFile = None,
     csv: Annotated[
@@ -41,6 +44,8 @@ def compare(
     """Compare checkpoints on the same text: bits per character, with intervals for the differences."""
     if skip_unknown and text is None:
         raise typer.BadParameter("--skip-unknown leaves characters out of a text; give it with --text FILE")
+    if contexts and text is not None:
+        raise typer.BadParameter("--contexts is of the validation or test part; leave out --text, or it")
 
     from rnnbptt.report import progress
     from rnnbptt.study.comparing import compare as compare_checkpoints
@@ -53,7 +58,7 @@ def compare(
         for path in checkpoints:  # what cannot be sampled is said before the work
             _open(path, config)
     with progress.counting_bar("compare", "char") as tell:
-        comparison = compare_checkpoints(checkpoints, text, tell, skip_unknown)
+        comparison = compare_checkpoints(checkpoints, text, tell, skip_unknown, contexts)
     try:  # files first: standard output may be closed or full
         _write(comparison, plot, json, csv)
     finally:

@@ -7,8 +7,9 @@ from rnnbptt.report.page import Table
 from rnnbptt.study.race.crossings import Reached
 from rnnbptt.study.race.differences import PairedDifference
 from rnnbptt.study.race.grid import Tuned
-from rnnbptt.study.race.results import AXES, Against, Overtaking, RaceResult, Spread
+from rnnbptt.study.race.results import AXES, Overtaking, RaceResult, Spread
 from rnnbptt.study.race.signflip import ALPHA
+from rnnbptt.study.race.verdicts import Against
 
 UNITS = {"chars": "characters", "updates": "updates", "seconds": "seconds", "flops": "operations"}
 BROADEST = 14  # characters of a cell of the table of learning rates
@@ -98,11 +99,8 @@ def _test_table(result: RaceResult) -> Table:
     columns = ["strategy", "bits/char", "sd", f"to {reference}", "p", "verdict"]
     rows = []
     for each in (*result.contestants, result.again):
-        last = ["the reference", "", ""]
-        if each.against:
-            verdict = each.against.verdict
-            last = [difference(each.against.difference), f"{verdict.p:.3f}", WORDS[verdict.word]]
-        rows.append([each.label, *spread(each.test), *last])
+        cells = against_cells(each.against) if each.against else ("the reference", "", "")
+        rows.append([each.label, *spread(each.test), *cells])
     known = [each for each in result.yardsticks if each.split == result.split]
     rows += [[f"({each.label})", f"{each.bpc:.4f}", "", "", "", ""] for each in known]
     note = "± is half of the 95 % interval over seeds and text; p of the sign-flip test, by Holm's correction."
@@ -143,6 +141,12 @@ def _threshold_tables(result: RaceResult) -> Iterator[Table]:
         ]
         note = "Median over seeds; a dash where half of them or more never came down to it."
         yield Table(f"until {bpc:.4f} bits per character", ["strategy", "reached", *UNITS.values()], rows, note)
+
+
+def against_cells(against: Against) -> tuple[str, str, str]:
+    """Difference, p and verdict."""
+    verdict = against.verdict
+    return difference(against.difference), f"{verdict.p:.3f}", WORDS[verdict.word]
 
 
 def spread(values: Spread) -> Sequence[str]:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from rnnbptt.report.layout import add_row, bold, make_console, make_table, number
 from rnnbptt.report.outlets import printing
+from rnnbptt.report.race_words import against_cells
 from rnnbptt.report.terminal import counted, shown
 
 if TYPE_CHECKING:
@@ -68,6 +69,12 @@ def show_comparison(comparison: Comparison) -> None:
     for split in comparison.splits:
         console.print()
         console.print(_scores_table(comparison, split))
+        if any(group.split == split for group in comparison.groups):
+            console.print()
+            console.print(_groups_table(comparison, split))
+    if any(row.contexts for row in comparison.rows):
+        console.print()
+        console.print(_contexts_table(comparison))
 
 
 def _models_table(comparison: Comparison) -> Table:
@@ -107,6 +114,26 @@ def _scores_table(comparison: Comparison, split: str) -> Table:
     for yardstick in comparison.yardsticks:
         if yardstick.split == split:
             add_row(table, f"({yardstick.label})", f"{yardstick.bpc:.4f}", "", "", "")
+    return table
+
+
+def _groups_table(comparison: Comparison, split: str) -> Table:
+    """What the runs that differ in the seed alone show together, each group against the first."""
+    table = make_table(f"{split}: by seeds", "seeds", "mean", "sd", "difference", "p", "verdict")
+    for group in comparison.groups:
+        if group.split == split:
+            sd = number(group.sd or math.nan, ".4f")
+            cells = against_cells(group.against) if group.against else ("", "", "")
+            add_row(table, group.label, str(len(group.seeds)), f"{group.mean:.4f}", sd, *cells)
+    return table
+
+
+def _contexts_table(comparison: Comparison) -> Table:
+    """Bits per character with few characters before."""
+    first = comparison.rows[0].contexts
+    table = make_table(f"{comparison.splits[-1]}: bits/char after", *(f"{each.characters:,} chars" for each in first))
+    for row in comparison.rows:
+        add_row(table, row.name, *(f"{each.bpc:.4f}" for each in row.contexts))
     return table
 
 

@@ -17,12 +17,17 @@ import numpy as np
 from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import LN2, STRETCH, remarks
 from rnnbptt.study.bootstrap import SHORTEST_TEXT, Interval, paired_interval
+from rnnbptt.study.contexts import ContextLoss, context_bpc, spread_targets
 from rnnbptt.study.entries import Entry, load_entries
+from rnnbptt.study.grouping import Group, Member, grouped
 from rnnbptt.study.passages import Nats, Passage, Split, open_splits, open_text
+from rnnbptt.study.race.differences import stretches_of
 from rnnbptt.study.results import Comparison, Pair, Row, Score, Yardstick
 from rnnbptt.study.yardsticks import yardsticks
 from rnnbptt.text.reading import Tell
+from rnnbptt.training.checkpoint import Checkpoint
 
+CONTEXTS = (1, 4, 16, 64, 256)  # characters that a model is given
 LEVEL = 0.95  # with which all the intervals of one text hold together
 
 
@@ -31,11 +36,13 @@ def compare(
     text: Path | None = None,
     tell: Tell = lambda done, total: None,
     skip_unknown: bool = False,
+    contexts: bool = False,
 ) -> Comparison:
     """Evaluate checkpoints (run folders or files) on `text`, or else on the splits of their corpus.
 
     `tell` is told the characters scored so far, over all checkpoints and texts, and how many there will be. With
-    `skip_unknown` all read the text without the characters that one of them has no symbol for.
+    `skip_unknown` all read the text without the characters that one of them has no symbol for. With `contexts` the last
+    split is also read with only so many characters before each.
 
     UserError: fewer than 2 checkpoints; one that cannot be loaded; without `text`, checkpoints of different corpora or
     splits, or a corpus that is gone; with it, a text that cannot be read, or not by all of them.
@@ -47,11 +54,13 @@ def compare(
         )
     entries = load_entries(paths)
     passages, notes = open_splits(entries) if text is None else open_text(text, entries, skip_unknown)
-    scores, pairs = _measure(entries, passages, tell)
+    scores, pairs, groups = _measure(entries, passages, tell)
+    by_context = [losses_by_context(entry.checkpoint, passages[-1]) if contexts else () for entry in entries]
     return Comparison(
         splits=tuple(passage.name for passage in passages),
-        rows=tuple(map(_row, entries, scores)),
+        rows=tuple(map(_row, entries, scores, by_context)),
         pairs=tuple(pairs),
+        groups=tuple(groups),
         yardsticks=tuple(_yardsticks(passages)),
         warnings=tuple(filter(None, (_unfairness(entries[0], other) for other in entries[1:]))),
         notes=(*notes, *_remarks(entries, scores), *_notes(pairs, entries)),
@@ -65,23 +74,47 @@ def _yardsticks(passages: Sequence[Passage]) -> Iterator[Yardstick]:
             yield from yardsticks(passage.corpus, passage.name)
 
 
-def _measure(entries: Sequence[Entry], passages: Sequence[Passage], tell: Tell) -> tuple[list[list[Score]], list[Pair]]:
-    """The scores of each entry, one a passage, and the pairs. Keeps the losses of two checkpoints at a time."""
+def _measure(
+    entries: Sequence[Entry], passages: Sequence[Passage], tell: Tell
+) -> tuple[list[list[Score]], list[Pair], list[Group]]:
+    """The scores of each entry, one a passage, the pairs and the groups. Keeps the losses of two checkpoints at a time,
+    and a number a stretch of all.
+    """
     scores: list[list[Score]] = [[] for _ in entries]
     pairs: list[Pair] = []
+    groups: list[Group] = []
     done, total = 0, sum(passage.characters for passage in passages) * len(entries)
     first, *others = entries
     for passage in passages:
+        members: list[Member] = []
         for entry, own_scores in zip(entries, scores, strict=True):
             nats, settled = passage.nats(entry.checkpoint)
             own_scores.append(_score(passage.name, nats, settled, entry))
+            members.append(_member(entry, nats / LN2))
             if entry is first:
                 baseline = nats
             else:
                 pairs.append(_pair(passage.name, first, entry, (nats - baseline) / LN2, len(others)))
             done += passage.characters
             tell(done, total)
-    return scores, pairs
+        groups += grouped(passage.name, members)
+    return scores, pairs, groups
+
+
+def _member(entry: Entry, bits: Nats) -> Member:
+    """What groups are made of: those that differ in the seed alone have the same settings."""
+    settings, train = _settings(entry), entry.checkpoint.document.train
+    key = (entry.corpus.fingerprint, *((name, value) for name, value in settings.items() if name != "seed"))
+    return Member(key, train.trunc, entry.name, train.seed, float(bits.mean()), stretches_of(bits))
+
+
+def losses_by_context(checkpoint: Checkpoint, passage: Passage) -> tuple[ContextLoss, ...]:
+    """Of a split, as far as the text before it and itself reach; UserError for a foreign text."""
+    if not isinstance(passage, Split):
+        raise UserError("--contexts: of the splits of the corpus alone; leave out --text, or it")
+    model, ids = checkpoint.build_model("float32"), passage.corpus.ids
+    targets = spread_targets(max(passage.start, CONTEXTS[-1]), passage.stop)
+    return tuple(ContextLoss(n, context_bpc(model, ids, targets, n)) for n in CONTEXTS) if len(targets) else ()
 
 
 def _score(split: str, nats: Nats, settled: bool, entry: Entry) -> Score:
@@ -102,7 +135,7 @@ def _score(split: str, nats: Nats, settled: bool, entry: Entry) -> Score:
     )
 
 
-def _row(entry: Entry, scores: Iterable[Score]) -> Row:
+def _row(entry: Entry, scores: Iterable[Score], contexts: tuple[ContextLoss, ...]) -> Row:
     document = entry.checkpoint.document
     axes = document.standing.axes
     return Row(
@@ -117,6 +150,7 @@ def _row(entry: Entry, scores: Iterable[Score]) -> Row:
         characters_per_second=axes.chars / axes.seconds if axes.seconds else None,
         scores=tuple(scores),
         curve=entry.curve,
+        contexts=contexts,
     )
 
 

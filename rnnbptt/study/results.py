@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rnnbptt.study.bootstrap import Interval
+from rnnbptt.study.contexts import ContextLoss
+from rnnbptt.study.grouping import Group
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Row:
     seconds                of training alone, on whatever machine that was
     characters_per_second  None where nothing was trained
     scores                 one for each text, in the order of `Comparison.splits`
+    contexts               losses by context on the last of these, where they were asked for
     curve                  None without a metrics.jsonl of the checkpoint's own run beside it
     """
 
@@ -56,6 +59,7 @@ class Row:
     characters_per_second: float | None
     scores: tuple[Score, ...]
     curve: Curve | None
+    contexts: tuple[ContextLoss, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,11 +88,14 @@ class Pair:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What `compare` found. Pairs are in the order of splits, then of rows. A foreign text has no yardsticks."""
+    """What `compare` found. Pairs are in the order of splits, then of rows. Groups are of checkpoints that differ in
+    the seed alone, none where no two do. A foreign text has no yardsticks.
+    """
 
     splits: tuple[str, ...]
     rows: tuple[Row, ...]
     pairs: tuple[Pair, ...]
+    groups: tuple[Group, ...]
     yardsticks: tuple[Yardstick, ...]
     warnings: tuple[str, ...]
     notes: tuple[str, ...]

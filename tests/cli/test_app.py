@@ -76,7 +76,7 @@ def test_the_options_are_these() -> None:
         ),
         "compare": sorted(
             [
-                *("--text", "--skip-unknown", "--plot", "--json", "--csv"),
+                *("--text", "--skip-unknown", "--contexts", "--plot", "--json", "--csv"),
                 *("--prompt", "--sample-length", "--seed", "--threads"),
             ]
         ),

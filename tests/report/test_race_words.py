@@ -12,8 +12,8 @@ from rnnbptt.report.race_tables import show_race
 from rnnbptt.report.race_words import sentences, tables
 from rnnbptt.study.race.differences import paired_difference
 from rnnbptt.study.race.grid import Tuned
-from rnnbptt.study.race.results import Against, Contestant, Spread
-from rnnbptt.study.race.verdicts import Verdict
+from rnnbptt.study.race.results import Contestant, Spread
+from rnnbptt.study.race.verdicts import Against, Verdict
 from support.race_findings import COST, a_contestant, a_result
 
 

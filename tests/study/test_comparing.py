@@ -318,3 +318,47 @@ def test_json_is_strict_and_whole(runs: Path, tmp_path: Path) -> None:
     assert data["warnings"] == list(result.warnings)
     assert data["rows"][1] == json.loads(json.dumps(to_json(result)["rows"][1]))
     assert [entry.name for entry in tmp_path.iterdir()] == ["result.json"]
+
+
+# --- seeds and contexts -----------------------------------------------------------------------------------------------
+
+
+def test_runs_that_differ_in_the_seed_alone_are_grouped(text_corpus: Corpus, tmp_path: Path) -> None:
+    names = [f"{trunc}-{seed}" for trunc in ("1", "8") for seed in (0, 1)]
+    for name in names:
+        train_run(tmp_path / name, text_corpus, trunc=name[0], seed=int(name[2:]))
+    result = compare([tmp_path / name for name in names])
+    assert [(group.split, group.label, group.names) for group in result.groups] == [
+        (split, trunc, (f"{trunc}-0", f"{trunc}-1")) for split in ("valid", "test") for trunc in ("1", "8")
+    ]
+    for group in result.groups:
+        members = [row for row in result.rows if row.name in group.names]
+        scores = [score.bpc for row in members for score in row.scores if score.split == group.split]
+        assert group.mean == pytest.approx(sum(scores) / 2)
+    last = result.groups[-1].against
+    assert last is not None
+    pairs = {pair.second: pair.difference for pair in result.pairs if pair.split == "test"}
+    assert last.difference.differences[0] == pytest.approx(pairs["8-0"])
+
+
+def test_losses_by_context_are_of_the_last_split(runs: Path, text_corpus: Corpus) -> None:
+    """Of its 2,000 characters half are predicted, each from the zero state."""
+    result = compare([runs / "one", runs / "slow"], contexts=True)
+    ids = torch.from_numpy(text_corpus.ids.astype("int64"))
+    start, stop = text_corpus.splits["test"]
+    targets = torch.linspace(start, stop, 1025, dtype=torch.float64)[:-1].floor().long().unique()
+    for row in result.rows:
+        assert [each.characters for each in row.contexts] == [1, 4, 16, 64, 256]
+        model = load_checkpoint(row.path).build_model("float64")
+        for given in row.contexts[:3]:
+            before = ids.unfold(0, given.characters, 1)[targets - given.characters].T
+            logits, _ = model.forward(before, model.zero_state(len(targets)))
+            nats = torch.nn.functional.cross_entropy(logits[-len(targets) :], ids[targets])
+            assert given.bpc == pytest.approx(float(nats) / math.log(2), rel=1e-5)
+    assert all(not row.contexts for row in compare([runs / "one", runs / "slow"]).rows)
+
+
+def test_losses_by_context_are_not_of_a_foreign_text(runs: Path, tmp_path: Path) -> None:
+    path = write(tmp_path / "text.txt", prose(100))
+    said = "--contexts: of the splits of the corpus alone; leave out --text, or it"
+    assert message_of(compare, [runs / "one", runs / "slow"], path, contexts=True) == said

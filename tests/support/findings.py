@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from rnnbptt.study.bootstrap import Interval
+from rnnbptt.study.contexts import ContextLoss
 from rnnbptt.study.probe.concluding import conclude
 from rnnbptt.study.probe.fidelity import ALL, RECURRENT, Fidelity
-from rnnbptt.study.probe.results import ContextLoss, Fading, Probe, Staleness
+from rnnbptt.study.probe.results import Fading, Probe, Staleness
 from rnnbptt.study.results import Comparison, Pair, Row, Score, Yardstick
 
 
@@ -60,7 +61,7 @@ def a_comparison(name: str = "first", half: float | None = 0.01) -> Comparison:
         for who, bpc in list(zip(names, losses, strict=True))[1:]
     ]
     yardsticks = (Yardstick("valid", "order-0 entropy", 4.75), Yardstick("test", "xz -9e", 2.875))
-    return Comparison(("valid", "test"), tuple(rows), tuple(pairs), yardsticks, (), ())
+    return Comparison(("valid", "test"), tuple(rows), tuple(pairs), (), yardsticks, (), ())
 
 
 def _interval(difference: float, half: float) -> Interval:

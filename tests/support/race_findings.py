@@ -12,7 +12,6 @@ from rnnbptt.study.race.crossings import Crossing, Reached
 from rnnbptt.study.race.differences import paired_difference
 from rnnbptt.study.race.results import (
     AXES,
-    Against,
     Contestant,
     Judgement,
     Overtaking,
@@ -21,7 +20,7 @@ from rnnbptt.study.race.results import (
     Spread,
     Threshold,
 )
-from rnnbptt.study.race.verdicts import Lack, Verdict, Word
+from rnnbptt.study.race.verdicts import Against, Lack, Verdict, Word
 from rnnbptt.study.results import Yardstick
 
 NASTY = "</script><script>bad()</script>&amp; \"'<!-- <b>\x1b[31m\u202e\udc80 $title"

@@ -5,8 +5,9 @@ that training carries along is in order.
 import math
 from collections.abc import Sequence
 
+from rnnbptt.study.contexts import ContextLoss
 from rnnbptt.study.probe.fidelity import RECURRENT, Fidelity
-from rnnbptt.study.probe.results import Carried, Conclusion, ContextLoss, Staleness
+from rnnbptt.study.probe.results import Carried, Conclusion, Staleness
 
 ENOUGH = 0.05  # relative bias, of all parameters but the head's, with which a truncation is near enough
 GAIN = 0.01  # bits per character that more context has to gain to be called used

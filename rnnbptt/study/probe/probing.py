@@ -15,22 +15,20 @@ from torch import Tensor
 from rnnbptt.bptt.lags import norms_by_lag
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
-from rnnbptt.inference.evaluation import LN2, PIECE
+from rnnbptt.study.contexts import ContextLoss, context_bpc, read_lanes, spread_targets
 from rnnbptt.study.probe.concluding import conclude
 from rnnbptt.study.probe.decay import fit_decay, fitted_lags
 from rnnbptt.study.probe.fidelity import Count, fidelities
-from rnnbptt.study.probe.results import REREAD, ContextLoss, Fading, Probe, Staleness
+from rnnbptt.study.probe.results import REREAD, Fading, Probe, Staleness
 from rnnbptt.study.probe.subject import PRECISION, Subject
 from rnnbptt.text.corpus import Ids
 from rnnbptt.text.reading import Tell
-from rnnbptt.text.streams import Streams, gather
+from rnnbptt.text.streams import Streams
 from rnnbptt.truncation.curriculum import ladder
 from rnnbptt.truncation.specs import parse_truncation
 
 FAINTEST = 1e-16  # norm that a decay is fitted on: below, its squares leave the range of float32
 WINDOWS = 4  # of a lane, in which the gradient is measured by lag
-TARGETS = 1024  # characters whose loss is measured by context
-BATCH = 64  # of these at a time
 
 
 @torch.no_grad()
@@ -38,8 +36,7 @@ def probe(subject: Subject, tell: Tell = lambda done, total: None) -> Probe:
     """Measure everything. `tell` is told the characters read so far and how many there will be."""
     document, model, depth = subject.checkpoint.document, subject.model, subject.depth
     x, y = subject.lanes()
-    targets = np.linspace(subject.start + depth, subject.stop, TARGETS, endpoint=False).astype(np.int64)
-    targets, contexts = np.unique(targets), ladder(1, depth)
+    targets, contexts = spread_targets(subject.start + depth, subject.stop), ladder(1, depth)
     total = (len(subject.strategies) + 1 + WINDOWS) * x.numel() + len(targets) * sum(contexts)
     done = 0
 
@@ -119,28 +116,6 @@ def fresh_state(model: CharRNN, ids: Ids, ends: NDArray[np.int64], lengths: NDAr
     for length in np.unique(lengths[lengths > 0]):
         (lanes,) = np.nonzero(lengths == length)
         here = model.zero_state(len(lanes))
-        _read(model, ids, ends[lanes] - length, length, here)
+        read_lanes(model, ids, ends[lanes] - length, length, here)
         state[:, :, lanes] = here
     return state
-
-
-def context_bpc(
-    model: CharRNN, ids: Ids, targets: NDArray[np.int64], characters: int, count: Count = lambda chars: None
-) -> float:
-    """Mean bits per character of ids[targets], each given so many characters before it, from the zero state."""
-    nats = 0.0
-    for first in range(0, len(targets), BATCH):
-        batch = targets[first : first + BATCH]
-        logits = _read(model, ids, batch - characters, characters, model.zero_state(len(batch)))
-        y = torch.from_numpy(ids[batch].astype(np.int64))
-        nats += float(cross_entropy(logits, y[None])[0].double().sum())
-        count(characters * len(batch))
-    return nats / len(targets) / LN2
-
-
-def _read(model: CharRNN, ids: Ids, starts: NDArray[np.int64], length: int, state: Tensor) -> Tensor:
-    """Read so many characters of each lane from `state`, which is moved on; the logits after the last one, (B, V)."""
-    x = torch.from_numpy(gather(ids, starts, length))
-    for first in range(0, length, PIECE):  # memory does not grow with the length
-        logits, _ = model.forward(x[first : first + PIECE], state)
-    return logits[-len(starts) :]

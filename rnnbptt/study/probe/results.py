@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from rnnbptt.study.contexts import ContextLoss
 from rnnbptt.study.probe.checking import Check
 from rnnbptt.study.probe.fidelity import Fidelity
 
@@ -43,14 +44,6 @@ class Staleness:
     median: float
     largest: float
     unsettled: float
-
-
-@dataclass(frozen=True)
-class ContextLoss:
-    """Bits per character where so many `characters` were read since the state was zero."""
-
-    characters: int
-    bpc: float
 
 
 @dataclass(frozen=True)

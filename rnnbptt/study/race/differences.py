@@ -32,6 +32,17 @@ LEVEL = 0.95
 # As few and long as can be: what belongs together in a text has no end (a scene, a chapter), and 9 degrees of freedom
 # make an interval only a seventh wider than endlessly many.
 BLOCKS = 10
+STRETCH = 1000  # characters, whose mean loss is one number of n
+
+
+def stretches_of(bits: Floats) -> Floats:
+    """The means over equal stretches of a text's characters, without a shorter one at the end; shorter stretches where
+    there would be fewer than an interval takes.
+    """
+    length = max(1, min(STRETCH, len(bits) // BLOCKS))
+    count = len(bits) // length
+    stretches: Floats = bits[: count * length].reshape(count, length).mean(axis=1)
+    return stretches
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnbptt.inference.evaluation import LN2, STRETCH, character_nats
+from rnnbptt.inference.evaluation import LN2, character_nats
 from rnnbptt.study.race.curves import LearningCurve
-from rnnbptt.study.race.differences import BLOCKS
+from rnnbptt.study.race.differences import stretches_of
 from rnnbptt.study.race.results import AXES, Run
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import load_checkpoint
@@ -69,13 +69,3 @@ def validations(folder: RunFolder) -> tuple[dict[str, tuple[float, ...]], tuple[
     records = map(json.loads, recorded.splitlines())
     evals = [record for record in records if record["kind"] == "eval"]
     return {axis: tuple(record[axis] for record in evals) for axis in AXES}, tuple(record["bpc"] for record in evals)
-
-
-def stretches_of(bits: Floats) -> Floats:
-    """The means over equal stretches of STRETCH characters, without a shorter one at the end; shorter stretches where
-    there would be fewer than an interval takes.
-    """
-    length = max(1, min(STRETCH, len(bits) // BLOCKS))
-    count = len(bits) // length
-    stretches: Floats = bits[: count * length].reshape(count, length).mean(axis=1)
-    return stretches

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Literal
 
 from rnnbptt.study.race.crossings import Crossing, Reached
-from rnnbptt.study.race.differences import PairedDifference
 from rnnbptt.study.race.grid import Tuned
-from rnnbptt.study.race.verdicts import Verdict
+from rnnbptt.study.race.verdicts import Against
 from rnnbptt.study.results import Yardstick
 
 AXES = ("chars", "updates", "seconds", "flops")
@@ -39,14 +38,6 @@ class Spread:
 
     mean: float | None
     sd: float | None
-
-
-@dataclass(frozen=True)
-class Against:
-    """The difference to the reference on the test text, and what it amounts to."""
-
-    difference: PairedDifference
-    verdict: Verdict
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,14 @@ class Verdict:
     lacks: tuple[Lack, ...]
 
 
+@dataclass(frozen=True)
+class Against:
+    """A difference to the reference on the test text, and what it amounts to."""
+
+    difference: PairedDifference
+    verdict: Verdict
+
+
 def verdicts(differences: Sequence[PairedDifference], same: PairedDifference | None) -> list[Verdict]:
     """One for each of m contestants, in their order; `same` is A/A, None without one. A/A's own is that of it alone.
 

@@ -6,9 +6,10 @@ import math
 
 import pytest
 
+from rnnbptt.study.contexts import ContextLoss
 from rnnbptt.study.probe.concluding import conclude, judge, memory_of
 from rnnbptt.study.probe.fidelity import ALL, RECURRENT, Fidelity
-from rnnbptt.study.probe.results import ContextLoss, Staleness
+from rnnbptt.study.probe.results import Staleness
 
 
 def fidelities(**biases: float) -> list[Fidelity]:

@@ -18,9 +18,10 @@ from rnnbptt.bptt.influence import FullInfluence
 from rnnbptt.model.reference import mean_loss
 from rnnbptt.report.probe_tables import show_probe
 from rnnbptt.storage.files import write_json
+from rnnbptt.study.contexts import context_bpc
 from rnnbptt.study.probe.concluding import conclude
 from rnnbptt.study.probe.fidelity import ALL, RECURRENT
-from rnnbptt.study.probe.probing import context_bpc, fading, probe, staleness
+from rnnbptt.study.probe.probing import fading, probe, staleness
 from rnnbptt.study.probe.results import Staleness
 from rnnbptt.study.probe.subject import Subject, open_subject
 from rnnbptt.text.corpus import Corpus

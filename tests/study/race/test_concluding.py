@@ -14,7 +14,8 @@ import pytest
 from rnnbptt.study.comparing import compare
 from rnnbptt.study.race.claims import Claim
 from rnnbptt.study.race.concluding import conclude
-from rnnbptt.study.race.reading import Entrant, Finished, stretches_of
+from rnnbptt.study.race.differences import stretches_of
+from rnnbptt.study.race.reading import Entrant, Finished
 from rnnbptt.study.race.results import AXES, Judgement, RaceResult
 from rnnbptt.text.corpus import Corpus
 from support.refusals import message_of
