@@ -54,7 +54,7 @@ class Trainer:
         check_option(not (self.strategy.needs_state and model.config.window), "trunc", config.trunc, advice)
         self.streams = Streams(corpus.split("train"), config.streams)
         self.engine = make_engine(engine, model, self.strategy, config.streams, config.seed)
-        self.optimizer = make_optimizer(config.optimizer, model.parameters)
+        self.optimizer = make_optimizer(config.optimizer, model.parameters, model.config.hidden)
         self.standing = Standing()
         self.initial: Initial | None = None
         self.notes: list[str] = []

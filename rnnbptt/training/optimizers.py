@@ -128,16 +128,16 @@ class Muon:
     """Jordan et al. 2024: the matrices of the layers, W_ih and W_hh, move nearly as much in all directions. The rest,
     biases, vectors and the head, is Adam's.
 
-    Of the gradient, with momentum as Nesterov has it, the singular values are evened out. The rate is `RATE` times
-    Adam's, times the root of rows / columns where there are fewer columns. That takes some 18 H^3 multiplications for
-    an LSTM's W_hh: little beside many characters, much beside few.
+    Of the gradient of each gate's own H rows, with momentum as Nesterov has it, the singular values are evened out. The
+    rate is `RATE` times Adam's, times the root of rows / columns where there are fewer columns. That takes some 9 H^3
+    multiplications a gate: little beside many characters, much beside few.
     """
 
     MOMENTUM = 0.95
     RATE = 8
 
-    def __init__(self, parameters: Parameters) -> None:
-        self._parameters = parameters
+    def __init__(self, parameters: Parameters, hidden: int) -> None:
+        self._parameters, self._hidden = parameters, hidden
         of_layers = {name: shape for name, shape in parameters.shapes.items() if name.startswith("rnn.")}
         self._matrices = [name for name, shape in of_layers.items() if len(shape) == 2]
         flat = parameters.flat
@@ -151,39 +151,36 @@ class Muon:
         )
         for name in self._matrices:
             momentum = momenta[name].lerp_(gradients[name], 1 - self.MOMENTUM)
-            direction = gradients[name].lerp(momentum, self.MOMENTUM)
-            rows, columns = direction.shape
-            rate = self.RATE * lr * max(1.0, rows / columns) ** 0.5
-            weights[name].sub_(evened(direction, self._parameters.operand), alpha=rate)
+            columns = momentum.shape[1]
+            gates = gradients[name].lerp(momentum, self.MOMENTUM).reshape(-1, self._hidden, columns)
+            rate = self.RATE * lr * max(1.0, self._hidden / columns) ** 0.5
+            weights[name].sub_(evened(gates, self._parameters.operand).flatten(0, 1), alpha=rate)
         rest = [name for name in weights if name not in self._matrices]
         w, g, m, v = ([views[name] for name in rest] for views in (weights, gradients, means, squares))
         _adam(w, g, m, v, self.state["step"], lr, beta2)
 
 
-def evened(matrix: Tensor, operand: torch.dtype) -> Tensor:
-    """U f(S) V^T of a matrix U S V^T, (R, C), divided by its norm; f is a polynomial, three times over, that takes
-    singular values from 0.02 to 1 to some between 0.6 and 1.2 (Newton-Schulz; its coefficients are Jordan's, who
-    applies it five times: by three, here, the loss fell as fast). `operand` is the type of the products' operands.
-
-    x <- x (a + b x^T x + c (x^T x)^2), three times: by what it does to x^T x, the smaller of the two squares.
+def evened(matrices: Tensor, operand: torch.dtype) -> Tensor:
+    """U f(S) V^T of each of these matrices U S V^T, (N, R, C), divided by its norm; f is a polynomial, three times
+    over, that takes singular values from 0.02 to 1 to some between 0.6 and 1.2 (Newton-Schulz; its coefficients are
+    Jordan's, who applies it five times: by three, here, the loss fell as fast). `operand` is the type of the products'
+    operands.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
-    tall = matrix if matrix.shape[0] >= matrix.shape[1] else matrix.T
-    x = tall.to(operand)
-    x = x / (x.norm() + 1e-7)
-    square = x.T @ x  # (C, C)
-    factor = eye = torch.eye(len(square), dtype=x.dtype, device=x.device)
+    wide = matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT
+    x = wide.to(operand)
+    x = x / (x.norm(dim=(-2, -1), keepdim=True) + 1e-7)
     for _ in range(3):
-        once = torch.addmm(square, square, square, beta=b, alpha=c).add_(eye, alpha=a)
-        factor, square = factor @ once, once @ square @ once
-    found: Tensor = x @ factor
-    return (found if tall is matrix else found.T).to(matrix.dtype)
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)  # a x + (b g + c g g) x
+    found: Tensor = x if wide is matrices else x.mT
+    return found.to(matrices.dtype)
 
 
 Optimizer = Adam | RMSprop | SGD | Muon
 PLAIN: dict[str, type[Adam | RMSprop | SGD]] = {"adam": Adam, "rmsprop": RMSprop, "sgd": SGD}
 
 
-def make_optimizer(name: str, parameters: Parameters) -> Optimizer:
-    """Of that name, for these parameters."""
-    return Muon(parameters) if name == "muon" else PLAIN[name](parameters.flat)
+def make_optimizer(name: str, parameters: Parameters, hidden: int) -> Optimizer:
+    """Of that name, for the parameters of layers of so many units."""
+    return Muon(parameters, hidden) if name == "muon" else PLAIN[name](parameters.flat)
