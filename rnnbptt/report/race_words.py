@@ -60,11 +60,10 @@ def _overtaking_sentence(overtaking: Overtaking) -> str:
 
 def tables(result: RaceResult) -> list[Table]:
     """All figures, at most 80 columns wide as far as names are short."""
-    found = [*map(_tuning_table, _side_by_side(result.tuning))]
-    found += [_test_table(result), _validation_table(result), _cost_table(result)]
+    found = [_test_table(result), _validation_table(result), _cost_table(result)]
     if result.overtakings:
         found.append(_overtakings_table(result))
-    return [*found, *_threshold_tables(result)]
+    return [*found, *_threshold_tables(result), *map(_tuning_table, _side_by_side(result.tuning))]
 
 
 def _side_by_side(tuning: Sequence[Tuned]) -> Iterator[list[Tuned]]:
@@ -140,7 +139,7 @@ def _threshold_tables(result: RaceResult) -> Iterator[Table]:
             if each.bpc == bpc
         ]
         note = "Median over seeds; a dash where half of them or more never came down to it."
-        yield Table(f"until {bpc:.4f} bits per character", ["strategy", "reached", *UNITS.values()], rows, note)
+        yield Table(f"until {bpc:.4f} bpc", ["strategy", "reached", *UNITS.values()], rows, note)
 
 
 def against_cells(against: Against) -> tuple[str, str, str]:

@@ -65,7 +65,7 @@ def test_tables_hold_the_figures() -> None:
         ["64 overtakes 1", "characters", "55,100 [48,200 to open]", "4%"],
         ["64 overtakes 1", "operations", "4.29e+10 [3.76e+10 to 4.97e+10]", "0%"],
     ]
-    assert threshold.title == "until 2.4000 bits per character"
+    assert threshold.title == "until 2.4000 bpc"
     assert threshold.rows == [["1", "1 of 2", *"----"], ["64", "2 of 2", "11", "11", "11.0", "11"]]
     assert all(len(row) == len(table.columns) for table in (test, validation, cost, crossings) for row in table.rows)
 
@@ -87,7 +87,7 @@ TUNING = (
 
 def test_learning_rates_are_shown_with_the_chosen_ones(capsys: pytest.CaptureFixture[str]) -> None:
     result = replace(a_result(), tuning=TUNING)
-    table, *others = tables(result)
+    *others, table = tables(result)
     assert others == tables(a_result())
     assert (table.title, table.columns) == ("learning rates", ["--lr", "1", "64"])
     assert table.rows == [
