@@ -35,20 +35,20 @@ from rnnbptt.training.starting import RunConfig, begin
 WINDOW = 256
 BATCH = 64  # windows read side by side
 
-CHARS = 3_000_000
-RECORD = {"optimizer": "muon", "streams": 64, "trunc": "16..64", "dropout": 0.3, "budget": CHARS}
+CHARS = 2_600_000
+RECORD = {"optimizer": "muon", "streams": 64, "trunc": "32..64", "dropout": 0.3, "lr": 0.01, "budget": CHARS}
 LEVERS: dict[str, dict[str, object]] = {
     "the record": {},
-    "adam": {"optimizer": "adam"},
-    "adam, 16 streams": {"optimizer": "adam", "streams": 16},
+    "adam at its own rate, 0.006": {"optimizer": "adam", "lr": 0.006},
+    "adam, 16 streams": {"optimizer": "adam", "lr": 0.006, "streams": 16},
     "32 streams": {"streams": 32},
     "64 from the start": {"trunc": "64"},
-    "8..64": {"trunc": "8..64"},
-    "dropout 0.2": {"dropout": 0.2},
+    "16..64": {"trunc": "16..64"},
+    "rate 0.006": {"lr": 0.006},
     "dropout 0.4": {"dropout": 0.4},
     "two layers of 384": {"layers": 2, "hidden": 384},
     "GRU": {"cell": "gru"},
-    "twice the text": {"budget": 2 * CHARS},
+    "twice the text": {"budget": 2 * CHARS, "dropout": 0.4},
 }
 
 
