@@ -32,6 +32,8 @@ STANDARD_OUTPUT = Path("-")
 SHOWN: dict[str, dict[str, Any]] = {
     "trunc": {"metavar": "SPEC", "rich_help_panel": None},
     "eval_every": {"rich_help_panel": RUN},
+    "workers": {"min": 0, "max": 4096},
+    "address": {"metavar": "HOST:PORT"},
     "json": {"metavar": "FILE"},
     "report": {"metavar": "DIR"},
     "claim": {"metavar": "FILE"},

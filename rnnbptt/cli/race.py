@@ -17,6 +17,7 @@ from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.study.race.config import RaceConfig, parse_vary, spelled
 from rnnbptt.study.race.elsewhere import Where
+from rnnbptt.study.race.grid import SHARE
 from rnnbptt.study.race.sharing import FinishAll
 from rnnbptt.training.config import UNITS, Budget, TrainConfig
 from rnnbptt.truncation.specs import parse_truncation
@@ -42,9 +43,22 @@ def race(
         list[str] | None,
         typer.Option(metavar="NAME=A,B", help="Run each with each of these values of another option; may be repeated."),
     ] = None,
-    workers: Annotated[
+    lr: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Learning rate after the warm-up. Given more than once: see --tune, these are what is tried.",
+            show_default=f"{TrainConfig.lr:g}",
+            rich_help_panel="Optimization",
+        ),
+    ] = None,
+    tune: Annotated[
         int,
-        typer.Option(help="Runs at a time, of one thread each; 0: one a core (slurm: all at once).", min=0, max=4096),
+        typer.Option(
+            metavar="N",
+            help=f"First try N learning rates of each truncation, a factor of 2 apart, around --lr, on {SHARE:.0%} of"
+            " the budget, and more while the best lies at the edge; 0: one for all.",
+            rich_help_panel="Optimization",
+        ),
     ] = 0,
     out: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Folder of the race.", show_default="races/TEXT")
@@ -58,6 +72,7 @@ def race(
     ] = None,
     run: Annotated[str, typer.Option(metavar="STRATEGY/SEED", help="Which run, as 1..64/0.")] = "",
     answer: Annotated[AnswerOptions, "Answer"],
+    where: Annotated[Where, "Workers"],
     amounts: Annotated[Amounts, "Budget of each run: one of"],
     model: Annotated[ModelConfig, "Model"],
     training: Annotated[TrainConfig, "Optimization"],
@@ -68,25 +83,20 @@ def race(
     engine: Annotated[
         str, typer.Option(help="auto, torch, or compiled; one for all runs.", rich_help_panel=RUN)
     ] = "auto",
-    on: Annotated[
-        str,
-        typer.Option(help="processes of this machine, ray or slurm: where the runs are trained.", rich_help_panel=RUN),
-    ] = "processes",
-    address: Annotated[
-        str,
-        typer.Option(metavar="HOST:PORT", help="Of a Ray cluster, instead of one started here.", rich_help_panel=RUN),
-    ] = "",
     text: Text,
 ) -> None:
     """Race truncations on a text, with several seeds of each. Ctrl-C saves and stops; --resume goes on."""
-    sources, budget, where = texts or [], amounts.budget(), Where(on, workers, address)
+    sources, budget = texts or [], amounts.budget()
     if replay:
         replay_run(replay, run, sources, quiet)
     elif resume:
         _race(ctx, None, sources, resume, where, answer, quiet)
     else:
-        common = replace(training, budget=budget or training.budget)
-        wanted = RaceConfig(tuple(trunc or ()), seeds, parse_vary(vary or ()), common, model, text, precision, engine)
+        grid = tuple(sorted(lr)) if lr and len(lr) > 1 else ()
+        rate = lr[0] if lr and not grid else training.lr
+        common = replace(training, budget=budget or training.budget, lr=rate)
+        varied, how = parse_vary(vary or ()), (precision, engine, tune, grid)
+        wanted = RaceConfig(tuple(trunc or ()), seeds, varied, common, model, text, *how)
 
         from rnnbptt.study.race.folder import default_folder
 
@@ -118,7 +128,8 @@ def _race(
         if not quiet:
             say("note", [f"the race lies in {folder}"])
         try:
-            give_answer(race, claims, answer, quiet)
+            if not race.trials:  # or these have failed, and there was no race
+                give_answer(race, claims, answer, quiet)
         finally:
             _refuse_failures(race, where)
 
@@ -127,7 +138,7 @@ def _refuse_failures(race: "Race", where: Where) -> None:
     """UserError where runs have failed, whatever the others have shown."""
     if failed := race.failed:
         advice = f"see above; what is mended goes on with --resume {shlex.quote(str(race.folder))}{where.options}"
-        raise UserError(f"{len(failed)} of {len(race.config.cells)} runs failed: {advice}")
+        raise UserError(f"{len(failed)} of {len(race.cells)} {race.kind}s failed: {advice}")
 
 
 def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: bool) -> tuple["Race", "Prospect"]:
@@ -154,19 +165,23 @@ def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: b
 
 def _run(race: "Race", prospect: "Prospect", where: Where, finish: FinishAll | None, quiet: bool) -> None:
     """Finish its runs and show them; it ends with 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
-    from rnnbptt.report.progress import slow
+    from rnnbptt.report.progress import say, slow
     from rnnbptt.report.race_view import RaceView, say_stopped
     from rnnbptt.study.race.checking import compile_for
     from rnnbptt.study.race.running import run_race
+    from rnnbptt.study.race.tuning import rounds
 
     try:
         with stop_by_signal() as stop:
             if race.open:
                 with slow("compiling, once: it takes some 10 to 20 seconds", quiet):
                     compile_for(race)
-            with RaceView(race, prospect, quiet) as view:
-                for ended in run_race(race, prospect, where.workers, stop.asked, finish):
-                    view.show(ended)
+            for notes in rounds(race, stop.asked):
+                if not quiet:
+                    say("note", notes)
+                with RaceView(race, prospect, quiet) as view:
+                    for ended in run_race(race, prospect, where.workers, stop.asked, finish):
+                        view.show(ended)
     except KeyboardInterrupt:  # the second one
         say_stopped(race, where.options, saved=False)
         raise
@@ -216,9 +231,11 @@ def _agree(name: str, value: Any, own: object) -> bool:
         return tuple(parse_truncation(trunc).spec for trunc in value) == own
     if name == "vary":
         return spelled(parse_vary(value)) == own
+    if name == "lr":
+        return tuple(sorted(value)) == own
     return bool(value == own) or (name in ("precision", "engine") and value == "auto")
 
 
 def _shown(value: Any) -> Any:
     """As it was given, where there may be several of it."""
-    return (" ".join(value) or "none") if isinstance(value, list | tuple) else value
+    return (" ".join(map(str, value)) or "none") if isinstance(value, list | tuple) else value

@@ -24,10 +24,11 @@ def command(race: Race) -> str:
     texts = [source.name for source in corpus.sources] if own else [str(corpus.path)]
     truncs = [f"--trunc {trunc}" for trunc in config.truncs]
     varied = [f"--vary {values}" for values in spelled(config.vary)]
+    rates = [*(f"--lr {rate!r}" for rate in config.rates), *([f"--tune {config.tune}"] if config.tune else [])]
     budget = f"--{config.train.budget.unit} {config.train.budget.amount:.15g}"
     text = chosen(config.text) if own else ""
     options = filter(None, [chosen(config.model, config.train), text, budget, f"--seeds {config.seeds}"])
-    return " ".join(["rnnbptt race", *map(shlex.quote, texts), *truncs, *varied, *options])
+    return " ".join(["rnnbptt race", *map(shlex.quote, texts), *truncs, *varied, *rates, *options])
 
 
 def _commands(race: Race) -> Iterator[str]:

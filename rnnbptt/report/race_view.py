@@ -27,7 +27,7 @@ class RaceView:
     def __init__(self, race: Race, prospect: Prospect, quiet: bool) -> None:
         self._race, self._quiet = race, quiet
         self._overview = Overview(race, prospect)
-        self._ended = len(race.config.cells) - len(race.open)
+        self._ended = len(race.cells) - len(race.open)
         console = Console(file=cast(Any, STANDARD_ERROR), highlight=False, markup=False, emoji=False)
         self._live = None if quiet or not STANDARD_ERROR.isatty() else Live(console=console, auto_refresh=False)
         self._looked = 0.0
@@ -47,7 +47,7 @@ class RaceView:
         for cell, outcome in ended:
             self._ended += outcome.state != "stopped"
             if self._is_told(outcome):
-                self._say(f"{cell.arm.label}, seed {cell.seed}: {self._told(cell, outcome)}")
+                self._say(f"{cell.name}: {self._told(cell, outcome)}")
         if self._live and time.monotonic() - self._looked > PERIOD:
             self._looked = time.monotonic()
             self._live.update(self._picture(), refresh=True)
@@ -64,7 +64,7 @@ class RaceView:
             print(wrapped(escaped(line), STANDARD_ERROR), file=STANDARD_ERROR)
 
     def _told(self, cell: Cell, outcome: Outcome) -> str:
-        place = f"({self._ended} of {counted(len(self._race.config.cells), 'run')})"
+        place = f"({self._ended} of {_all_runs(self._race)})"
         if outcome.state != "done":
             return f"{outcome.state} {place}: {outcome.error}"
         run = self._overview.run(cell)
@@ -74,18 +74,22 @@ class RaceView:
         arms = self._overview.arms()
         table = make_table("--trunc", "runs done", "progress", "best bpc", "chars/s")
         for view in arms:
-            add_row(table, view.arm.label, *_figures(view, self._race.config.seeds))
+            add_row(table, view.arm.label, *_figures(view, sum(cell.arm == view.arm for cell in self._race.cells)))
         share = sum(view.spent for view in arms) / len(arms)
         left = self._overview.left()
         ends = "" if left is None or share == 1 else f"  about {lasting(left)} left; Ctrl-C saves and stops"
-        return Group(table, Text(f"{self._ended} of {len(self._race.config.cells)} runs, {share:.0%}{ends}"))
+        return Group(table, Text(f"{self._ended} of {_all_runs(self._race)}, {share:.0%}{ends}"))
 
 
-def _figures(view: ArmView, seeds: int) -> list[str]:
+def _all_runs(race: Race) -> str:
+    return counted(len(race.cells), race.kind)
+
+
+def _figures(view: ArmView, runs: int) -> list[str]:
     """The cells of its row."""
     lost = [f"{view.ended[state]} {state}" for state in ("diverged", "failed") if view.ended[state]]
     return [
-        ", ".join([f"{view.ended['done']}/{seeds}", *lost]),
+        ", ".join([f"{view.ended['done']}/{runs}", *lost]),
         f"{view.spent:.0%}",
         _bpc(view.bpc, 3),
         "-" if view.speed is None else f"{view.speed:,.0f}",
@@ -99,8 +103,8 @@ def _bpc(bpc: float | None, decimals: int) -> str:
 
 def say_stopped(race: Race, options: str, saved: bool) -> None:
     """That a race has not come to its end, and what to type next, with these options."""
-    runs = len(race.config.cells)
+    ended = len(race.cells) - len(race.open)
     how = "stopped, and saved" if saved else "interrupted before all was saved"
-    print(f"{how}: {runs - len(race.open)} of {counted(runs, 'run')} finished", file=STANDARD_ERROR)
+    print(f"{how}: {ended} of {_all_runs(race)} finished", file=STANDARD_ERROR)
     command = f"rnnbptt race --resume {escaped(shlex.quote(str(race.folder)) + options)}"
     print(f"go on:          {command}", file=STANDARD_ERROR)

@@ -2,14 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 
+from rnnbptt.report.layout import GAP, WIDTH
 from rnnbptt.report.page import Table
 from rnnbptt.study.race.crossings import Reached
 from rnnbptt.study.race.differences import PairedDifference
+from rnnbptt.study.race.grid import Tuned
 from rnnbptt.study.race.results import AXES, Overtaking, RaceResult, Spread
 from rnnbptt.study.race.signflip import ALPHA
 from rnnbptt.study.race.verdicts import Against
 
 UNITS = {"chars": "characters", "updates": "updates", "seconds": "seconds", "flops": "operations"}
+BROADEST = 14  # characters of a cell of the table of learning rates
 WORDS = {"better": "better", "worse": "worse", "no difference shown": "not shown"}
 
 
@@ -60,7 +63,34 @@ def tables(result: RaceResult) -> list[Table]:
     found = [_test_table(result), _validation_table(result), _cost_table(result)]
     if result.overtakings:
         found.append(_overtakings_table(result))
-    return [*found, *_threshold_tables(result)]
+    return [*found, *_threshold_tables(result), *map(_tuning_table, _side_by_side(result.tuning))]
+
+
+def _side_by_side(tuning: Sequence[Tuned]) -> Iterator[list[Tuned]]:
+    """As many at a time as have room beside each other."""
+    some: list[Tuned] = []
+    for each in tuning:
+        if some and sum(max(len(one.label), BROADEST) + GAP for one in (*some, each)) > WIDTH - BROADEST - GAP:
+            yield some
+            some = []
+        some.append(each)
+    if some:
+        yield some
+
+
+def _tuning_table(tuning: Sequence[Tuned]) -> Table:
+    rates = sorted({rate for each in tuning for rate in each.rates})
+    rows = [[f"{rate:.6g}", *(_tuned(each, rate) for each in tuning)] for rate in rates]
+    note = "Best validation of each that was tried, in bits per character; *: chosen."
+    return Table("learning rates", ["--lr", *(each.label for each in tuning)], rows, note)
+
+
+def _tuned(tuned: Tuned, rate: float) -> str:
+    if rate not in tuned.rates:
+        return ""
+    bpc = tuned.bpc[tuned.rates.index(rate)]
+    score = "diverged" if bpc is None else _bits(bpc, ".4f")
+    return f"* {score}" if rate == tuned.chosen else score
 
 
 def _test_table(result: RaceResult) -> Table:
@@ -109,7 +139,7 @@ def _threshold_tables(result: RaceResult) -> Iterator[Table]:
             if each.bpc == bpc
         ]
         note = "Median over seeds; a dash where half of them or more never came down to it."
-        yield Table(f"until {bpc:.4f} bits per character", ["strategy", "reached", *UNITS.values()], rows, note)
+        yield Table(f"until {bpc:.4f} bpc", ["strategy", "reached", *UNITS.values()], rows, note)
 
 
 def against_cells(against: Against) -> tuple[str, str, str]:

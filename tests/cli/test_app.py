@@ -85,7 +85,8 @@ def test_the_options_are_these() -> None:
             [
                 *text,
                 *training,
-                *("--trunc", "--seeds", "--vary", "--workers", "--on", "--address", "--out", "--resume", "--quiet"),
+                *("--trunc", "--seeds", "--vary", "--tune", "--workers", "--on", "--address"),
+                *("--out", "--resume", "--quiet"),
                 *("--report", "--json", "--threshold", "--claim", "--prompt", "--sample-length", "--replay", "--run"),
             ]
         ),

@@ -10,6 +10,7 @@ import pytest
 from rnnbptt.report.race_view import RaceView, say_stopped
 from rnnbptt.study.race.folder import Race
 from rnnbptt.study.race.outcome import Outcome
+from rnnbptt.study.race.tuning import advance
 from rnnbptt.text.corpus import Corpus
 from support.races import begun, foreseen, race_config
 
@@ -85,6 +86,23 @@ def test_on_a_terminal_a_table_and_what_went_wrong(race: Race, monkeypatch: pyte
     assert "0/2, 1 failed" in last
     assert [word for word in last.splitlines()[2].split() if word[0].isdigit()] == ["8", "0/2,", "1", "75%", "12,346"]
     assert "3 of 6 runs, 58%" in last
+
+
+def test_tuning_is_shown_by_its_own_runs(text_corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    race = begun(tmp_path / "race", text_corpus.path, race_config("1", "8", tune=3))
+    advance(race)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    with RaceView(race, foreseen(race, SECONDS), quiet=False) as view:
+        failed = race.cells[1]
+        race.outcomes[failed.place] = Outcome("failed", "no room")
+        view.show([(failed, Outcome("failed", "no room"))])
+    said = terminal.getvalue()
+    assert "1, lr 0.006: failed (1 of 6 tuning runs): no room" in said
+    last = said[said.rindex("--trunc") :]
+    assert [line.split("  ")[0] for line in last.splitlines()[1:4]] == ["1", "8", "1 of 6 tuning runs, 17%"]
+    assert "0/3, 1 failed" in last
 
 
 def test_what_is_stopped_goes_on(race: Race, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from rnnbptt.report.race_tables import show_race
 from rnnbptt.report.race_words import sentences, tables
 from rnnbptt.study.race.differences import paired_difference
+from rnnbptt.study.race.grid import Tuned
 from rnnbptt.study.race.results import Contestant, Spread
 from rnnbptt.study.race.verdicts import Against, Verdict
 from support.race_findings import COST, a_contestant, a_result
@@ -63,7 +65,7 @@ def test_tables_hold_the_figures() -> None:
         ["64 overtakes 1", "characters", "55,100 [48,200 to open]", "4%"],
         ["64 overtakes 1", "operations", "4.29e+10 [3.76e+10 to 4.97e+10]", "0%"],
     ]
-    assert threshold.title == "until 2.4000 bits per character"
+    assert threshold.title == "until 2.4000 bpc"
     assert threshold.rows == [["1", "1 of 2", *"----"], ["64", "2 of 2", "11", "11", "11.0", "11"]]
     assert all(len(row) == len(table.columns) for table in (test, validation, cost, crossings) for row in table.rows)
 
@@ -75,3 +77,37 @@ def test_the_terminal_has_tables_then_the_answer(capsys: pytest.CaptureFixture[s
     assert max(map(len, out.splitlines())) <= 80
     assert "\n1..64@plateau               2.1000   -  -0.200 ± 0.002  0.031     better\n" in out
     assert " ".join(out.split()).endswith(" ".join(sentences(result)))
+
+
+TUNING = (
+    Tuned("1", (0.5, 1.0, 2.0), (2.25, 2.0, None), 1.0, False),
+    Tuned("64", (1.0, 2.0, 4.0), (3e20, 2.5, 2.125), 4.0, True),
+)
+
+
+def test_learning_rates_are_shown_with_the_chosen_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    result = replace(a_result(), tuning=TUNING)
+    *others, table = tables(result)
+    assert others == tables(a_result())
+    assert (table.title, table.columns) == ("learning rates", ["--lr", "1", "64"])
+    assert table.rows == [
+        ["0.5", "2.2500", ""],
+        ["1", "* 2.0000", "3.0e+20"],
+        ["2", "diverged", "2.5000"],
+        ["4", "", "* 2.1250"],
+    ]
+    show_race(result)
+    assert "\n2               diverged    2.5000\n" in capsys.readouterr().out
+
+
+def test_learning_rates_of_many_are_shown_in_parts(capsys: pytest.CaptureFixture[str]) -> None:
+    names = [f"{trunc} streams={streams}" for trunc in ("1", "64", "1..64@plateau") for streams in (8, 16, 32)]
+    result = replace(a_result(), tuning=tuple(replace(TUNING[1], label=name) for name in names))
+    parts = [table.columns[1:] for table in tables(result) if table.title == "learning rates"]
+    assert [name for part in parts for name in part] == names
+    show_race(result)
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    assert all(name in out for name in names)
+    assert "\N{HORIZONTAL ELLIPSIS}" not in out
+    assert out.count("* 2.1250") == len(names)

@@ -8,8 +8,9 @@ from rnnbptt.inference.prompts import as_trained
 from rnnbptt.inference.sampling import sample
 from rnnbptt.study.race.claims import Claim
 from rnnbptt.study.race.concluding import conclude
-from rnnbptt.study.race.config import Arm
+from rnnbptt.study.race.config import Arm, RaceConfig
 from rnnbptt.study.race.folder import Race
+from rnnbptt.study.race.grid import SHARE, share_of
 from rnnbptt.study.race.reading import Entrant, Finished
 from rnnbptt.study.race.results import RaceResult
 from rnnbptt.text.reading import Tell
@@ -21,9 +22,23 @@ def answer(race: Race, thresholds: Sequence[float], claims: Sequence[Claim], tel
     """What the runs that have come to their end show; see `conclude`."""
     entrants = [_entrant(race, arm) for arm in race.config.contestants]
     result = conclude(entrants, _entrant(race, race.config.again), race.corpus, thresholds, claims, tell)
-    rates = len({arm.train.lr for arm in race.config.contestants})
-    note = "One learning rate serves all, and may suit one better than another: see --vary lr=A,B."
-    return result if rates > 1 else replace(result, notes=(*result.notes, note))
+    return replace(result, tuning=race.config.tuning, notes=(*result.notes, *notes_on_rates(race.config)))
+
+
+def notes_on_rates(config: RaceConfig) -> Iterator[str]:
+    """Where the learning rates come from."""
+    if config.tuning:
+        share, seed = f"{share_of(config.train.budget)}, {SHARE:.0%} of the budget", config.tuning_seed
+        yield (
+            f"The learning rate of each is that of its best validation on {share}, by seed {seed}, which no run of the"
+            " race has; all of the budget, or another seed, might have preferred another."
+        )
+    elif len({arm.train.lr for arm in config.contestants}) == 1:
+        yield "One learning rate serves all, and may suit one better than another: see --tune."
+    for each in config.tuning:
+        if each.at_edge:
+            end = "lowest" if each.chosen == each.rates[0] else "highest"
+            yield f"{each.label}: the best learning rate, {each.chosen!r}, is the {end} that was tried."
 
 
 def _entrant(race: Race, arm: Arm) -> Entrant:
@@ -48,4 +63,4 @@ def samples(race: Race, config: SampleConfig) -> Iterator[tuple[str, str]]:
             checkpoint = load_checkpoint(RunFolder(race.folder / cell.place).best)
             read, _ = as_trained(config, checkpoint.vocabulary, race.corpus.options)
             text = "".join(sample(checkpoint.build_model(), checkpoint.vocabulary, read))
-            yield f"{arm.label}, seed {cell.seed}", config.prompt + text
+            yield cell.name, config.prompt + text

@@ -11,8 +11,10 @@ import torch
 from rnnbptt.bptt.update import plan_flops
 from rnnbptt.errors import UserError, check_option
 from rnnbptt.model.precision import choose_precision
-from rnnbptt.study.race.config import Arm, RaceConfig
+from rnnbptt.study.race.config import Arm, Cell, RaceConfig
 from rnnbptt.study.race.folder import Race
+from rnnbptt.study.race.grid import SHARE
+from rnnbptt.study.race.tuning import first_trials
 from rnnbptt.training.course import Course
 from rnnbptt.training.loop import Trainer
 from rnnbptt.training.starting import RunConfig, engine_of, fresh, set_up_torch
@@ -76,28 +78,33 @@ def look_over(race: Race) -> Prospect:
     notes: dict[str, None] = {}
     courses: list[Course] = []
     for arm in race.config.arms:
-        config = race.run_of(arm.cells[0])
-        trainer = fresh(config, race.corpus, engine_of(config))
+        trainer = _trainer(race, arm.cells[0])
         _check_length(trainer)
         seconds[arm.label] = sum(_seconds(trainer)) / MOMENTS
         notes |= dict.fromkeys(trainer.notes)
         courses.append(trainer.course)
+    for trial in {trial.arm: trial for trial in first_trials(race.config)}.values():
+        _check_length(_trainer(race, trial), f" in tuning, on {SHARE:.0%} of the budget")
     return Prospect(seconds, courses[0], tuple(notes))
 
 
 def compile_for(race: Race) -> None:
     """Compile what its runs call, or see that it is there: otherwise every process would do it at the same time."""
     for arm in race.config.contestants:
-        config = race.run_of(arm.cells[0])
-        fresh(config, race.corpus, engine_of(config)).engine.prepare()
+        _trainer(race, arm.cells[0]).engine.prepare()
 
 
-def _check_length(trainer: Trainer) -> None:
+def _trainer(race: Race, cell: Cell) -> Trainer:
+    config = race.run_of(cell)
+    return fresh(config, race.corpus, engine_of(config))
+
+
+def _check_length(trainer: Trainer, where: str = "") -> None:
     """UserError where no update could be as long as the truncation says."""
     reach, room = trainer.strategy.reach, trainer.course.room(trainer.standing.axes)
     advice = (
-        f"a stream has {room:,} characters to read, fewer than an update takes in; give more text or budget, fewer"
-        " --streams, or a shorter one"
+        f"a stream has {room:,} characters to read{where}, fewer than an update takes in; give more text or budget,"
+        " fewer --streams, or a shorter one"
     )
     check_option(not reach or reach <= room, "trunc", trainer.config.trunc, advice)
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from rnnbptt.errors import UserError, check_option
 from rnnbptt.model.config import ModelConfig
+from rnnbptt.study.race.grid import EXTENSIONS, MOST_RATES, SHARE, Tuned, centred, share_of
 from rnnbptt.study.race.signflip import least_p, seeds_needed
 from rnnbptt.text.options import TextOptions
 from rnnbptt.training.config import TrainConfig
@@ -61,6 +62,16 @@ class Cell:
     seed: int
 
     @property
+    def name(self) -> str:
+        """In words."""
+        return f"{self.arm.label}, seed {self.seed}"
+
+    @property
+    def train(self) -> TrainConfig:
+        """As it is trained."""
+        return replace(self.arm.train, seed=self.seed)
+
+    @property
     def place(self) -> str:
         """Its folder, below that of the race."""
         return f"{self.arm.name}/seed-{self.seed}"
@@ -77,6 +88,9 @@ class RaceConfig:
     model      of any vocabulary
     precision  auto, float32, bfloat16 or float64
     engine     auto, torch or compiled
+    tune       learning rates around that of `train`, from which each contestant is given its best first; 0: none
+    rates      such rates themselves, from the lowest to the highest
+    tuning     what they have shown, once they have
     """
 
     truncs: tuple[str, ...]
@@ -87,6 +101,9 @@ class RaceConfig:
     text: TextOptions = field(default_factory=TextOptions)
     precision: str = "auto"
     engine: str = "auto"
+    tune: int = 0
+    rates: tuple[float, ...] = ()
+    tuning: tuple[Tuned, ...] = ()
 
     def __post_init__(self) -> None:
         check_option(1 <= self.seeds <= MOST_SEEDS, "seeds", self.seeds, f"must be between 1 and {MOST_SEEDS:,}")
@@ -97,7 +114,35 @@ class RaceConfig:
             _check_values(name, values)
         if len(self.contestants) < 2:
             raise UserError("a race is of two or more; give --trunc more than once, or once and --vary NAME=A,B")
-        replace(self.train, seed=self.train.seed + 2 * self.seeds - 1)  # the last one must be a seed, too
+        replace(self.train, seed=self.tuning_seed - (not self.grid))  # the last one must be a seed, too
+        self._check_rates()
+
+    def _check_rates(self) -> None:
+        advice = f"must be between 2 and {MOST_RATES}, or 0 for one rate that serves all"
+        check_option(self.tune == 0 or 2 <= self.tune <= MOST_RATES, "tune", self.tune, advice)
+        advice = f"--lr gives {len(self.rates)} learning rates to choose from; give one, or leave --tune out"
+        check_option(not (self.tune and self.rates), "tune", self.tune, advice)
+        advice = "these race, and --tune chooses from such rates; give one of the two"
+        check_option(not (self.grid and "lr" in self.vary), "vary", f"lr={','.join(self.vary.get('lr', ()))}", advice)
+        for number, rate in enumerate(self.rates):
+            check_option(rate not in self.rates[:number], "lr", rate, "given twice; give each of them once")
+        for rate in self.candidates:
+            replace(self.train, lr=rate)
+
+    @property
+    def grid(self) -> tuple[float, ...]:
+        """The learning rates that tuning begins with; none where nothing is tuned."""
+        return self.rates or centred(self.train.lr, self.tune)
+
+    @property
+    def candidates(self) -> tuple[float, ...]:
+        """Those that it may come to. A grid that was given stays as it is."""
+        return self.rates or centred(self.train.lr, self.tune and self.tune + 2 * EXTENSIONS)
+
+    @property
+    def tuning_seed(self) -> int:
+        """One that no run of the race has: a rate that suits a seed by chance would flatter it there."""
+        return self.train.seed + 2 * self.seeds
 
     @property
     def contestants(self) -> tuple[Arm, ...]:
@@ -131,8 +176,10 @@ class RaceConfig:
         """UserError where a value is not allowed."""
         values = {name: VARIED[name](value) for name, value in varied.items()}
         of_model = {name: value for name, value in values.items() if name in ModelConfig.__dataclass_fields__}
-        of_training = {name: value for name, value in values.items() if name not in of_model}
         label = " ".join([spec, *(f"{name.replace('_', '-')}={value}" for name, value in varied.items())])
+        chosen = {each.label: each.chosen for each in self.tuning}
+        of_training: dict[str, Any] = {"lr": chosen.get(label, self.train.lr)}
+        of_training |= {name: value for name, value in values.items() if name not in of_model}
         return Arm(label, replace(self.train, trunc=spec, **of_training), replace(self.model, **of_model), tuple(seeds))
 
     def settings(self) -> dict[str, Any]:
@@ -144,6 +191,7 @@ class RaceConfig:
             if each.name not in ("vocabulary", "budget")
         }
         own = {"trunc": tuple(map(_spec, self.truncs)), "vary": spelled(self.vary), "seeds": self.seeds}
+        own |= {"lr": self.rates or (self.train.lr,), "tune": self.tune}
         return common | own | {"precision": self.precision, "engine": self.engine}
 
     def remarks(self) -> Iterator[str]:
@@ -154,6 +202,10 @@ class RaceConfig:
             them = f"{self.seeds} seed{'s' * (self.seeds > 1)}"
             with_them = f"with {comparisons} comparison{'s' * (comparisons > 1)} {needed} are needed"
             yield f"{them} cannot show a difference: {with_them} (the p of {them} is {least_p(self.seeds):.2g} or more)"
+        if self.grid:
+            rates = f"{len(self.grid)} learning rates from {self.grid[0]!r} to {self.grid[-1]!r}"
+            share = f"{share_of(self.train.budget)}, {SHARE:.0%} of the budget"
+            yield f"first each is given the best of {rates}, by seed {self.tuning_seed} on {share}"
         if self.train.budget.unit == "minutes":
             yield (
                 "a budget of minutes gives runs as much text as they come to beside the others at work; give --chars or"

@@ -4,6 +4,9 @@ import shlex
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
+
+from annotated_doc import Doc
 
 from rnnbptt.errors import UserError, check_option
 from rnnbptt.study.race.sharing import FinishAll
@@ -13,16 +16,11 @@ PLACES = ("processes", "ray", "slurm")
 
 @dataclass(frozen=True)
 class Where:
-    """By whom the runs are trained.
+    """By whom the runs are trained."""
 
-    on       processes, ray or slurm
-    workers  at a time; 0: as many as there are
-    address  of a Ray cluster; empty: one is started here
-    """
-
-    on: str = "processes"
-    workers: int = 0
-    address: str = ""
+    workers: Annotated[int, Doc("Runs at a time, of one thread each; 0: one a core (slurm: all at once).")] = 0
+    on: Annotated[str, Doc("Where runs are trained: processes (of this machine), ray or slurm.")] = "processes"
+    address: Annotated[str, Doc("Of a Ray cluster, instead of one started here.")] = ""
 
     def __post_init__(self) -> None:
         check_option(self.on in PLACES, "on", self.on, f"unknown; give one of {', '.join(PLACES)}")

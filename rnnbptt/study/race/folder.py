@@ -1,4 +1,6 @@
-"""The folder of a race: `race.json`, `corpus/` where it made its own, and a run folder for each seed of each arm."""
+"""The folder of a race: `race.json`, `corpus/` where it made its own, a run folder for each seed of each arm, and
+`tuning/` with those that came before.
+"""
 
 from __future__ import annotations
 
@@ -52,20 +54,21 @@ class Race:
     """A race in its folder, which this process holds.
 
     outcomes  how the runs have ended that have, by their places
+    trials    runs of tuning, as long as it goes on: they come before all others
     """
 
     folder: Path
     config: RaceConfig
     corpus: Corpus
     outcomes: dict[str, Outcome] = field(default_factory=dict)
+    trials: tuple[Cell, ...] = ()
 
     def run_of(self, cell: Cell) -> RunConfig:
         """The task that is handed out: one thread, for as many runs are at work as there are cores."""
-        train = replace(cell.arm.train, seed=cell.seed)
         return RunConfig(
             sources=[self.corpus.path],
             folder=self.folder / cell.place,
-            train=train,
+            train=cell.train,
             model=cell.arm.model,
             precision=self.config.precision,
             engine=self.config.engine,
@@ -77,9 +80,19 @@ class Race:
         return self.outcomes.get(cell.place)
 
     @property
+    def cells(self) -> tuple[Cell, ...]:
+        """The runs that are known by now."""
+        return self.trials or self.config.cells
+
+    @property
+    def kind(self) -> str:
+        """What one of them is called."""
+        return "tuning run" if self.trials else "run"
+
+    @property
     def open(self) -> list[Cell]:
         """The runs that have not ended."""
-        return [cell for cell in self.config.cells if not self.outcome(cell)]
+        return [cell for cell in self.cells if not self.outcome(cell)]
 
     @property
     def failed(self) -> dict[str, str]:

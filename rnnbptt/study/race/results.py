@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from rnnbptt.study.race.crossings import Crossing, Reached
+from rnnbptt.study.race.grid import Tuned
 from rnnbptt.study.race.verdicts import Against
 from rnnbptt.study.results import Yardstick
 
@@ -103,6 +104,7 @@ class RaceResult:
     characters  of that text
     yardsticks  what is reached without a network, on the validation split and on that one
     notes       what to know of the figures
+    tuning      of the learning rates of each contestant, where they were tuned
     """
 
     text: str
@@ -115,3 +117,4 @@ class RaceResult:
     judgements: tuple[Judgement, ...]
     yardsticks: tuple[Yardstick, ...]
     notes: tuple[str, ...]
+    tuning: tuple[Tuned, ...] = ()

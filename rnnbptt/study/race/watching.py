@@ -75,7 +75,7 @@ class ArmView:
 
     ended   of its runs: done, diverged, failed
     spent   share of all its runs, 0 to 1
-    bpc     bits per character, the mean over runs of the best so far; None before any validation
+    bpc     bits per character, the mean over runs of the best so far, in tuning the best of all; None before any
     speed   characters a second, the mean of what its runs had of late; None before any record
     """
 
@@ -91,8 +91,12 @@ class Overview:
 
     def __init__(self, race: Race, prospect: Prospect) -> None:
         self._race, self._prospect = race, prospect
-        budget, epoch_chars = race.config.train.budget, prospect.course.streams.epoch_chars
-        self._watches = {cell: Watch(race.folder / cell.place, budget, epoch_chars) for cell in race.config.cells}
+        chars = prospect.course.streams.epoch_chars
+        self._watches = {cell: Watch(race.folder / cell.place, cell.train.budget, chars) for cell in race.cells}
+        self._cells: dict[Arm, list[Cell]] = {}
+        for cell in race.cells:
+            self._cells.setdefault(cell.arm, []).append(cell)
+        self._over_runs = min if race.trials else statistics.fmean  # of learning rates, only the best one counts
         self._seconds = sum(run.seconds for run in self._runs())
         self._started = time.monotonic()
 
@@ -104,25 +108,25 @@ class Overview:
         return [watch.look() for cell, watch in self._watches.items() if arm is None or cell.arm == arm]
 
     def arms(self) -> list[ArmView]:
-        """All, in their order."""
-        return [self._view(arm) for arm in self._race.config.arms]
+        """All that have runs, in their order."""
+        return [self._view(arm) for arm in self._cells]
 
     def _view(self, arm: Arm) -> ArmView:
         runs = self._runs(arm)
-        states = [outcome.state for cell in arm.cells if (outcome := self._race.outcome(cell))]
+        states = [outcome.state for cell in self._cells[arm] if (outcome := self._race.outcome(cell))]
         bests = [run.best for run in runs if run.best is not None]
         speeds = [run.speed for run in runs if run.speed]
         return ArmView(
             arm,
             {state: states.count(state) for state in ("done", "diverged", "failed")},
             statistics.fmean(self._spent(arm, runs)),
-            statistics.fmean(bests) if bests else None,
+            self._over_runs(bests) if bests else None,
             statistics.fmean(speeds) if speeds else None,
         )
 
     def _spent(self, arm: Arm, runs: Sequence[Watched]) -> list[float]:
         """Of each run; one that has ended before its time has nothing left to do."""
-        ended = [self._race.outcome(cell) is not None for cell in arm.cells]
+        ended = [self._race.outcome(cell) is not None for cell in self._cells[arm]]
         return [1.0 if over else run.spent for over, run in zip(ended, runs, strict=True)]
 
     def left(self) -> float | None:
@@ -132,14 +136,13 @@ class Overview:
         whole = self._whole()
         if trained <= 0 or not whole:
             return None
-        arms = self._race.config.arms
-        rest = sum(whole[arm.label] * (1 - spent) for arm in arms for spent in self._spent(arm, self._runs(arm)))
+        rest = sum(whole[arm.label] * (1 - spent) for arm in self._cells for spent in self._spent(arm, self._runs(arm)))
         return elapsed * rest / trained
 
     def _whole(self) -> dict[str, float]:
         """Seconds of training of a whole run of each arm: as measured, or else in proportion to what was foreseen."""
         measured: dict[str, float] = {}
-        for arm in self._race.config.arms:
+        for arm in self._cells:
             runs = self._runs(arm)
             if spent := sum(run.spent for run in runs):
                 measured[arm.label] = sum(run.seconds for run in runs) / spent

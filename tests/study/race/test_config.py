@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.study.race.config import VARIED, RaceConfig, parse_vary, spelled
+from rnnbptt.study.race.grid import Tuned
 from rnnbptt.training.config import Budget, TrainConfig
 from support.refusals import message_of
 
@@ -154,3 +157,66 @@ def test_settings_are_by_the_names_of_options() -> None:
     assert (settings["trunc"], settings["vary"], settings["seed"]) == (("1", "2"), ("streams=8,9",), 3)
     assert {"hidden", "lr", "split", "precision", "engine", "seeds"} < settings.keys()
     assert not {"vocabulary", "budget", "truncs"} & settings.keys()
+
+
+# --- tuning -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_rates_of_tuning() -> None:
+    config = RaceConfig(("1", "2"), seeds=2, train=TrainConfig(lr=0.01, seed=3), tune=3)
+    assert (config.grid, config.tuning_seed) == ((0.005, 0.01, 0.02), 7)
+    assert config.candidates == tuple(0.01 * 2.0**power for power in range(-5, 6))
+    given = RaceConfig(("1", "2"), rates=(0.1, 1.0))
+    assert given.grid == given.candidates == (0.1, 1.0)
+    assert RaceConfig(("1", "2")).grid == RaceConfig(("1", "2")).candidates == ()
+
+
+def test_each_contestant_has_the_rate_that_was_chosen_for_it() -> None:
+    chosen = tuple(
+        Tuned(label, (0.5, 1.0), (2.0, None), lr, True)
+        for label, lr in (("1 streams=1", 0.5), ("2 streams=4", 1.0), ("1 streams=4", 2.0), ("2 streams=1", 4.0))
+    )
+    config = RaceConfig(("1", "2"), vary={"streams": ("1", "4")}, tune=2, tuning=chosen)
+    assert [(arm.label, arm.train.lr) for arm in config.arms] == [
+        *(("1 streams=1", 0.5), ("1 streams=4", 2.0), ("2 streams=1", 4.0), ("2 streams=4", 1.0)),
+        ("1 streams=1 again", 0.5),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tune": 1}, "--tune 1: must be between 2 and 25, or 0 for one rate that serves all"),
+        ({"tune": 26}, "--tune 26: must be between 2 and 25, or 0 for one rate that serves all"),
+        ({"tune": -2}, "--tune -2: must be between 2 and 25, or 0 for one rate that serves all"),
+        (
+            {"tune": 3, "rates": (0.1, 0.2)},
+            "--tune 3: --lr gives 2 learning rates to choose from; give one, or leave --tune out",
+        ),
+        (
+            {"tune": 3, "vary": {"lr": ("0.1", "0.2")}},
+            "--vary lr=0.1,0.2: these race, and --tune chooses from such rates; give one of the two",
+        ),
+        ({"rates": (0.1, 0.1)}, "--lr 0.1: given twice; give each of them once"),
+        ({"rates": (-1.0, 0.1)}, "--lr -1: must be a number above 0"),
+        ({"tune": 2, "train": TrainConfig(lr=1e308)}, "--lr inf: must be a number above 0"),
+        ({"tune": 2, "train": TrainConfig(seed=2**63 - 14)}, f"--seed {2**63}: must be at least 0 and below 2^63"),
+    ],
+)
+def test_rates_that_cannot_be_tuned(options: dict[str, Any], said: str) -> None:
+    assert message_of(RaceConfig, ("1", "2"), **options) == said
+
+
+def test_tuning_is_noted() -> None:
+    train = TrainConfig(budget=Budget("chars", 100_000), lr=0.01)
+    (said,) = RaceConfig(("1", "2"), train=train, tune=3).remarks()
+    assert said == (
+        "first each is given the best of 3 learning rates from 0.005 to 0.02, by seed 14 on 25,000 characters, 25% of"
+        " the budget"
+    )
+
+
+def test_settings_have_the_rates() -> None:
+    assert RaceConfig(("1", "2"), tune=3).settings()["tune"] == 3
+    assert RaceConfig(("1", "2"), rates=(0.1, 1.0)).settings()["lr"] == (0.1, 1.0)
+    assert RaceConfig(("1", "2")).settings()["lr"] == (0.006,)

@@ -44,7 +44,7 @@ def finish(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("rnnbptt.study.race.on_slurm.GRACE", 0.0)
     monkeypatch.chdir(tmp_path)
     Path("race").mkdir()
-    return Where(request.param).finisher(Path("race")) or pool.finish_all
+    return Where(on=request.param).finisher(Path("race")) or pool.finish_all
 
 
 def race_in(folder: Path, corpus: Corpus) -> Race:
