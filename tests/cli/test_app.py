@@ -23,6 +23,20 @@ def test_version_and_help() -> None:
         assert "Usage: " in succeed(command, "--help")
 
 
+def is_loaded(module: str, arguments: list[str]) -> bool:
+    """By the command line, when it has done what these say."""
+    code = (
+        "import sys\nfrom rnnbptt.cli.app import main\n"
+        f"sys.argv[1:] = {arguments!r}\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"sys.exit(3 if {module!r} in sys.modules else 0)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment)
+    assert done.returncode in (0, 3), done.stderr
+    return done.returncode == 3
+
+
 def test_help_and_refusals_do_not_load_torch() -> None:
     for arguments in (
         ["--help"],
@@ -31,15 +45,12 @@ def test_help_and_refusals_do_not_load_torch() -> None:
         ["train", "text.txt", "--trunc", "0"],
         ["race", "text.txt", "--trunc", "1"],
     ):
-        code = (
-            "import sys\nfrom rnnbptt.cli.app import main\n"
-            f"sys.argv[1:] = {arguments!r}\n"
-            "try:\n    main()\nexcept SystemExit:\n    pass\n"
-            "sys.exit(3 if 'torch' in sys.modules else 0)\n"
-        )
-        environment = os.environ | {"PYTHONPATH": str(ROOT)}
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False, env=environment)
-        assert done.returncode == 0, done.stderr
+        assert not is_loaded("torch", arguments), arguments
+
+
+def test_version_and_help_do_not_load_numpy() -> None:
+    for arguments in (["--version"], ["--help"], ["race", "--help"]):
+        assert not is_loaded("numpy", arguments), arguments
 
 
 def test_the_options_are_these() -> None:

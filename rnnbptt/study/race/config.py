@@ -12,7 +12,7 @@ from typing import Any
 from rnnbptt.errors import UserError, check_option
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.study.race.grid import EXTENSIONS, MOST_RATES, SHARE, Tuned, centred, share_of
-from rnnbptt.study.race.signflip import least_p, seeds_needed
+from rnnbptt.study.race.seeds import least_p, seeds_needed
 from rnnbptt.text.options import TextOptions
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.truncation.specs import parse_truncation

@@ -7,15 +7,17 @@ but that they are as likely to lie above 0 as below.
 S is the number of seeds, one difference each.
 """
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnbptt.study.race.seeds import ALPHA, least_p, seeds_needed
+
+__all__ = ["ALPHA", "holm", "least_p", "seeds_needed", "sign_flip"]
+
 Floats = NDArray[np.float64]
 
-ALPHA = 0.05  # a p of at most this is more than luck
 MOST_EXACT = 20  # seeds up to which all 2^S choices of signs are tried; beyond, as many are drawn
 SEED = 0
 ROUNDING = 1e-12  # relative to the sum of all sizes: sums as close as this are equal
@@ -67,13 +69,3 @@ def holm(ps: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(ps) - rank) * ps[place]))
         corrected[place] = largest
     return corrected
-
-
-def least_p(seeds: int) -> float:
-    """The p of `seeds` differences that all have the same sign, the smallest there can be."""
-    return 2.0 ** (1 - seeds)
-
-
-def seeds_needed(comparisons: int, alpha: float = ALPHA) -> int:
-    """The fewest seeds with which each of so many comparisons can reach `alpha` after Holm's correction."""
-    return math.ceil(1 - math.log2(alpha / comparisons))

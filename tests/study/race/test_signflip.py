@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from rnnbptt.study.race import signflip
-from rnnbptt.study.race.signflip import holm, least_p, seeds_needed, sign_flip
+from rnnbptt.study.race.seeds import least_p
+from rnnbptt.study.race.signflip import holm, sign_flip
 
 
 def by_hand(sizes: list[float], signs: list[int]) -> float:
@@ -67,10 +68,3 @@ def test_holm_by_hand() -> None:
     assert holm([0.6, 0.7]) == [1, 1]
     assert holm([0.03]) == [0.03]
     assert holm([]) == []
-
-
-def test_seven_seeds_are_needed_for_three_comparisons() -> None:
-    assert [seeds_needed(comparisons) for comparisons in (1, 2, 3, 4, 10)] == [6, 7, 7, 8, 9]
-    for comparisons in range(1, 40):
-        needed = seeds_needed(comparisons)
-        assert max(holm([least_p(needed)] * comparisons)) <= 0.05 < max(holm([least_p(needed - 1)] * comparisons))
