@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -216,7 +217,7 @@ def _why_not(sources: Sequence[Path], folder: Path, config: RaceConfig, tell: Te
         return f"holds a race of {saved.config.train.budget}, this one is of {config.train.budget}; give another --out"
     if not are_texts_of(_corpus_of(saved, folder), sources, tell):
         return "holds a race on another text; give another --out"
-    return f"holds this race; go on with it by --resume {folder}"
+    return f"holds this race; go on with it by --resume {shlex.quote(str(folder))}"
 
 
 def _corpus_of(saved: RaceFile, folder: Path) -> Corpus:

@@ -107,6 +107,12 @@ def test_the_same_race_is_not_begun_twice(race: Race, source: Path) -> None:
     assert refused(race, source, race_config("01", "8", precision="auto")) == said
 
 
+def test_what_is_advised_can_be_typed(source: Path) -> None:
+    folder = source.parent / "a b"
+    said = f"{folder}: holds this race; go on with it by --resume '{folder}'"
+    assert refused(begun(folder, source, race_config()), source) == said
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [
