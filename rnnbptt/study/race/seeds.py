@@ -1,4 +1,4 @@
-"""How many seeds it takes to show a difference by the sign-flip test. No numpy here: a race says it before it begins."""
+"""How many seeds the sign-flip test takes to show anything. No numpy here: it is said before a race begins."""
 
 import math
 
