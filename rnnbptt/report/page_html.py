@@ -56,7 +56,7 @@ def read_data(page: str, given: str = "the page") -> dict[str, Any]:
     found = DATA.search(page)
     try:
         held = json.loads(found[1]) if found else None
-    except ValueError:
+    except (ValueError, RecursionError):
         held = None
     if not isinstance(held, dict) or held.get("kind") != KIND or not isinstance(held.get("data"), dict):
         raise UserError(f"{given}: not a page of rnnbptt race; give one that --report has written, as it was written")

@@ -1,17 +1,18 @@
 """The checkpoints that take part: their short names, the curves of their runs, and the corpora they were trained on."""
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
+from rnnbptt.errors import UserError
 from rnnbptt.study.results import Curve
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
 from rnnbptt.training.corpora import find_corpus
 from rnnbptt.training.document import TrainedOn
+from rnnbptt.training.folder import RunFolder
 
 ALIKE = ("last.safetensors", "best.safetensors")  # every run has these, so that they tell no run from another
 
@@ -71,16 +72,13 @@ def _read_curve(checkpoint: Checkpoint) -> Curve | None:
     """The curve beside a checkpoint, None where there is none or it is of another run."""
     own = checkpoint.document.standing.validations
     try:
-        metrics = checkpoint.path.parent / "metrics.jsonl"
-        lines = metrics.read_text("utf-8").splitlines(keepends=True) if metrics.is_file() else []
-        # A run that is going on, or was cut off, may have left half a line at the end.
-        records = [json.loads(line) for line in lines if line.endswith("\n")]
-        evals = [record for record in records if record["kind"] == "eval" and record["nats"] is not None]
-        same_run = [record["nats"] for record in evals[: len(own.nats)]] == own.nats
-        axes = {axis: tuple(record[axis] for record in evals) for axis in ("chars", "updates", "seconds", "bpc")}
-        return Curve(split=evals[-1]["split"], **axes) if evals and same_run else None
-    except (OSError, ValueError, KeyError, TypeError):
+        evals = RunFolder(checkpoint.path.parent).validations()
+    except UserError:
         return None
+    if not evals or [each.nats for each in evals[: len(own.nats)]] != own.nats:
+        return None
+    axes = {axis: tuple(getattr(each, axis) for each in evals) for axis in ("chars", "updates", "seconds", "bpc")}
+    return Curve(split=evals[-1].split, **axes)
 
 
 def find_corpora(entries: Sequence[Entry]) -> list[Corpus | None]:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
+
 from rnnbptt.errors import UserError
 from rnnbptt.storage.files import whole_file, writing
 from rnnbptt.storage.lock import hold, release
@@ -16,7 +18,7 @@ from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
 from rnnbptt.text.corpus import JSON_NAME, may_be_replaced
 from rnnbptt.training.checkpoint import Checkpoint, check_name, load_checkpoint, save_checkpoint
 from rnnbptt.training.loop import Trainer
-from rnnbptt.training.records import Record, Standing
+from rnnbptt.training.records import Record, Standing, Validation
 from rnnbptt.training.state import snapshot
 
 FILES = ("last.safetensors", "best.safetensors", "metrics.jsonl")
@@ -72,6 +74,19 @@ class RunFolder:
             return self.metrics.read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return b""
+
+    def validations(self) -> list[Validation]:
+        """Those in metrics.jsonl, none where there is no such file. UserError where it is damaged; half a line at the
+        end, as a run leaves that is cut off or goes on, is none of it.
+        """
+        try:
+            lines = self._records().splitlines(keepends=True)
+            records = [json.loads(line) for line in lines if line.endswith(b"\n")]
+            evals = [record for record in records if record["kind"] == "eval" and record["nats"] is not None]
+            return msgspec.convert(evals, list[Validation])
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            advice = f"put it back as it was, or move {self.path} away and train again"
+            raise UserError(f"{self.metrics}: damaged; {advice}") from None
 
     def _check_corpus(self, new: Path) -> None:
         """UserError where another corpus than the new one is here."""

@@ -27,6 +27,19 @@ class Axes:
     flops: Amount = 0.0
 
 
+@dataclass(frozen=True)
+class Validation:
+    """A validation as metrics.jsonl has it: how far training had come, and the mean per character of `split`."""
+
+    chars: Count
+    updates: Count
+    seconds: Amount
+    bpc: Amount
+    nats: Amount
+    split: str
+    flops: Amount = 0.0
+
+
 @dataclass
 class Sums:
     """Sums over the updates since the last train record; `nats` over their characters, `grad_norm` before clipping."""

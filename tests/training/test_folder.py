@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import asdict
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -431,6 +432,31 @@ def test_rewinding_drops_a_validation_that_is_still_to_come(folder: RunFolder, s
     folder.rewind(Standing(axes=Axes(updates=at), owing=True))
     kept = [json.loads(line) for line in folder.metrics.read_text().splitlines()]
     assert kept == [r for r in records if r["updates"] <= at and r["kind"] == "train"]
+
+
+def test_validations_are_read_back_but_for_half_a_line(whole: RunFolder, folder: RunFolder) -> None:
+    evals = [line for line in lines(whole) if line["kind"] == "eval"]
+    assert all(asdict(each).items() <= line.items() for each, line in zip(whole.validations(), evals, strict=True))
+    assert len(evals) == 4
+    assert folder.validations() == []
+    shutil.copy(whole.metrics, folder.metrics)
+    with folder.metrics.open("a") as file:
+        file.write('{"kind": "eval", "cha')
+    assert folder.validations() == whole.validations()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        *(b"{}", b"5", b"[", b"\xff", b"[" * 100_000),
+        b'{"kind": "eval"}',
+        b'{"kind": "eval", "chars": "9", "updates": 1, "seconds": 1, "nats": 1, "bpc": 1, "split": "valid"}',
+    ],
+)
+def test_damaged_records_are_named(folder: RunFolder, line: bytes) -> None:
+    folder.metrics.write_bytes(b'{"kind": "train"}\n' + line + b"\n")
+    said = f"{folder.metrics}: damaged; put it back as it was, or move {folder.path} away and train again"
+    assert message_of(folder.validations) == said
 
 
 def test_curves_of_others_are_not_removed(folder: RunFolder) -> None:

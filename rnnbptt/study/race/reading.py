@@ -1,14 +1,14 @@
 """The runs of a race as they lie in their folders, and how well each reads the test text."""
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnbptt.errors import UserError
 from rnnbptt.inference.evaluation import LN2, character_nats
 from rnnbptt.study.race.curves import LearningCurve
 from rnnbptt.study.race.differences import stretches_of
@@ -52,20 +52,26 @@ class Examined:
 
 def examine(finished: Finished, corpus: Corpus, split: str) -> Examined:
     """What its records say, and its best checkpoint on that split, in float32. UserError where one cannot be read."""
-    folder = RunFolder(finished.folder)
-    axes, bpc = validations(folder)
-    if finished.diverged:
-        cost = {axis: max(axes[axis], default=0.0) for axis in AXES}
-        return Examined(Run(finished.seed, finished.folder, True, axes, bpc, cost, math.inf), np.empty(0))
-    cost = vars(load_checkpoint(folder.last).document.standing.axes)
-    model = load_checkpoint(folder.best).build_model("float32")
+    run = recorded(finished)
+    if run.diverged:
+        return Examined(run, np.empty(0))
+    model = load_checkpoint(RunFolder(finished.folder).best).build_model("float32")
     bits = character_nats(model, corpus.ids, *corpus.splits[split])[0] / LN2
-    return Examined(Run(finished.seed, finished.folder, False, axes, bpc, cost, float(bits.mean())), stretches_of(bits))
+    return Examined(replace(run, test=float(bits.mean())), stretches_of(bits))
 
 
-def validations(folder: RunFolder) -> tuple[dict[str, tuple[float, ...]], tuple[float, ...]]:
-    """Those of a run: where each was made, on each of AXES, and its bits per character."""
-    recorded = folder.metrics.read_text("utf-8") if folder.metrics.exists() else ""  # none, where it diverged at once
-    records = map(json.loads, recorded.splitlines())
-    evals = [record for record in records if record["kind"] == "eval"]
-    return {axis: tuple(record[axis] for record in evals) for axis in AXES}, tuple(record["bpc"] for record in evals)
+def recorded(finished: Finished) -> Run:
+    """What its records say; of the test text nothing is known. UserError where they are damaged, or others than those
+    of its last checkpoint.
+    """
+    folder = RunFolder(finished.folder)
+    evals = folder.validations()
+    axes = {axis: tuple(getattr(each, axis) for each in evals) for axis in AXES}
+    cost = {axis: max(axes[axis], default=0.0) for axis in AXES}
+    if folder.last.exists() or not finished.diverged:  # one that diverged at once has none
+        standing = load_checkpoint(folder.last).document.standing
+        if [each.nats for each in evals] != standing.validations.nats:
+            advice = f"put it back as it was, or move {folder.path} away and train again"
+            raise UserError(f"{folder.metrics}: not the validations of {folder.last.name}; {advice}")
+        cost = cost if finished.diverged else vars(standing.axes)
+    return Run(finished.seed, finished.folder, finished.diverged, axes, tuple(each.bpc for each in evals), cost, math.inf)
