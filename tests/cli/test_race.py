@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from subprocess import Popen
 
 import pytest
 
+from rnnbptt.cli.stopping import STOPS
 from rnnbptt.report.page_html import read_data
 from rnnbptt.storage.lock import is_ours
+from rnnbptt.study.race.outcome import Outcome
+from rnnbptt.study.race.work import finish_run
 from rnnbptt.training.checkpoint import load_checkpoint
+from rnnbptt.training.starting import RunConfig
 from support.commands import misuse, refusal, run, shell, succeed
 from support.races import breaking, in_process
 from support.runs import assert_same, without_time
@@ -336,6 +342,27 @@ def test_what_differs_is_said_and_what_may_be_why(page: Path) -> None:
     result = run("race", "--replay", str(page), "--run", "1/0", "text.txt", "--quiet")
     assert result.exit_code == 1
     assert "note: another here: the text, or how it is split, system (" in result.stderr
+
+
+def test_a_replay_says_what_it_does(page: Path) -> None:
+    result = run("race", "--replay", str(page), "--run", "1/0", "text.txt")
+    assert result.stderr == "note: training 1/0 again, in a folder that is gone in the end\n"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_replay_that_is_stopped_says_nothing(
+    page: Path, number: signal.Signals, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(config: RunConfig, stop: Callable[[], bool]) -> Outcome:
+        os.kill(os.getpid(), number)
+        return finish_run(config, stop)
+
+    before = [signal.getsignal(each) for each in STOPS]
+    monkeypatch.setattr("rnnbptt.study.race.replaying.finish_run", stopped)
+    result = run("race", "--replay", str(page), "--run", "1/0", "text.txt", "--quiet")
+    for each, handler in zip(STOPS, before, strict=True):
+        signal.signal(each, handler)
+    assert (result.exit_code, result.output) == (code, "")
 
 
 def test_what_cannot_be_replayed(page: Path) -> None:
