@@ -20,6 +20,7 @@ from rnnbptt.storage.lock import hold, release
 from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
 from rnnbptt.study.race.config import Cell, RaceConfig
 from rnnbptt.study.race.outcome import Outcome
+from rnnbptt.study.race.work import check_saved
 from rnnbptt.text.corpus import Corpus, may_be_replaced
 from rnnbptt.text.preparing import prepare
 from rnnbptt.text.reading import Tell
@@ -179,14 +180,19 @@ def beginning(sources: Sequence[Path], folder: Path, config: RaceConfig, tell: T
 
 def resume_race(folder: Path, sources: Sequence[Path] = (), tell: Tell | None = None) -> Race:
     """The race in a folder that `racing_in` holds; what failed in it is open again. Where `sources` are given, they
-    must be its text.
+    must be its text, which may have moved where it was prepared.
+
+    UserError where a run of it that has ended has become another one.
     """
-    saved = saved_race(folder)
-    corpus = _corpus_of(saved, folder)
-    if sources and not are_texts_of(corpus, sources, tell):
+    saved, ready = saved_race(folder), prepared(sources)
+    corpus = Corpus.open(ready) if ready else _corpus_of(saved, folder)
+    if not _is_of(saved, corpus) or (sources and not ready and not are_texts_of(corpus, sources, tell)):
         given = " ".join(map(str, sources))
         raise UserError(f"{given}: not the text of the race in {folder}; leave it out, or give that one")
-    return Race(folder, saved.config, corpus, dict(_still_true(saved.outcomes, folder)))
+    race = Race(folder, saved.config, corpus, dict(_still_true(saved.outcomes, folder)))
+    for cell in filter(race.outcome, saved.config.cells):
+        check_saved(race.run_of(cell))
+    return race
 
 
 def _still_true(outcomes: Mapping[str, Outcome], folder: Path) -> Iterator[tuple[str, Outcome]]:
@@ -225,9 +231,14 @@ def _corpus_of(saved: RaceFile, folder: Path) -> Corpus:
     for path in (folder / CORPUS, Path(saved.corpus.path)):
         with suppress(UserError):
             corpus = Corpus.open(path)
-            if (corpus.fingerprint, corpus.splits) == (saved.corpus.fingerprint, saved.corpus.splits):
+            if _is_of(saved, corpus):
                 return corpus
     raise UserError(f"{saved.corpus.path}: the text of the race in {folder} is no longer there; put it back")
+
+
+def _is_of(saved: RaceFile, corpus: Corpus) -> bool:
+    """Whether the race is on it."""
+    return (corpus.fingerprint, corpus.splits) == (saved.corpus.fingerprint, saved.corpus.splits)
 
 
 def _shown(value: Any) -> str:

@@ -11,6 +11,7 @@ from rnnbptt.inference.evaluation import LN2
 from rnnbptt.study.race.config import Arm, Cell, RaceConfig
 from rnnbptt.study.race.folder import NAME, Race
 from rnnbptt.study.race.grid import Scores, explore, share_of, tuned
+from rnnbptt.study.race.work import check_saved
 from rnnbptt.training.checkpoint import load_checkpoint
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.folder import RunFolder
@@ -80,13 +81,14 @@ def advance(race: Race) -> list[str]:
 
 
 def _scores(race: Race, arm: Arm) -> Scores:
-    """Of the trials that have ended. UserError where one cannot be read."""
+    """Of the trials that have ended. UserError where one cannot be read, or has become another run."""
     trials = [_trial(race.config, arm, lr) for lr in race.config.candidates]
-    ended = [(trial, outcome.state) for trial in trials if (outcome := race.outcome(trial))]
+    ended = [(trial, outcome.state) for trial in trials if (outcome := race.outcome(trial)) and outcome.final]
+    for trial, _ in ended:
+        check_saved(race.run_of(trial))
     return {
         trial.lr: best_validation(RunFolder(race.folder / trial.place)) if state == "done" else None
         for trial, state in ended
-        if state in ("done", "diverged")
     }
 
 

@@ -5,11 +5,13 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from rnnbptt.errors import UserError
+from rnnbptt.model.config import ModelConfig
 from rnnbptt.storage.lock import HeldError
 from rnnbptt.study.race.outcome import Outcome
+from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.folder import RunFolder
 from rnnbptt.training.loop import DivergedError, Trainer
-from rnnbptt.training.starting import RunConfig, begin, resume
+from rnnbptt.training.starting import RunConfig, begin, resume, saved_run
 
 PATIENCE = 90.0  # seconds in which whoever was at a run before has saved it: longer than the silence of `Listener`
 PAUSE = 0.5
@@ -55,9 +57,24 @@ def _taken_up(config: RunConfig, stop: Callable[[], bool]) -> Trainer | None:
 
 
 def _resume(config: RunConfig) -> Trainer:
-    """UserError where the run in the folder is another one: somebody may have gone on with it for longer."""
-    trainer = resume(config.folder)
-    if (trainer.config, replace(trainer.model.config, vocabulary=1)) != (config.train, config.model):
+    """On the text of the race, wherever it lies by now; UserError where the run in the folder is another one."""
+    trainer = resume(config.folder, config.sources)
+    try:
+        _check_options(config, trainer.config, trainer.model.config)
+    except UserError:
         RunFolder(config.folder).release()
-        raise UserError(f"{config.folder}: not with the options of the race; move it away, and it is run again")
+        raise
     return trainer
+
+
+def check_saved(config: RunConfig) -> None:
+    """UserError where what is saved in the folder is another run; nothing is fine."""
+    if RunFolder(config.folder).checkpoint:
+        document = saved_run(config.folder).document
+        _check_options(config, document.train, document.model)
+
+
+def _check_options(config: RunConfig, train: TrainConfig, model: ModelConfig) -> None:
+    """Somebody may have gone on with a run for longer."""
+    if (train, replace(model, vocabulary=1)) != (config.train, config.model):
+        raise UserError(f"{config.folder}: not with the options of the race; move it away, and it is run again")

@@ -6,7 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -15,12 +15,13 @@ from rnnbptt.study.race.checking import alike
 from rnnbptt.study.race.config import RaceConfig
 from rnnbptt.study.race.folder import Race, beginning, default_folder, racing_in, resume_race, saved_race
 from rnnbptt.study.race.outcome import Outcome
+from rnnbptt.study.race.work import finish_run
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.folder import RunFolder
-from rnnbptt.training.starting import begin
+from rnnbptt.training.starting import resume
 from support.processes import held_elsewhere
 from support.races import begun, race_config
 from support.refusals import message_of
@@ -81,9 +82,7 @@ def test_a_prepared_text_is_used_where_it_lies(source: Path) -> None:
 
 def test_outcomes_are_kept_and_what_failed_is_tried_again(race: Race) -> None:
     done, diverged, failed, stopped, *rest = race.config.cells
-    begin(race.run_of(done))
-    RunFolder(race.folder / done.place).release()
-    (race.folder / done.place / "last.safetensors").write_bytes(b"")
+    assert finish_run(race.run_of(done)) == Outcome("done")
     for cell, outcome in (
         (done, Outcome("done")),
         (diverged, Outcome("diverged", "not finite")),
@@ -98,6 +97,20 @@ def test_outcomes_are_kept_and_what_failed_is_tried_again(race: Race) -> None:
     assert again.open == [failed, stopped, *rest]
     shutil.rmtree(race.folder / done.place)
     assert resume_race(race.folder).open == [done, failed, stopped, *rest]
+
+
+@pytest.mark.parametrize("state", ["done", "diverged"])
+def test_a_run_that_went_on_after_its_end_is_none_of_the_race(race: Race, state: Literal["done", "diverged"]) -> None:
+    cell = race.config.cells[2]
+    finish_run(race.run_of(cell))
+    race.record(cell, Outcome(state))
+    run = RunFolder(race.folder / cell.place)
+    assert resume_race(race.folder).outcomes == race.outcomes
+    list(run.follow(resume(run.path, budget=Budget("chars", 900))))
+    said = f"{run.path}: not with the options of the race; move it away, and it is run again"
+    assert message_of(resume_race, race.folder) == said
+    run.path.rename(race.folder / "mine")
+    assert (cell in resume_race(race.folder).open) == (state == "done")
 
 
 def test_the_same_race_is_not_begun_twice(race: Race, source: Path) -> None:
@@ -222,6 +235,24 @@ def test_a_race_that_has_moved_finds_its_text(race: Race, tmp_path: Path) -> Non
     shutil.rmtree(moved / "corpus")
     assert message_of(resume_race, moved) == (
         f"{race.folder / 'corpus'}: the text of the race in {moved} is no longer there; put it back"
+    )
+
+
+def test_a_prepared_text_that_has_moved_can_be_given(source: Path) -> None:
+    corpus = prepare([source], source.parent / "it.corpus", TextOptions())
+    race = begun(source.parent / "race", corpus.path, race_config())
+    cell = race.config.cells[0]
+    assert finish_run(race.run_of(cell), lambda: True) == Outcome("stopped")
+    moved = corpus.path.rename(source.parent / "moved")
+    assert message_of(resume_race, race.folder).endswith("is no longer there; put it back")
+    again = resume_race(race.folder, [moved])
+    assert again.corpus.path == moved
+    assert finish_run(again.run_of(cell)) == Outcome("done")
+    again.record(cell, Outcome("done"))
+    assert resume_race(race.folder).corpus.path == moved.resolve()
+    other = prepare([source], source.parent / "other", TextOptions(split="0.5/0.3/0.2"))
+    assert message_of(resume_race, race.folder, [other.path]) == (
+        f"{other.path}: not the text of the race in {race.folder}; leave it out, or give that one"
     )
 
 

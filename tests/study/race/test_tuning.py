@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from rnnbptt.study.race import tuning
+from rnnbptt.study.race import folder, tuning
 from rnnbptt.study.race.checking import look_over
 from rnnbptt.study.race.config import Cell
 from rnnbptt.study.race.folder import Race, resume_race
@@ -17,10 +17,11 @@ from rnnbptt.study.race.grid import Tuned
 from rnnbptt.study.race.outcome import Outcome
 from rnnbptt.study.race.tuning import advance, best_validation, first_trials, rounds
 from rnnbptt.study.race.watching import Overview
-from rnnbptt.study.race.work import finish_run
+from rnnbptt.study.race.work import check_saved, finish_run
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.folder import RunFolder
+from rnnbptt.training.starting import resume
 from support.races import begun, foreseen, race_config
 from support.refusals import message_of
 
@@ -48,6 +49,8 @@ def scored(monkeypatch: pytest.MonkeyPatch) -> None:
         return 2 + max(rate / BEST[folder.path.parent.name], BEST[folder.path.parent.name] / rate)
 
     monkeypatch.setattr(tuning, "best_validation", score)
+    for module in (tuning, folder):
+        monkeypatch.setattr(module, "check_saved", lambda config: None)
 
 
 DONE = Outcome("done")
@@ -156,6 +159,20 @@ def test_a_trial_that_failed_holds_the_race_back_until_it_is_mended(begin: Begin
     assert race.config.tuning == ()
     race = resume_race(race.folder)
     assert run_through(race)[0] == [["tuning/1/lr-4.0"], SEEDS]
+
+
+def test_a_trial_that_went_on_after_its_end_is_none_of_the_race(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    race = begin()
+    monkeypatch.setattr(tuning, "check_saved", check_saved)
+    advance(race)
+    trial = race.open[0]
+    finish_run(race.run_of(trial))
+    race.record(trial, DONE)
+    advance(race)
+    run = RunFolder(race.folder / trial.place)
+    list(run.follow(resume(run.path, budget=Budget("chars", 900))))
+    said = f"{run.path}: not with the options of the race; move it away, and it is run again"
+    assert message_of(advance, race) == said
 
 
 def test_it_ends_when_told_to(begin: Begin) -> None:
