@@ -310,6 +310,21 @@ def test_what_the_answer_cannot_be_is_said_before_any_run(arguments: list[str], 
     assert not Path("races").exists()
 
 
+def test_runs_of_different_budgets_get_no_answer(raced: str) -> None:
+    succeed("train", "--resume", f"{raced}/1/seed-0", "--chars", "4000", "--quiet")
+    said = f"{raced}/1/seed-0: not with the options of the race; move it away, and it is run again"
+    assert refusal("race", "--resume", raced, "--quiet") == said
+
+
+def test_cut_records_of_a_run_are_named(raced: str) -> None:
+    metrics = Path(raced, "1/seed-0/metrics.jsonl")
+    metrics.write_bytes(metrics.read_bytes()[:-9])
+    assert refusal("race", "--resume", raced, "--quiet") == (
+        f"{metrics}: not the validations of last.safetensors; put it back as it was, or move {metrics.parent} away and"
+        " train again"
+    )
+
+
 # --- once more, from the page -----------------------------------------------------------------------------------------
 
 

@@ -74,6 +74,5 @@ def recorded(finished: Finished) -> Run:
             advice = f"put it back as it was, or move {folder.path} away and train again"
             raise UserError(f"{folder.metrics}: not the validations of {folder.last.name}; {advice}")
         cost = cost if finished.diverged else vars(standing.axes)
-    return Run(
-        finished.seed, finished.folder, finished.diverged, axes, tuple(each.bpc for each in evals), cost, math.inf
-    )
+    bpc = tuple(each.bpc for each in evals)
+    return Run(finished.seed, finished.folder, finished.diverged, axes, bpc, cost, math.inf)

@@ -14,6 +14,7 @@ from rnnbptt.study.race.folder import Race
 from rnnbptt.study.race.machine import versions_and_machine
 from rnnbptt.study.race.reading import Finished, recorded
 from rnnbptt.study.race.replaying import Replay, first_difference, held_by, race_again, replay
+from rnnbptt.study.race.results import AXES
 from rnnbptt.study.race.work import finish_run
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.config import Budget, TrainConfig
@@ -96,8 +97,8 @@ def test_a_stop_is_no_answer(data: dict[str, Any], tmp_path: Path) -> None:
     "changes",
     [
         *({"bpc": None}, {"bpc": 5}, {"axes": {}}, {"axes": None}, {"cost": {}}, {"diverged": "no"}, {"seed": "0"}),
-        {"axes": dict.fromkeys(("chars", "updates", "seconds", "flops"), ["a"])},
-        {"axes": dict.fromkeys(("chars", "updates", "seconds", "flops"), [])},
+        {"axes": {axis: ["a"] for axis in AXES}},
+        {"axes": {axis: [] for axis in AXES}},
     ],
 )
 def test_a_damaged_run_is_refused_before_anything_is_trained(data: dict[str, Any], changes: dict[str, Any]) -> None:
