@@ -38,6 +38,13 @@ def sign_flip(differences: Sequence[float]) -> float:
     return float((1 + far.sum()) / (1 + len(far)))
 
 
+def direction(differences: Sequence[float]) -> float:
+    """Where the sum that `sign_flip` tests points to: below 0, above, or 0."""
+    values = np.asarray(differences, np.float64)
+    sizes = np.abs(values) if np.isfinite(values).all() else _ranks(np.abs(values))
+    return float(np.sign((np.sign(values) * sizes).sum()))
+
+
 def _ranks(sizes: Floats) -> Floats:
     """1 for the smallest to S for the largest, (S,); equal ones share the mean of theirs."""
     below = (sizes < sizes[:, None]).sum(axis=1)
