@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_doc import Doc
 
-from rnnbptt.cli.options import STANDARD_OUTPUT
-from rnnbptt.errors import check_option
+from rnnbptt.cli.options import STANDARD_OUTPUT, check_results
+from rnnbptt.errors import UserError, check_option
 from rnnbptt.inference.config import SampleConfig
 
 if TYPE_CHECKING:
@@ -34,6 +34,22 @@ class AnswerOptions:
         check_option(self.sample_length >= 1, "sample_length", self.sample_length, "must be at least 1")
         for bits in self.threshold or ():
             check_option(0 < bits < 64, "threshold", bits, "must be above 0 and below 64")
+
+    def check(self, folder: Path) -> None:
+        """UserError where its files could not be written, or would take the place of what the race needs."""
+        check_results(None, json=self.json)
+        if self.json and self.json.resolve() == (folder / "race.json").resolve():
+            raise UserError(f"--json {self.json}: the race keeps what it is there; give another file")
+        if self.report:
+            from rnnbptt.report.race_page import check_report
+
+            check_report(self.report)
+
+    def check_prompt(self, race: "Race") -> None:
+        """UserError where the models will not be able to read it."""
+        from rnnbptt.inference.prompts import as_trained
+
+        as_trained(SampleConfig(self.prompt), race.corpus.vocabulary, race.corpus.options)
 
     def claims(self, config: "RaceConfig") -> list["Claim"]:
         """Those to be judged; UserError where they are not of this race."""

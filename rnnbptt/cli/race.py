@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rnnbptt.cli.answer import AnswerOptions, give_answer
-from rnnbptt.cli.options import RUN, Text, as_typed, check_results, given
+from rnnbptt.cli.options import RUN, Text, as_typed, given
 from rnnbptt.cli.replay import replay_run
 from rnnbptt.cli.stopping import stop_by_signal
 from rnnbptt.cli.train import Amounts, another, refuse_what_has_no_effect
@@ -119,29 +119,33 @@ def _race(
     config = wanted or saved_race(folder).config
     if not wanted:
         _refuse_another(ctx, folder, config)
-    check_results(None, json=answer.json)
+    answer.check(folder)
     claims = answer.claims(config)
     finish = where.finisher(folder)
     with racing_in(folder):
-        race, prospect = _open(wanted, sources, folder, quiet)
+        race, prospect = _open(wanted, sources, folder, answer, quiet)
         _run(race, prospect, where, finish, quiet)
         if not quiet:
             say("note", [f"the race lies in {folder}"])
-        try:
-            if not race.trials:  # or these have failed, and there was no race
+        if not race.trials:  # or these have failed, and there was no race
+            try:
                 give_answer(race, claims, answer, quiet)
-        finally:
-            _refuse_failures(race, where)
+            except UserError as error:
+                _refuse_failures(race, where, f"; {error}")
+                raise
+        _refuse_failures(race, where)
 
 
-def _refuse_failures(race: "Race", where: Where) -> None:
+def _refuse_failures(race: "Race", where: Where, more: str = "") -> None:
     """UserError where runs have failed, whatever the others have shown."""
     if failed := race.failed:
         advice = f"see above; what is mended goes on with --resume {shlex.quote(str(race.folder))}{where.options}"
-        raise UserError(f"{len(failed)} of {len(race.cells)} {race.kind}s failed: {advice}")
+        raise UserError(f"{len(failed)} of {len(race.cells)} {race.kind}s failed: {advice}{more}")
 
 
-def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: bool) -> tuple["Race", "Prospect"]:
+def _open(
+    wanted: RaceConfig | None, sources: list[Path], folder: Path, answer: AnswerOptions, quiet: bool
+) -> tuple["Race", "Prospect"]:
     """The race that is begun, or goes on where none is `wanted`, after all has been looked at."""
     from rnnbptt.report.beginnings import of_validations
     from rnnbptt.report.progress import counting_bar, say
@@ -152,11 +156,13 @@ def _open(wanted: RaceConfig | None, sources: list[Path], folder: Path, quiet: b
     if wanted:
         config, notes = alike(wanted)
         with counting_bar("prepare", "B", quiet) as tell, beginning(sources, folder, config, tell) as race:
+            answer.check_prompt(race)
             prospect = look_over(race)
         notes += config.remarks()
     else:
         with counting_bar("check", "B", quiet) as tell:
             race = resume_race(folder, sources, tell)
+        answer.check_prompt(race)
         prospect = look_over(race)
     if not quiet:
         say("note", [*notes, *prospect.notes, *of_validations(prospect.course)])
@@ -198,6 +204,8 @@ def refuse_what_has_no_effect_on_a_race(values: Mapping[str, Any]) -> None:
     if values["address"] and values["on"] != "ray":
         raise typer.BadParameter(f"--address {values['address']}: of a Ray cluster; give it with --on ray")
     refuse_what_has_no_effect(values, "RACE")
+    if not values["report"] and (named := given(values["ctx"], "prompt", "sample_length")):
+        raise typer.BadParameter(f"{as_typed(named[0])} is for the samples of a report; give --report DIR, too")
     varied = parse_vary(values["vary"] or ())
     if named := given(values["ctx"], *varied):
         name = as_typed(named[0])

@@ -22,19 +22,22 @@ def command(race: Race) -> str:
     config, corpus = race.config, race.corpus
     own = corpus.path.parent.resolve() == race.folder.resolve() and corpus.path.name == CORPUS
     texts = [source.name for source in corpus.sources] if own else [str(corpus.path)]
-    truncs = [f"--trunc {trunc}" for trunc in config.truncs]
+    truncs = [f"--trunc {shlex.quote(trunc)}" for trunc in config.truncs]
     varied = [f"--vary {values}" for values in spelled(config.vary)]
     rates = [*(f"--lr {rate!r}" for rate in config.rates), *([f"--tune {config.tune}"] if config.tune else [])]
     budget = f"--{config.train.budget.unit} {config.train.budget.amount:.15g}"
     text = chosen(config.text) if own else ""
-    options = filter(None, [chosen(config.model, config.train), text, budget, f"--seeds {config.seeds}"])
+    how = [f"--seeds {config.seeds}", f"--precision {config.precision}", f"--engine {config.engine}"]
+    options = filter(None, [chosen(config.model, config.train), text, budget, *how])
     return " ".join(["rnnbptt race", *map(shlex.quote, texts), *truncs, *varied, *rates, *options])
 
 
 def _commands(race: Race) -> Iterator[str]:
     yield command(race)
     for arm in race.config.contestants:
-        yield f"rnnbptt sample {shlex.quote(str(race.folder / arm.cells[0].place))}"
+        done = (cell for cell in arm.cells if (outcome := race.outcome(cell)) and outcome.state == "done")
+        if cell := next(done, None):
+            yield f"rnnbptt sample {shlex.quote(str(race.folder / cell.place))}"
 
 
 def _text(race: Race) -> Iterator[str]:

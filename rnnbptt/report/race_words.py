@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from rnnbptt.report.layout import GAP, WIDTH
 from rnnbptt.report.page import Table
+from rnnbptt.study.bootstrap import SHORTEST_TEXT
 from rnnbptt.study.race.crossings import Reached
-from rnnbptt.study.race.differences import PairedDifference
+from rnnbptt.study.race.differences import FEWEST_SEEDS, PairedDifference
 from rnnbptt.study.race.grid import Tuned
 from rnnbptt.study.race.results import AXES, Overtaking, RaceResult, Spread
 from rnnbptt.study.race.signflip import ALPHA
@@ -23,10 +24,11 @@ def sentences(result: RaceResult) -> Iterator[str]:
         if each.against:
             yield _verdict_sentence(each.label, each.against, reference.label)
     if result.again.against:
-        apart = difference(result.again.against.difference)
-        yield f"{reference.label} against itself, by other seeds: {apart} bits per character, which is luck alone."
+        apart = _measured(result.again.against.difference, reference.label)
+        yield f"{reference.label} against itself, by other seeds: {apart}, which is luck alone."
     for overtaking in result.overtakings:
-        if overtaking.axis == "chars":
+        sure = overtaking.crossing.low is not None or overtaking.crossing.high is not None
+        if overtaking.axis == "chars" and sure:
             yield _overtaking_sentence(overtaking)
     for claim in result.judgements:
         yield f"Claim: {claim.says} {claim.word.capitalize()}: {claim.figures}."
@@ -40,7 +42,8 @@ def _verdict_sentence(label: str, against: Against, reference: str) -> str:
     reasons = {
         "p": f"{p} is above {ALPHA:g}",
         "interval": "an interval as wide as the number of comparisons asks for holds 0",
-        "no interval": "the text is too short for an interval",
+        "no interval": f"fewer than {FEWEST_SEEDS} seeds, or {SHORTEST_TEXT:,} characters, make no interval",
+        "median": "mean and median, or ranks, point to different sides",
         "A/A": f"{reference} is as far from itself",
     }
     why = ", ".join(reasons[lack] for lack in verdict.lacks)
@@ -55,7 +58,8 @@ def _measured(apart: PairedDifference, reference: str) -> str:
 
 def _overtaking_sentence(overtaking: Overtaking) -> str:
     never = f"in {overtaking.crossing.never:.0%} of resamples never"
-    return f"{overtaking.second} overtakes {overtaking.first} at {_crossing(overtaking, ' characters')}; {never}."
+    where = _crossing(overtaking, " characters")
+    return f"The mean of {overtaking.second} overtakes that of {overtaking.first} at {where}; {never}."
 
 
 def tables(result: RaceResult) -> list[Table]:

@@ -122,7 +122,7 @@ def _groups_table(comparison: Comparison, split: str) -> Table:
     table = make_table(f"{split}: by seeds", "seeds", "mean", "sd", "difference", "p", "verdict")
     for group in comparison.groups:
         if group.split == split:
-            sd = number(group.sd or math.nan, ".4f")
+            sd = number(math.nan if group.sd is None else group.sd, ".4f")
             cells = against_cells(group.against) if group.against else ("", "", "")
             add_row(table, group.label, str(len(group.seeds)), f"{group.mean:.4f}", sd, *cells)
     return table

@@ -109,12 +109,15 @@ def _member(entry: Entry, bits: Nats) -> Member:
 
 
 def losses_by_context(checkpoint: Checkpoint, passage: Passage) -> tuple[ContextLoss, ...]:
-    """Of a split, as far as the text before it and itself reach; UserError for a foreign text."""
+    """Of a split; UserError for a foreign text, and where so few characters are before the end of the split."""
     if not isinstance(passage, Split):
         raise UserError("--contexts: of the splits of the corpus alone; leave out --text, or it")
     model, ids = checkpoint.build_model("float32"), passage.corpus.ids
-    targets = spread_targets(max(passage.start, CONTEXTS[-1]), passage.stop)
-    return tuple(ContextLoss(n, context_bpc(model, ids, targets, n)) for n in CONTEXTS) if len(targets) else ()
+    first = max(passage.start, CONTEXTS[-1])
+    if first >= passage.stop:
+        raise UserError(f"--contexts: the {passage.name} split ends before character {first + 1}; leave it out")
+    targets = spread_targets(first, passage.stop)
+    return tuple(ContextLoss(n, context_bpc(model, ids, targets, n)) for n in CONTEXTS)
 
 
 def _score(split: str, nats: Nats, settled: bool, entry: Entry) -> Score:
@@ -181,8 +184,8 @@ def verdict(first: str, second: str, difference: float, interval: Interval | Non
 
 
 def _unfairness(first: Entry, second: Entry) -> str:
-    """What two checkpoints differ in beside their truncation; empty when it is nothing, or the seed alone: that is how
-    the luck of training is seen.
+    """What two checkpoints differ in beside their truncation and their seed, by which the luck of training is seen;
+    empty when it is nothing.
     """
     ours, theirs = _settings(first), _settings(second)
     differing = {
@@ -192,7 +195,8 @@ def _unfairness(first: Entry, second: Entry) -> str:
     }
     if first.corpus.fingerprint != second.corpus.fingerprint:
         differing["corpus"] = f"corpus {first.corpus.path} / {second.corpus.path}"
-    if not differing.keys() - {"trunc"} or differing.keys() == {"seed"}:
+    differing.pop("seed", "")
+    if not differing.keys() - {"trunc"}:
         return ""
     verb = "differ in more than truncation" if differing.pop("trunc", "") else "have the same truncation and differ in"
     return f"{first.name} and {second.name} {verb}: {', '.join(differing.values())}"

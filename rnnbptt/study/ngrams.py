@@ -37,7 +37,7 @@ def kneser_ney(train: NDArray[np.integer], text: NDArray[np.integer], first: int
     """Bits per symbol of text[first:] by a model of order 5, or as high as its n-grams fit 63 bits, that was counted on
     `train`, which is not empty. A symbol at the beginning of `text` has what stands before it as its context.
     """
-    order = min(ORDER, len(train), int(63 / np.log2(max(2, symbols))))
+    order = order_of(len(train), symbols)
     tables = count(train.astype(np.int64), order, symbols)
     bits = 0.0
     for start in range(first, len(text), PIECE):
@@ -45,6 +45,11 @@ def kneser_ney(train: NDArray[np.integer], text: NDArray[np.integer], first: int
         from_ = max(0, start - order + 1)
         bits -= float(np.log2(probabilities(tables, text[from_:end].astype(np.int64), start - from_, symbols)).sum())
     return bits / (len(text) - first)
+
+
+def order_of(length: int, symbols: int) -> int:
+    """Of a model counted on so long a text."""
+    return min(ORDER, length, int(63 / np.log2(max(2, symbols))))
 
 
 def count(train: Codes, order: int, symbols: int) -> list[Table]:

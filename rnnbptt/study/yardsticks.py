@@ -4,7 +4,7 @@ import lzma
 
 import numpy as np
 
-from rnnbptt.study.ngrams import kneser_ney
+from rnnbptt.study.ngrams import kneser_ney, order_of
 from rnnbptt.study.results import Yardstick
 from rnnbptt.text.corpus import Corpus, Ids
 
@@ -24,7 +24,7 @@ def yardsticks(corpus: Corpus, split: str) -> list[Yardstick]:
         start, stop = corpus.splits[split]
         before = max(0, start - CONTEXT)
         bits = kneser_ney(train, corpus.ids[before:stop], start - before, symbols)
-        found.append(Yardstick(split, "Kneser-Ney, order 5", bits))
+        found.append(Yardstick(split, f"Kneser-Ney, order {order_of(len(train), symbols)}", bits))
         found.append(Yardstick(split, "xz -9e", compressed_bits(corpus, train, text) / len(text)))
     return found
 

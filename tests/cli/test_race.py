@@ -280,7 +280,7 @@ def test_a_report_has_all_of_it(raced: str) -> None:
     Path("claims.toml").write_text(CLAIM)
     arguments = ["--report", "out", "--json", "-", "--threshold", "4.5", "--claim", "claims.toml", "--prompt", "e"]
     figures = json.loads(succeed("race", "--resume", raced, "--quiet", *arguments, "--sample-length", "30"))
-    assert figures == json.loads(Path("out/race.json").read_text())
+    assert figures == json.loads(Path("out/figures.json").read_text())
     assert [each["bpc"] for each in figures["thresholds"]] == [4.5, 4.5]
     assert [(each["says"], each["word"]) for each in figures["judgements"]] == [("It is so.", "not shown")]
     page = Path("out/race.html").read_text("utf-8")
@@ -290,7 +290,7 @@ def test_a_report_has_all_of_it(raced: str) -> None:
     assert held["result"] == figures
     assert held["rerun"]["config"]["truncs"] == ["1", "1..4"]
     assert sorted(path.name for path in Path("out").iterdir()) == [
-        *("curves.png", "curves.svg", "race.html", "race.json", "validations.csv")
+        *("curves.png", "curves.svg", "figures.json", "race.html", "validations.csv")
     ]
 
 
@@ -301,12 +301,16 @@ def test_a_report_has_all_of_it(raced: str) -> None:
             ["--claim", "claims.toml"],
             "--claim claims.toml: 'It is so.' is of '1..4', which is not raced; give one of 1, 8",
         ),
+        (["--report", "text.txt"], "--report text.txt: a file is there; give a folder"),
+        (["--report", "."], "--report .: holds claims.toml and no report of a race; give another folder"),
+        (["--report", "new", "--prompt", "é"], None),
         (["--json", "nowhere/x"], "cannot write nowhere/x: No such file or directory; give a file that can be written"),
     ],
 )
-def test_what_the_answer_cannot_be_is_said_before_any_run(arguments: list[str], message: str) -> None:
+def test_what_the_answer_cannot_be_is_said_before_any_run(arguments: list[str], message: str | None) -> None:
     Path("claims.toml").write_text(CLAIM)
-    assert refusal("race", "text.txt", *SMALL, "--trunc", "1", "--trunc", "8", *arguments) == message
+    said = refusal("race", "text.txt", *SMALL, "--trunc", "1", "--trunc", "8", *arguments)
+    assert said == message or (message is None and said.startswith("the vocabulary has no character 'é'"))
     assert not Path("races").exists()
 
 
@@ -323,6 +327,21 @@ def test_cut_records_of_a_run_are_named(raced: str) -> None:
         f"{metrics}: not the validations of last.safetensors; put it back as it was, or move {metrics.parent} away and"
         " train again"
     )
+
+
+def test_what_the_race_keeps_is_not_written_over(raced: str) -> None:
+    said = refusal("race", "--resume", raced, "--json", f"{raced}/race.json")
+    assert said == f"--json {raced}/race.json: the race keeps what it is there; give another file"
+    (first, *_) = sorted(path.name for path in Path(raced).iterdir())
+    said = refusal("race", "--resume", raced, "--report", raced)
+    assert said == f"--report {raced}: holds {first} and no report of a race; give another folder"
+    assert json.loads(Path(raced, "race.json").read_text())["kind"] == "rnnbptt race"
+
+
+def test_a_prompt_is_for_the_samples_of_a_report(raced: str) -> None:
+    for option, value in (("--prompt", "a"), ("--sample-length", "9")):
+        said = misuse("race", "--resume", raced, option, value)
+        assert said.endswith(f"{option} is for the samples of a report; give --report DIR, too")
 
 
 # --- once more, from the page -----------------------------------------------------------------------------------------

@@ -90,7 +90,7 @@ def test_what_is_said_of_it(whole: Path) -> None:
 
 
 def test_the_report_has_the_whole_curve_of_each(whole: Path) -> None:
-    figures, page = json.loads((whole / "out/race.json").read_text()), (whole / "out/race.html").read_text("utf-8")
+    figures, page = json.loads((whole / "out/figures.json").read_text()), (whole / "out/race.html").read_text("utf-8")
     tuning = saved(whole / "races/text")["config"]["tuning"]
     assert figures["tuning"] == tuning
     held = read_data(page)

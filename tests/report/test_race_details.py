@@ -26,4 +26,5 @@ from support.races import begun, race_config
 )
 def test_the_rates_are_in_the_command(text_corpus: Corpus, tmp_path: Path, options: dict[str, Any], typed: str) -> None:
     race = begun(tmp_path / "race", text_corpus.path, race_config(**options))
-    assert command(race) == f"rnnbptt race {text_corpus.path} {typed} --chars 800 --seeds 2"
+    how = f"--chars 800 --seeds 2 --precision {race.config.precision} --engine torch"
+    assert command(race) == f"rnnbptt race {text_corpus.path} {typed} {how}"

@@ -13,7 +13,7 @@ from rnnbptt.report.race_words import sentences, tables
 from support.race_findings import a_result
 from support.refusals import message_of
 
-ALL = ["curves.png", "curves.svg", "race.html", "race.json", "validations.csv"]
+ALL = ["curves.png", "curves.svg", "figures.json", "race.html", "validations.csv"]
 
 
 def test_all_of_it_lies_in_the_folder(tmp_path: Path) -> None:
@@ -21,7 +21,7 @@ def test_all_of_it_lies_in_the_folder(tmp_path: Path) -> None:
     write_report(result, folder, [Sample("1", "once")], [("commands", "a b")], {"rerun": {"x": 1}})
     assert sorted(path.name for path in folder.iterdir()) == ALL
     held = read_data((folder / "race.html").read_text("utf-8"))
-    figures = json.loads((folder / "race.json").read_text("utf-8"))
+    figures = json.loads((folder / "figures.json").read_text("utf-8"))
     assert held == {"rerun": {"x": 1}, "result": figures}
     assert [each["label"] for each in figures["contestants"]] == ["1", "64"]
     with (folder / "validations.csv").open(encoding="utf-8") as file:
@@ -47,4 +47,14 @@ def test_the_page_says_what_the_terminal_says_and_the_notes() -> None:
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     found = message_of(write_report, a_result(), tmp_path / "file", [], [], {})
-    assert found == f"cannot write {tmp_path / 'file'}: File exists; give another --report"
+    assert found == f"--report {tmp_path / 'file'}: a file is there; give a folder"
+
+
+def test_a_report_takes_the_place_of_a_report_alone(tmp_path: Path) -> None:
+    for _ in range(2):
+        write_report(a_result(), tmp_path / "report", [], [], {})
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "curves.png").write_text("mine")
+    found = message_of(write_report, a_result(), tmp_path / "mine", [], [], {})
+    assert found == f"--report {tmp_path / 'mine'}: holds curves.png and no report of a race; give another folder"
+    assert (tmp_path / "mine" / "curves.png").read_text() == "mine"

@@ -23,7 +23,7 @@ def test_the_answer_in_sentences() -> None:
         "64 is better than 1: -0.200 ± 0.002 bits per character (p = 0.0312).",
         "8 is worse than 1: +0.100 ± 0.002 bits per character (p = 0.0312).",
         "1 against itself, by other seeds: +0.000 ± 0.002 bits per character, which is luck alone.",
-        "64 overtakes 1 at 55,100 characters [48,200 to open]; in 4% of resamples never.",
+        "The mean of 64 overtakes that of 1 at 55,100 characters [48,200 to open]; in 4% of resamples never.",
         "Claim: It is so. Not held: 2 to 3.",
     ]
 
@@ -33,7 +33,8 @@ def test_the_answer_in_sentences() -> None:
     [
         (("p",), "p = 0.0312 is above 0.05"),
         (("interval",), "an interval as wide as the number of comparisons asks for holds 0"),
-        (("no interval",), "the text is too short for an interval"),
+        (("no interval",), "fewer than 3 seeds, or 2,000 characters, make no interval"),
+        (("median",), "mean and median, or ranks, point to different sides"),
         (("A/A",), "1 is as far from itself"),
         (("p", "A/A"), "p = 0.0312 is above 0.05, 1 is as far from itself"),
     ],

@@ -71,9 +71,13 @@ def _as_run(config: RaceConfig, arm: Arm) -> RunConfig:
 def look_over(race: Race) -> Prospect:
     """Make the first run of each arm, without training it. UserError where it cannot be."""
     set_up_torch(1)
-    if race.corpus.splits["test"][0] == race.corpus.splits["test"][1]:
-        split = race.corpus.options.split
-        raise UserError(f"--split {split}: leaves no test part, which decides a race; give it one, as 0.9/0.05/0.05")
+    for part, why in (
+        ("valid", "validation part, which chooses checkpoints"),
+        ("test", "test part, which decides a race"),
+    ):
+        if not len(race.corpus.split(part)):
+            split = race.corpus.options.split
+            raise UserError(f"--split {split}: leaves no {why}; give it one, as 0.9/0.05/0.05")
     seconds: dict[str, float] = {}
     notes: dict[str, None] = {}
     courses: list[Course] = []

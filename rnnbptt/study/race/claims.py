@@ -31,12 +31,12 @@ import msgspec
 import numpy as np
 
 from rnnbptt.errors import UserError, check_file
-from rnnbptt.study.race.crossings import find_crossing, reach
+from rnnbptt.study.race.crossings import apart_at_end, find_crossing, reach
 from rnnbptt.study.race.differences import PairedDifference, paired_difference
 from rnnbptt.study.race.pairing import Pairs, difference_of, pairs_of
 from rnnbptt.study.race.reading import Examined
 from rnnbptt.study.race.results import Judgement, Word
-from rnnbptt.study.race.signflip import ALPHA, holm
+from rnnbptt.study.race.signflip import ALPHA, direction, holm
 from rnnbptt.study.race.verdicts import verdict_of
 
 Axis = Literal["chars", "updates", "seconds", "flops"]
@@ -64,6 +64,8 @@ def load_claims(path: Path, labels: Sequence[str]) -> list[Claim]:
         claims = msgspec.convert(tomllib.loads(path.read_text("utf-8")), _File).claim
     except (ValueError, OSError) as error:  # of TOML, of UTF-8, of msgspec
         raise UserError(f"--claim {path}: {' '.join(str(error).split())}") from None
+    if not claims:
+        raise UserError(f"--claim {path}: holds no claim; give one, as [[claim]]")
     for claim in claims:
         _check(claim, f"--claim {path}: {claim.says!r}", labels)
     return claims
@@ -75,6 +77,8 @@ def _check(claim: Claim, given: str, labels: Sequence[str]) -> None:
             raise UserError(f"{given} is of {label!r}, which is not raced; give one of {', '.join(labels)}")
     if claim.first == claim.second:
         raise UserError(f"{given} is of {claim.first!r} and itself; give two of {', '.join(labels)}")
+    if claim.bpc is not None and not 0 < claim.bpc < 64:
+        raise UserError(f"{given} has bpc {claim.bpc:g}; give a number above 0 and below 64")
     wanted = {"reaches": {"bpc", "axis"}, "ends": set(), "overtakes": {"axis"}}[claim.rule]
     has = {name for name in ("bpc", "axis") if getattr(claim, name) is not None}
     for name in sorted(wanted - has):
@@ -111,7 +115,8 @@ class _Found:
 def _judgement(claim: Claim, found: _Found, p: float | None, alpha: float, same: PairedDifference) -> Judgement:
     if not found.difference or p is None:
         return Judgement(claim.says, found.word, found.figures)
-    shown, ahead = p <= ALPHA, found.difference.median < 0
+    towards = direction(found.difference.differences)
+    shown, ahead = p <= ALPHA and towards * found.difference.median >= 0, towards < 0
     if found.of_text:
         verdict = verdict_of(found.difference, p, alpha, same)
         shown, ahead = not verdict.lacks, verdict.word == "better"
@@ -155,8 +160,8 @@ def _overtakes(claim: Claim, pairs: Pairs) -> _Found:
         low, high = ("open" if end is None else _number(end) for end in (ahead.low, ahead.high))
         closed = ahead.low is not None and ahead.high is not None
         return _Found(f"at {_number(ahead.at)} {axis} [{low} to {high}]", word="held" if closed else "not shown")
-    behind = find_crossing(first, second)
-    shown = behind and behind.never == 0  # second is ahead at the end however the seeds are drawn
+    end = apart_at_end(first, second)
+    shown = end is not None and end[1] < 0
     return _Found(f"{claim.first} does not overtake {claim.second}", word="not held" if shown else "not shown")
 
 

@@ -14,7 +14,7 @@ from rnnbptt.errors import UserError
 from rnnbptt.study.race.claims import Claim, judge
 from rnnbptt.study.race.crossings import find_crossing, reach
 from rnnbptt.study.race.differences import BLOCKS, PairedDifference
-from rnnbptt.study.race.pairing import difference_of, pairs_of
+from rnnbptt.study.race.pairing import common_seeds, difference_of, pairs_of
 from rnnbptt.study.race.reading import Entrant, Examined, examine
 from rnnbptt.study.race.results import AXES, Contestant, Overtaking, RaceResult, Spread, Threshold
 from rnnbptt.study.race.signflip import least_p, seeds_needed
@@ -156,7 +156,8 @@ def _overtakings(field: Mapping[str, Sequence[Examined]]) -> Iterator[Overtaking
     """Of each two strategies, on each axis."""
     for axis, ends in product(AXES, combinations(field, 2)):
         for first, second in (ends, ends[::-1]):
-            curves = [(one.curve(axis), other.curve(axis)) for one, other in pairs_of(field[first], field[second])]
+            pairs = common_seeds(field[first], field[second])
+            curves = [(one.curve(axis), other.curve(axis)) for one, other in pairs]
             crossing = find_crossing([one for one, _ in curves], [other for _, other in curves])
             if crossing and crossing.at is not None:
                 yield Overtaking(first, second, axis, crossing)
@@ -165,7 +166,7 @@ def _overtakings(field: Mapping[str, Sequence[Examined]]) -> Iterator[Overtaking
 def _notes(contestants: Sequence[Contestant], split: str, characters: int) -> Iterator[str]:
     """What the figures mean, and where to be careful."""
     others = contestants[1:]
-    few, needed = min(len(each.runs) for each in contestants), seeds_needed(len(others))
+    few, needed = max(len(each.runs) for each in contestants), seeds_needed(len(others))
     if few < needed:
         yield (
             f"Seeds: {few}. No p is below {least_p(few):.3g} then, and nothing can be shown;"

@@ -109,6 +109,20 @@ def _edges(apart: Floats, places: Floats, at: float) -> tuple[float | None, floa
     return low.item() if len(low) else None, high.item() if len(high) else None
 
 
+def apart_at_end(first: Sequence[LearningCurve], second: Sequence[LearningCurve]) -> tuple[float, float] | None:
+    """The t interval of second minus first over the seeds, at the last place that all have; None where it cannot be
+    made: of fewer than two seeds, without a place in common, and where a run diverged.
+    """
+    places = knots([*first, *second]) if len(first) > 1 else np.empty(0)
+    if not len(places):
+        return None
+    apart = heights(second, places[-1:])[:, 0] - heights(first, places[-1:])[:, 0]
+    if not np.isfinite(apart).all():
+        return None
+    half = t_quantile(LEVEL, len(apart) - 1) * float(apart.std(ddof=1)) / math.sqrt(len(apart))
+    return float(apart.mean()) - half, float(apart.mean()) + half
+
+
 def _resampled(apart: Floats, resamples: int, seed: int) -> Iterator[Floats]:
     """Mean differences (rows, k) of seeds drawn with replacement from `apart` (S, k), so many rows in all."""
     seeds, k = apart.shape

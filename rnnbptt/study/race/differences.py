@@ -23,6 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnbptt.study.bootstrap import SHORTEST_TEXT
 from rnnbptt.study.race.signflip import sign_flip
 from rnnbptt.study.race.student import t_quantile
 
@@ -32,14 +33,17 @@ LEVEL = 0.95
 # As few and long as can be: what belongs together in a text has no end (a scene, a chapter), and 9 degrees of freedom
 # make an interval only a seventh wider than endlessly many.
 BLOCKS = 10
+FEWEST_SEEDS = 3  # of two, a 95 % interval was found to cover 88 %
 STRETCH = 1000  # characters, whose mean loss is one number of n
 
 
 def stretches_of(bits: Floats) -> Floats:
     """The means over equal stretches of a text's characters, without a shorter one at the end; shorter stretches where
-    there would be fewer than an interval takes.
+    there would be fewer than an interval takes; none where the text is too short for one.
     """
-    length = max(1, min(STRETCH, len(bits) // BLOCKS))
+    if len(bits) < SHORTEST_TEXT:
+        return np.empty(0)
+    length = min(STRETCH, len(bits) // BLOCKS)
     count = len(bits) // length
     stretches: Floats = bits[: count * length].reshape(count, length).mean(axis=1)
     return stretches
@@ -77,7 +81,7 @@ class PairedDifference:
     reference_diverged  runs of the reference that did
     mean, sd            over seeds; None where a run diverged, sd also of one seed
     median              over seeds, infinite or not a number where so many are infinite
-    interval            of the mean; None without a mean, of one seed, or of a text of fewer than 10 stretches
+    interval            of the mean; None without a mean, of fewer than 3 seeds, or of a text of fewer than 10 stretches
     p                   of the sign-flip test, not corrected for other contestants
     """
 
@@ -120,10 +124,10 @@ def paired_difference(contestant: Sequence[float], reference: Sequence[float], s
 def spread_interval(mean: float, stretches: Floats, level: float = LEVEL) -> SpreadInterval | None:
     """The interval around `mean` from the differences of each seed on each stretch, (S, n).
 
-    None for fewer than 2 seeds or 10 stretches: then one of the two kinds of luck cannot be seen.
+    None for fewer than 3 seeds or 10 stretches: then one of the two kinds of luck cannot be seen well enough.
     """
     seeds, n = stretches.shape
-    if seeds < 2 or n < BLOCKS:
+    if seeds < FEWEST_SEEDS or n < BLOCKS:
         return None
     of_seeds, of_text = variances(stretches)
     variance = of_seeds + of_text

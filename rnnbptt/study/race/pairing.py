@@ -11,16 +11,17 @@ from rnnbptt.study.race.reading import Examined
 Pairs = Sequence[tuple[Examined, Examined]]
 
 
-def pairs_of(runs: Sequence[Examined], others: Sequence[Examined]) -> Pairs:
-    """Of the seeds that both have: a run that failed, for a reason that is not its strategy's, is in no pair.
-
-    UserError where there is none.
-    """
+def common_seeds(runs: Sequence[Examined], others: Sequence[Examined]) -> Pairs:
+    """Of the seeds that both have: a run that failed, for a reason that is not its strategy's, is in no pair."""
     ours, theirs = ({each.run.seed: each for each in group} for group in (runs, others))
-    pairs = [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
-    if not pairs:
-        raise UserError("two strategies have no seed in common that is finished; nothing can be compared")
-    return pairs
+    return [(ours[seed], theirs[seed]) for seed in sorted(ours.keys() & theirs.keys())]
+
+
+def pairs_of(runs: Sequence[Examined], others: Sequence[Examined]) -> Pairs:
+    """`common_seeds`; UserError where there are none."""
+    if pairs := common_seeds(runs, others):
+        return pairs
+    raise UserError("two strategies have no seed in common that is finished; nothing can be compared")
 
 
 def difference_of(pairs: Pairs) -> PairedDifference:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from rnnbptt.study.race.seeds import ALPHA, least_p, seeds_needed
 
-__all__ = ["ALPHA", "holm", "least_p", "seeds_needed", "sign_flip"]
+__all__ = ["ALPHA", "direction", "holm", "least_p", "seeds_needed", "sign_flip"]
 
 Floats = NDArray[np.float64]
 
@@ -38,6 +38,13 @@ def sign_flip(differences: Sequence[float]) -> float:
     if len(sizes) <= MOST_EXACT:
         return float(far.mean())
     return float((1 + far.sum()) / (1 + len(far)))
+
+
+def direction(differences: Sequence[float]) -> float:
+    """Where the sum that `sign_flip` tests points to: below 0, above, or 0."""
+    values = np.asarray(differences, np.float64)
+    sizes = np.abs(values) if np.isfinite(values).all() else _ranks(np.abs(values))
+    return float(np.sign((np.sign(values) * sizes).sum()))
 
 
 def _ranks(sizes: Floats) -> Floats:

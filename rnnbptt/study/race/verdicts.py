@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rnnbptt.study.race.differences import PairedDifference
-from rnnbptt.study.race.signflip import ALPHA, holm
+from rnnbptt.study.race.signflip import ALPHA, direction, holm
 
 Word = Literal["better", "worse", "no difference shown"]
-# Why a difference is not shown: the sign-flip test, its interval, no interval to go by, or what luck alone made.
-Lack = Literal["p", "interval", "no interval", "A/A"]
+# Why a difference is not shown: the sign-flip test, its interval, no interval to go by, what luck alone made, or that
+# its median points elsewhere than the sum of ranks that was tested.
+Lack = Literal["p", "interval", "no interval", "A/A", "median"]
 
 
 @dataclass(frozen=True)
@@ -65,5 +66,8 @@ def verdict_of(difference: PairedDifference, p: float, alpha: float, same: Paire
         lacks.append("interval")
     if not abs(centre) > abs(luck):  # so also where either is not a number, half of its runs diverged to either side
         lacks.append("A/A")
-    word: Word = "no difference shown" if lacks else "better" if centre < 0 else "worse"
+    towards = direction(difference.differences)
+    if centre * towards < 0:
+        lacks.append("median")
+    word: Word = "no difference shown" if lacks else "better" if towards < 0 else "worse"
     return Verdict(word, p, tuple(lacks))

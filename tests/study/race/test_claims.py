@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,20 @@ def test_who_overtakes_whom() -> None:
     assert found.word == "held"
     assert found.figures.startswith("at 10,")
     assert judged("overtakes", "1", "64", axis="chars") == Judgement("It is so.", "not held", "1 does not overtake 64")
+    one = {label: of[:1] for label, of in FIELD.items()}
+    (alone,) = judge([Claim("It is so.", "overtakes", "1", "64", axis="chars")], one, SAME)
+    assert alone.word == "not shown", "of one seed nothing is known of luck"
+
+
+def test_runs_that_never_get_there_do_not_turn_a_claim_round() -> None:
+    """Six seeds for it, seven in which neither comes to the threshold: the median is 0, and all that differ agree."""
+    field = {
+        label: [*runs(bpc, 3.0)] for label, bpc in (("1", np.where(CHARS < 3000, 5.0, 3.0)), ("64", CHARS * 0 + 5))
+    }
+    late = [replace(each, run=replace(each.run, seed=7 + number)) for number, each in enumerate(field["64"])]
+    both = {"1": [*field["1"], *late], "64": [*field["64"], *late]}
+    (found,) = judge([Claim("It is so.", "reaches", "1", "64", 3.5, "chars")], both, SAME)
+    assert found.word == "held"
 
 
 def test_the_more_claims_the_less_is_shown() -> None:
@@ -109,6 +124,11 @@ def test_a_file_of_claims(tmp_path: Path) -> None:
         (GOOD.replace('"64"', '"8"'), "'so' is of '8', which is not raced; give one of 1, 64"),
         (GOOD.replace('"64"', '"1"'), "'so' is of '1' and itself; give two of 1, 64"),
         (GOOD + "bpc = 2", "'so' has bpc, which the rule 'ends' does not take; leave it out"),
+        ("claim = []", "holds no claim; give one, as [[claim]]"),
+        (
+            GOOD.replace("ends", "reaches") + 'bpc = nan\naxis = "chars"',
+            "'so' has bpc nan; give a number above 0 and below 64",
+        ),
         (GOOD.replace("ends", "overtakes"), "'so' lacks axis, which the rule 'overtakes' takes"),
         (GOOD.replace("ends", "reaches") + 'axis = "chars"', "'so' lacks bpc, which the rule 'reaches' takes"),
     ],

@@ -28,6 +28,12 @@ OPTIONS = {"chars": 1200, "hidden": 6, "eval_every": 200, "precision": "float32"
 
 
 @pytest.fixture(scope="module")
+def text_corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    """4,000 characters to train on, 600 to validate, and enough to test for an interval."""
+    return make_corpus(tmp_path_factory.mktemp("text"), prose(7000), "4000/600/2400")
+
+
+@pytest.fixture(scope="module")
 def folder(text_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of `1` and `8`; of `1` by other seeds, too."""
     place = tmp_path_factory.mktemp("race")
@@ -53,7 +59,7 @@ def records(folder: Path, trunc: str, seed: int, kind: str) -> list[dict[str, fl
 
 def test_test_figures_are_those_that_compare_finds(folder: Path, text_corpus: Corpus) -> None:
     result = of(folder, text_corpus)
-    assert (result.split, result.characters) == ("test", 400)
+    assert (result.split, result.characters) == ("test", 2400)
     for contestant, seeds in zip((*result.contestants, result.again), (SEEDS, SEEDS, AGAIN), strict=True):
         trunc = contestant.label.split()[0]
         compared = compare([folder / f"{trunc}-{seed}" for seed in seeds])
@@ -170,8 +176,12 @@ def test_the_text_has_its_name(folder: Path, text_corpus: Corpus) -> None:
     assert of(folder, twice).text == "text.txt and 2 more"
 
 
-@pytest.mark.parametrize(("characters", "length"), [(7, 1), (400, 40), (10_000, 1000), (25_300, 1000)])
+@pytest.mark.parametrize(("characters", "length"), [(2000, 200), (2400, 240), (10_000, 1000), (25_300, 1000)])
 def test_stretches_are_equal_and_at_least_ten_where_there_is_text(characters: int, length: int) -> None:
     bits = np.random.default_rng(0).random(characters)
     expected = [bits[at : at + length].mean() for at in range(0, characters - length + 1, length)]
     np.testing.assert_allclose(stretches_of(bits), expected, rtol=1e-12)
+
+
+def test_a_text_too_short_for_an_interval_has_no_stretches() -> None:
+    assert not stretches_of(np.ones(1999)).size
