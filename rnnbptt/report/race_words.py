@@ -9,7 +9,7 @@ from rnnbptt.study.race.crossings import Reached
 from rnnbptt.study.race.differences import FEWEST_SEEDS, PairedDifference
 from rnnbptt.study.race.grid import Tuned
 from rnnbptt.study.race.results import AXES, Overtaking, RaceResult, Spread
-from rnnbptt.study.race.signflip import ALPHA
+from rnnbptt.study.race.seeds import ALPHA
 from rnnbptt.study.race.verdicts import Against
 
 UNITS = {"chars": "characters", "updates": "updates", "seconds": "seconds", "flops": "operations"}

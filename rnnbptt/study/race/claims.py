@@ -36,7 +36,8 @@ from rnnbptt.study.race.differences import PairedDifference, paired_difference
 from rnnbptt.study.race.pairing import Pairs, difference_of, pairs_of
 from rnnbptt.study.race.reading import Examined
 from rnnbptt.study.race.results import Judgement, Word
-from rnnbptt.study.race.signflip import ALPHA, direction, holm
+from rnnbptt.study.race.seeds import ALPHA
+from rnnbptt.study.race.signflip import direction, holm
 from rnnbptt.study.race.verdicts import verdict_of
 
 Axis = Literal["chars", "updates", "seconds", "flops"]

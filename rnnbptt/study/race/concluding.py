@@ -17,7 +17,7 @@ from rnnbptt.study.race.differences import BLOCKS, PairedDifference
 from rnnbptt.study.race.pairing import common_seeds, difference_of, pairs_of
 from rnnbptt.study.race.reading import Entrant, Examined, examine
 from rnnbptt.study.race.results import AXES, Contestant, Overtaking, RaceResult, Spread, Threshold
-from rnnbptt.study.race.signflip import least_p, seeds_needed
+from rnnbptt.study.race.seeds import least_p, seeds_needed
 from rnnbptt.study.race.verdicts import Against, verdicts
 from rnnbptt.study.results import Yardstick
 from rnnbptt.study.yardsticks import yardsticks

@@ -12,10 +12,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from rnnbptt.study.race.seeds import ALPHA, least_p, seeds_needed
-
-__all__ = ["ALPHA", "direction", "holm", "least_p", "seeds_needed", "sign_flip"]
-
 Floats = NDArray[np.float64]
 
 MOST_EXACT = 20  # seeds up to which all 2^S choices of signs are tried; beyond, as many are drawn

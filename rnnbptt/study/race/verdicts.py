@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rnnbptt.study.race.differences import PairedDifference
-from rnnbptt.study.race.signflip import ALPHA, direction, holm
+from rnnbptt.study.race.seeds import ALPHA
+from rnnbptt.study.race.signflip import direction, holm
 
 Word = Literal["better", "worse", "no difference shown"]
 # Why a difference is not shown: the sign-flip test, its interval, no interval to go by, what luck alone made, or that
