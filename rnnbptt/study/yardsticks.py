@@ -44,4 +44,7 @@ def compressed_bits(corpus: Corpus, train: Ids, text: Ids) -> int:
 
 def _compressed(corpus: Corpus, ids: Ids) -> int:
     data = corpus.vocabulary.decode(ids).encode("utf-8", "surrogateescape")
-    return len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME))
+    # The dictionary of -9, 64 MiB, would be cleared each time; one as large as the data comes to the same.
+    dictionary = min(1 << 26, max(1 << 12, len(data)))
+    how = {"id": lzma.FILTER_LZMA2, "preset": 9 | lzma.PRESET_EXTREME, "dict_size": dictionary}
+    return len(lzma.compress(data, filters=[how]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from rnnbptt.report.page_html import render
 from support.browser import BROWSER, ask
 from support.race_findings import NASTY, a_page
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium here; Debian's is in its package chromium")
+ASKED = os.environ.get("RNNBPTT_TEST_BROWSER") == "1" and BROWSER
+pytestmark = pytest.mark.skipif(not ASKED, reason="needs a chromium (Debian's package) and RNNBPTT_TEST_BROWSER=1")
 
 LOOK = """
 const drawn = (strategy) => {

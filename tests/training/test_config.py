@@ -82,7 +82,7 @@ def test_rate_lies_between_its_ends(spent: float, chars: int, warmup: int, final
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"optimizer": "lion"}, "--optimizer lion: unknown; give one of adam, rmsprop, sgd"),
+        ({"optimizer": "lion"}, "--optimizer lion: unknown; give one of adam, rmsprop, sgd, muon"),
         ({"lr": 0.0}, "--lr 0: must be a number above 0"),
         ({"lr": math.nan}, "--lr nan: must be a number above 0"),
         ({"final_lr": 1.5}, "--final-lr 1.5: must be between 0 and 1"),

@@ -43,6 +43,12 @@ def folder(text_corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return place
 
 
+@pytest.fixture(scope="module")
+def result(folder: Path, text_corpus: Corpus) -> RaceResult:
+    """What they show."""
+    return of(folder, text_corpus)
+
+
 def entrant(folder: Path, trunc: str, seeds: tuple[int, ...] = SEEDS, diverged: tuple[int, ...] = ()) -> Entrant:
     return Entrant(trunc, [Finished(seed, folder / f"{trunc}-{seed}", seed in diverged) for seed in seeds])
 
@@ -57,8 +63,7 @@ def records(folder: Path, trunc: str, seed: int, kind: str) -> list[dict[str, fl
     return [record for record in map(json.loads, lines) if record["kind"] == kind]
 
 
-def test_test_figures_are_those_that_compare_finds(folder: Path, text_corpus: Corpus) -> None:
-    result = of(folder, text_corpus)
+def test_test_figures_are_those_that_compare_finds(folder: Path, result: RaceResult) -> None:
     assert (result.split, result.characters) == ("test", 2400)
     for contestant, seeds in zip((*result.contestants, result.again), (SEEDS, SEEDS, AGAIN), strict=True):
         trunc = contestant.label.split()[0]
@@ -69,8 +74,8 @@ def test_test_figures_are_those_that_compare_finds(folder: Path, text_corpus: Co
         assert contestant.test.sd == pytest.approx(statistics.stdev(expected))
 
 
-def test_curves_and_costs_are_those_of_the_records(folder: Path, text_corpus: Corpus) -> None:
-    for contestant in of(folder, text_corpus).contestants:
+def test_curves_and_costs_are_those_of_the_records(folder: Path, result: RaceResult) -> None:
+    for contestant in result.contestants:
         found = [records(folder, contestant.label, seed, "eval") for seed in SEEDS]
         assert [run.seed for run in contestant.runs] == list(SEEDS)
         for run, evals in zip(contestant.runs, found, strict=True):
@@ -82,8 +87,7 @@ def test_curves_and_costs_are_those_of_the_records(folder: Path, text_corpus: Co
         assert dict(contestant.cost) == pytest.approx({axis: statistics.mean(r[axis] for r in last) for axis in AXES})
 
 
-def test_differences_are_paired_by_seed(folder: Path, text_corpus: Corpus) -> None:
-    result = of(folder, text_corpus)
+def test_differences_are_paired_by_seed(result: RaceResult) -> None:
     reference, eight = result.contestants
     assert reference.against is None
     assert eight.against is not None
@@ -97,8 +101,8 @@ def test_differences_are_paired_by_seed(folder: Path, text_corpus: Corpus) -> No
     assert any("Seeds: 3. No p is below 0.25 then" in note for note in result.notes)
 
 
-def test_a_run_that_failed_is_in_no_pair(folder: Path, text_corpus: Corpus) -> None:
-    whole, (_, lame) = of(folder, text_corpus), of(folder, text_corpus, entrant(folder, "8", (2, 0))).contestants
+def test_a_run_that_failed_is_in_no_pair(folder: Path, text_corpus: Corpus, result: RaceResult) -> None:
+    whole, (_, lame) = result, of(folder, text_corpus, entrant(folder, "8", (2, 0))).contestants
     assert lame.against is not None
     assert whole.contestants[1].against is not None
     first, _, third = whole.contestants[1].against.difference.differences
@@ -126,8 +130,9 @@ def test_a_run_that_diverged_at_once_has_nothing_but_that(folder: Path, text_cor
     assert eight.runs[1].cost == dict.fromkeys(AXES, 0)
 
 
-def test_thresholds_are_the_given_ones_or_the_best_of_the_reference(folder: Path, text_corpus: Corpus) -> None:
-    result = of(folder, text_corpus)
+def test_thresholds_are_the_given_ones_or_the_best_of_the_reference(
+    folder: Path, text_corpus: Corpus, result: RaceResult
+) -> None:
     assert [(each.label, each.bpc) for each in result.thresholds] == [
         (label, result.contestants[0].best.mean) for label in ("1", "8")
     ]
@@ -170,8 +175,8 @@ def test_where_there_is_no_text_to_decide_on(folder: Path, tmp_path: Path) -> No
     )
 
 
-def test_the_text_has_its_name(folder: Path, text_corpus: Corpus) -> None:
-    assert of(folder, text_corpus).text == "text.txt"
+def test_the_text_has_its_name(folder: Path, text_corpus: Corpus, result: RaceResult) -> None:
+    assert result.text == "text.txt"
     twice = replace(text_corpus, sources=text_corpus.sources * 3)
     assert of(folder, twice).text == "text.txt and 2 more"
 
