@@ -147,17 +147,17 @@ def test_nothing_is_dropped() -> None:
     np.testing.assert_array_equal(*(character_nats(one, IDS, 300, 2000)[0] for one in (dropping, same)))
 
 
-@pytest.mark.parametrize("cell", EVERY_CELL)
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
 def test_lanes_of_a_bfloat16_model_agree_as_far_as_its_rounding_lets_them(cell: str) -> None:
     """Their states never come as near to each other as those of float32. One stream reads on in pieces of 50."""
-    ids, model = rows(8000, row=330, every=500), remembering(cell, 5.0, layers=2, precision="bfloat16")
-    found = score(model, ids, 3000, 8000)
+    ids, model = rows(5000, row=330, every=500), remembering(cell, 5.0, layers=2, precision="bfloat16")
+    found = score(model, ids, 2000, 5000)
     assert found.settled
     state, text = model.zero_state(1), torch.from_numpy(ids.astype(np.int64))[:, None]
     x, y = text[:-1].split(50), text[1:].split(50)
     with torch.no_grad():
         nats = [cross_entropy(model.forward(now, state)[0], after)[0] for now, after in zip(x, y, strict=True)]
-    assert abs(found.nats - float(torch.cat(nats)[2999:].mean())) / LN2 < 0.005, "rounding alone makes half of it"
+    assert abs(found.nats - float(torch.cat(nats)[1999:].mean())) / LN2 < 0.005, "rounding alone makes half of it"
 
 
 def test_a_model_that_knows_nothing_scores_log_2_of_its_vocabulary_in_bits() -> None:
