@@ -176,7 +176,7 @@ def _notes(contestants: Sequence[Contestant], split: str, characters: int) -> It
         yield "There is no test split: figures are of the validation split, which chose the checkpoints."
     if characters < BLOCKS:
         yield f"{characters:,} characters of {split} text are too few for an interval."
-    else:
+    elif any(each.against and each.against.difference.interval for each in others):
         yield (
             "The intervals (95 %) cover the luck of training and other text like this passage, not all of the book:"
             " another part of it can move a difference 2 to 4 times as far as the passage's own share."
