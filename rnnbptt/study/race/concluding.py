@@ -41,6 +41,8 @@ def conclude(
     """
     split = test_split(corpus)
     racing, lost = _with_runs(entrants)
+    if not again.runs:
+        raise UserError(f"none of the runs of {again.label} has come to its end; there is nothing to tell luck by")
     field, examined_again = _examine_all(racing, again, corpus, split, tell)
     of_reference = next(iter(field.values()))
     same = difference_of(pairs_of(_renumbered(examined_again, of_reference), of_reference))

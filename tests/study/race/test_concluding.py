@@ -165,6 +165,8 @@ def test_a_strategy_of_which_nothing_is_known_is_left_out(folder: Path, text_cor
     said = "is left out: none of its runs has come to its end; nothing can be compared"
     assert message_of(conclude, [entrant(folder, "1"), lost], again, text_corpus) == f"64 {said}"
     assert message_of(conclude, [lost, entrant(folder, "1"), entrant(folder, "8")], again, text_corpus) == f"64 {said}"
+    found = message_of(conclude, [entrant(folder, "1"), entrant(folder, "8")], Entrant("1 again", []), text_corpus)
+    assert found == "none of the runs of 1 again has come to its end; there is nothing to tell luck by"
 
 
 def test_where_there_is_no_text_to_decide_on(folder: Path, tmp_path: Path) -> None:
