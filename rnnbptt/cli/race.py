@@ -15,12 +15,12 @@ from rnnbptt.cli.stopping import stop_by_signal
 from rnnbptt.cli.train import Amounts, another, refuse_what_has_no_effect
 from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
-from rnnbptt.study.race.config import RaceConfig, parse_vary, spelled
+from rnnbptt.study.race.config import RaceConfig
 from rnnbptt.study.race.elsewhere import Where
 from rnnbptt.study.race.grid import SHARE
 from rnnbptt.study.race.sharing import FinishAll
+from rnnbptt.study.race.varied import one_spelling, parse_vary, spelled
 from rnnbptt.training.config import UNITS, Budget, TrainConfig
-from rnnbptt.truncation.specs import parse_truncation
 
 if TYPE_CHECKING:
     from rnnbptt.study.race.checking import Prospect
@@ -36,7 +36,11 @@ def race(
     ] = None,
     trunc: Annotated[
         list[str] | None,
-        typer.Option(metavar="SPEC", help="A truncation, as for train; give two or more. The first is the reference."),
+        typer.Option(
+            metavar="SPEC",
+            help="A truncation, as for train, and options of its own, as '1 cell=window:2'; give two or more. The first"
+            " is the reference.",
+        ),
     ] = None,
     seeds: Annotated[int, typer.Option(help="Runs of each, with as many seeds, from --seed on.")] = RaceConfig.seeds,
     vary: Annotated[
@@ -236,7 +240,7 @@ def _refuse_another(ctx: typer.Context, folder: Path, config: RaceConfig) -> Non
 def _agree(name: str, value: Any, own: object) -> bool:
     """Whether an option says what a race has; auto, that it chooses."""
     if name == "trunc":
-        return tuple(parse_truncation(trunc).spec for trunc in value) == own
+        return tuple(map(one_spelling, value)) == own
     if name == "vary":
         return spelled(parse_vary(value)) == own
     if name == "lr":

@@ -4,9 +4,9 @@ import shlex
 from collections.abc import Iterator
 
 from rnnbptt.report.inventory import chosen
-from rnnbptt.study.race.config import spelled
 from rnnbptt.study.race.folder import CORPUS, Race
 from rnnbptt.study.race.machine import versions_and_machine
+from rnnbptt.study.race.varied import spelled
 
 
 def details(race: Race) -> Iterator[tuple[str, str]]:

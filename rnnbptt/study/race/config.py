@@ -3,8 +3,7 @@ race.json. No torch here: what is wrong with it is to be said at once.
 """
 
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from itertools import product
 from typing import Any
@@ -13,21 +12,11 @@ from rnnbptt.errors import UserError, check_option
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.study.race.grid import EXTENSIONS, MOST_RATES, SHARE, Tuned, centred, share_of
 from rnnbptt.study.race.seeds import least_p, seeds_needed
+from rnnbptt.study.race.varied import VARIED, check_values, contestant, one_spelling, spelled, worded
 from rnnbptt.text.options import TextOptions
 from rnnbptt.training.config import TrainConfig
-from rnnbptt.truncation.specs import parse_truncation
 
 MOST_SEEDS = 1000
-
-# What `--vary` may name, with the type of its values: the options of `train` for the model and its training, but for
-# those that a race varies anyway.
-VARIED: dict[str, Callable[[str], Any]] = {
-    each.name: type(each.default)
-    for kind in (ModelConfig, TrainConfig)
-    for each in fields(kind)
-    if each.name not in ("vocabulary", "trunc", "budget", "seed")
-}
-TYPES: dict[Any, str] = {int: "a whole number", float: "a number", str: "a name"}
 
 
 @dataclass(frozen=True)
@@ -81,7 +70,7 @@ class Cell:
 class RaceConfig:
     """What is raced.
 
-    truncs     the first is the reference
+    truncs     the first is the reference; each may have settings of its own, see varied.py
     seeds      of each arm; the first is that of `train`
     vary       values, as text, of more options: every truncation runs with every combination of them
     train      what all have in common; its truncation is that of none
@@ -108,14 +97,21 @@ class RaceConfig:
     def __post_init__(self) -> None:
         check_option(1 <= self.seeds <= MOST_SEEDS, "seeds", self.seeds, f"must be between 1 and {MOST_SEEDS:,}")
         for number, trunc in enumerate(self.truncs):
-            same = [other for other in self.truncs[:number] if _spec(other) == _spec(trunc)]
+            same = [other for other in self.truncs[:number] if one_spelling(other) == one_spelling(trunc)]
             check_option(not same, "trunc", trunc, f"the same as --trunc {' '.join(same)}; give each of them once")
+            self._check_own(trunc)
         for name, values in self.vary.items():
-            _check_values(name, values)
+            check_values(name, values)
         if len(self.contestants) < 2:
             raise UserError("a race is of two or more; give --trunc more than once, or once and --vary NAME=A,B")
         replace(self.train, seed=self.tuning_seed - (not self.grid))  # the last one must be a seed, too
         self._check_rates()
+
+    def _check_own(self, trunc: str) -> None:
+        for name in contestant(trunc)[1]:
+            twice = name in self.vary or (name == "lr" and self.grid)
+            by = "--vary" if name in self.vary else "--tune or --lr"
+            check_option(not twice, "trunc", trunc, f"has {worded(name)} of its own, and {by} gives it others")
 
     def _check_rates(self) -> None:
         advice = f"must be between 2 and {MOST_RATES}, or 0 for one rate that serves all"
@@ -152,7 +148,8 @@ class RaceConfig:
         """
         seeds = tuple(range(self.train.seed, self.train.seed + self.seeds))
         combinations = [dict(zip(self.vary, values, strict=True)) for values in product(*self.vary.values())]
-        return tuple(self._arm(_spec(trunc), varied, seeds) for trunc in self.truncs for varied in combinations)
+        named = map(contestant, self.truncs)
+        return tuple(self._arm(spec, own | varied, seeds) for spec, own in named for varied in combinations)
 
     @property
     def again(self) -> Arm:
@@ -176,7 +173,7 @@ class RaceConfig:
         """UserError where a value is not allowed."""
         values = {name: VARIED[name](value) for name, value in varied.items()}
         of_model = {name: value for name, value in values.items() if name in ModelConfig.__dataclass_fields__}
-        label = " ".join([spec, *(f"{name.replace('_', '-')}={value}" for name, value in varied.items())])
+        label = " ".join([spec, *(f"{worded(name)}={value}" for name, value in varied.items())])
         chosen = {each.label: each.chosen for each in self.tuning}
         of_training: dict[str, Any] = {"lr": chosen.get(label, self.train.lr)}
         of_training |= {name: value for name, value in values.items() if name not in of_model}
@@ -190,7 +187,7 @@ class RaceConfig:
             for each in fields(config)
             if each.name not in ("vocabulary", "budget")
         }
-        own = {"trunc": tuple(map(_spec, self.truncs)), "vary": spelled(self.vary), "seeds": self.seeds}
+        own = {"trunc": tuple(map(one_spelling, self.truncs)), "vary": spelled(self.vary), "seeds": self.seeds}
         own |= {"lr": self.rates or (self.train.lr,), "tune": self.tune}
         return common | own | {"precision": self.precision, "engine": self.engine}
 
@@ -211,49 +208,3 @@ class RaceConfig:
                 "a budget of minutes gives runs as much text as they come to beside the others at work; give --chars or"
                 " --epochs for a race that comes out the same again"
             )
-
-
-def parse_vary(given: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """What `--vary NAME=A,B` say, by name and each value in the same spelling; UserError for anything else."""
-    vary: dict[str, tuple[str, ...]] = {}
-    for item in given:
-        name, _, values = item.partition("=")
-        name = name.removeprefix("--").replace("-", "_")
-        _check_name(name)
-        check_option(name not in vary, "vary", item, "given twice; give all its values at once")
-        vary[name] = tuple(str(_value(name, value)) for value in values.split(",") if value)
-        _check_values(name, vary[name])
-    return vary
-
-
-def spelled(vary: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
-    """The inverse of `parse_vary`."""
-    return tuple(f"{name.replace('_', '-')}={','.join(values)}" for name, values in vary.items())
-
-
-def _check_values(name: str, values: tuple[str, ...]) -> None:
-    """UserError unless there is such an option, and it has two or more values, all different."""
-    _check_name(name)
-    counts = Counter(_value(name, value) for value in values)
-    given = f"{name}={','.join(values)}"
-    check_option(len(values) > 1, "vary", given, "give it two values or more, such as streams=16,32")
-    check_option(max(counts.values()) == 1, "vary", given, "gives a value twice; give each of them once")
-
-
-def _check_name(name: str) -> None:
-    own = {"trunc": "give --trunc for each", "seed": "give their number, --seeds"}
-    check_option(name not in own, "vary", name, own.get(name, ""))
-    known = ", ".join(name.replace("_", "-") for name in VARIED)
-    check_option(name in VARIED, "vary", name, f"unknown; give one of {known}, as in streams=16,32")
-
-
-def _value(name: str, text: str) -> Any:
-    """A value of that option."""
-    try:
-        return VARIED[name](text)
-    except ValueError:
-        raise UserError(f"--vary {name}={text}: {text!r} is not {TYPES[VARIED[name]]}") from None
-
-
-def _spec(trunc: str) -> str:
-    return parse_truncation(trunc).spec

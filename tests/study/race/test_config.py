@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from rnnbptt.model.config import ModelConfig
-from rnnbptt.study.race.config import VARIED, RaceConfig, parse_vary, spelled
+from rnnbptt.study.race.config import RaceConfig
 from rnnbptt.study.race.grid import Tuned
+from rnnbptt.study.race.varied import parse_vary
 from rnnbptt.training.config import Budget, TrainConfig
 from support.refusals import message_of
 
@@ -52,45 +53,30 @@ def test_what_is_varied_may_be_of_the_model() -> None:
     assert config.arms[1].name == "1-cell=window-2"
 
 
-def test_the_options_of_train_that_can_be_varied() -> None:
-    assert sorted(VARIED) == sorted(
-        [
-            *("cell", "hidden", "layers", "dropout", "streams", "optimizer", "lr", "warmup", "final_lr"),
-            *("weight_decay", "beta2", "beta2_chars", "clip", "eval_every"),
-        ]
-    )
-
-
-def test_what_is_varied_has_one_spelling() -> None:
-    assert spelled(parse_vary(["final-lr=1e-2,1", "streams=016,8"])) == ("final-lr=0.01,1.0", "streams=16,8")
+def test_a_contestant_may_have_settings_of_its_own() -> None:
+    config = RaceConfig(("1", "01 cell=window:2", "8  --final-lr=1"), 1, vary=parse_vary(["streams=1,2"]))
+    labels = [arm.label for arm in config.contestants]
+    assert labels[2:] == [
+        *("1 cell=window:2 streams=1", "1 cell=window:2 streams=2", "8 final-lr=1.0 streams=1"),
+        "8 final-lr=1.0 streams=2",
+    ]
+    assert config.contestants[3].model == ModelConfig(1, "window:2")
+    assert config.contestants[3].train == TrainConfig("1", streams=2)
+    assert config.contestants[5].train == TrainConfig("8", streams=2, final_lr=1.0)
+    assert config.settings()["trunc"] == ("1", "1 cell=window:2", "8 final-lr=1.0")
 
 
 @pytest.mark.parametrize(
-    ("vary", "said"),
+    ("trunc", "how", "said"),
     [
-        ("streams", "--vary streams=: give it two values or more, such as streams=16,32"),
-        ("streams=16", "--vary streams=16: give it two values or more, such as streams=16,32"),
-        ("streams=8,08", "--vary streams=8,8: gives a value twice; give each of them once"),
-        ("streams=8,x", "--vary streams=x: 'x' is not a whole number"),
-        ("lr=1,x", "--vary lr=x: 'x' is not a number"),
-        ("trunc=1,2", "--vary trunc: give --trunc for each"),
-        ("seed=1,2", "--vary seed: give their number, --seeds"),
-        (
-            "colour=red,blue",
-            "--vary colour: unknown; give one of cell, hidden, layers, dropout, streams, optimizer, lr, warmup,"
-            " final-lr, weight-decay, beta2, beta2-chars, clip, eval-every, as in streams=16,32",
-        ),
-        ("colour", "--vary colour: unknown; give one of cell, "),
+        ("1 cell=window:2", {"vary": {"cell": ("lstm", "gru")}}, "has cell of its own, and --vary gives it others"),
+        ("1 lr=0.1", {"tune": 3}, "has lr of its own, and --tune or --lr gives it others"),
+        ("1 hidden=8 hidden=9", {}, "gives hidden twice; give it once"),
+        ("1 hidden=08", {}, "the same as --trunc 1 hidden=8; give each of them once"),
     ],
 )
-def test_what_cannot_be_varied(vary: str, said: str) -> None:
-    assert message_of(parse_vary, [vary]).startswith(said)
-
-
-def test_one_option_is_varied_once() -> None:
-    assert message_of(parse_vary, ["final-lr=0,1", "final_lr=0.1,0.2"]) == (
-        "--vary final_lr=0.1,0.2: given twice; give all its values at once"
-    )
+def test_settings_of_its_own_that_cannot_be(trunc: str, how: dict[str, Any], said: str) -> None:
+    assert message_of(RaceConfig, ("1 hidden=8", trunc), **how) == f"--trunc {trunc}: {said}"
 
 
 @pytest.mark.parametrize("seeds", [0, -1, 1001])
