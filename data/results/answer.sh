@@ -13,7 +13,7 @@ built_in() { [ -e shakespeare.corpus ] || rnnbptt prepare data/shakespeare.txt; 
 race() {
     local name=$1 claims=$2 text=$3
     shift 3
-    local answer=(--claim "data/claims/$claims.toml" --report "results/$name" --json "results/$name/race.json" --sample-length 0)
+    local answer=(--claim "data/claims/$claims.toml" --report "results/$name" --json "results/$name/race.json" --sample-length 200)
     mkdir -p results
     if [ -e "races/$name" ]; then
         rnnbptt race --resume "races/$name" "${answer[@]}"
