@@ -7,9 +7,9 @@ with respect to the state before the segment times the influence of the paramete
 
 which is kept from update to update: all of it is real-time recurrent learning (Williams & Zipser 1989), in blocks of a
 segment (Schmidhuber 1992); what each unit owes to itself is SnAp-1 (Menick et al. 2021), what it owes to its leak RFLO
-(Murray 2019); an estimate of rank one that is right in the mean is UORO (Tallec & Ollivier 2017). The products with B
-come from the same backward passes as the gradient. The influence is that of the weights as they were used, which have
-moved since: it is exact while they rest.
+(Murray 2019); an estimate of rank one that is right in the mean is UORO (Tallec & Ollivier 2017). All products but the
+A s of that come from the same backward passes as the gradient. The influence is that of the weights as they were used,
+which have moved since: it is exact while they rest.
 
 Axes: S tensors of a state, L layers, B streams, H hidden, U units of the state.
 """
@@ -256,13 +256,13 @@ class RankOneInfluence(Influence):
 
         s' = r0 A s + r1 v,    theta' = theta / r0 + v B / r1,    v random signs, one for each unit of the state.
 
-    E[v v^T] is the unit matrix and v is independent of s and theta, so that E[s' theta'] = A M + B: the gradient is
-    unbiased, while the weights rest, and noisy, the more so the more units there are. r0 and r1 make both addends alike
-    in length, which makes the noise least: r0^2 = |theta| / |A s|, r1^2 = |v B| / |v|, with e added to each norm, as in
-    the authors' code.
+    v v^T is the unit matrix in the mean; what has v but once is 0 in the mean, because r0 and r1 are the same for v and
+    for -v. So E[s' theta'] = A M + B: the gradient is unbiased, while the weights rest, and noisy, the more so the more
+    units there are. r0 and r1 make the two factors of each term equally long, which makes the noise least: r0^2 =
+    |theta| / |A s|, r1^2 = |v B| / |v|, with e added to each norm, as in the authors' code.
 
-    Each stream has its own pair. The authors let a batch share one, which takes only as much memory as one stream, but
-    adds the noise that each stream makes to the gradient of all others.
+    Each stream has its own pair. The authors let a batch share one, which takes the memory of a single stream, but adds
+    the noise that each stream makes to the gradient of all others.
     """
 
     e = 1e-5

@@ -387,6 +387,7 @@ def test_signs_at_random_come_near_the_whole_gradient_as_their_number_grows() ->
     standard_error = scatter.std(0).norm() / 10**0.5
     assert 0.3 < (scatter.mean(0) - expected).norm() / standard_error < 2
     assert standard_error < 0.2 * expected.norm()
+    assert influence.signs().unique().tolist() == [-1, 1]
     assert abs(influence.signs().mean()) < 0.2
 
 

@@ -52,7 +52,7 @@ class Subject:
     @property
     def influence_bytes(self) -> int:
         """Memory of the influences that take most: those of one strategy at a time are kept."""
-        return max(influence_bytes(strategy, self.model, self.streams) for strategy in self.strategies)
+        return max(kept_bytes(strategy, self.model, self.streams) for strategy in self.strategies)
 
     @property
     def text(self) -> str:
@@ -102,7 +102,7 @@ def open_subject(path: Path, depth: int, streams: int, more: Sequence[Strategy] 
     return Subject(checkpoint, model, corpus, start, stop, depth, streams, tuple(chosen.values()))
 
 
-def influence_bytes(strategy: Strategy, model: CharRNN, streams: int) -> int:
+def kept_bytes(strategy: Strategy, model: CharRNN, streams: int) -> int:
     """Memory of its influences; those that stay in the units are not needed, see fidelity.py."""
     return BYTES[strategy.influence](model, streams) if strategy.influence in BYTES else 0
 
@@ -111,7 +111,7 @@ def check_influence(strategy: Strategy, model: CharRNN, streams: int) -> None:
     """UserError where its influences take more memory than training would let them, or a cell has none."""
     if strategy.influence in UNIT_WAYS:
         parts_followed(model, UNIT_WAYS[strategy.influence][0])
-    size = influence_bytes(strategy, model, streams)
+    size = kept_bytes(strategy, model, streams)
     if strategy.influence == "rtrl" and size > MOST_BYTES:
         raise UserError(
             f"--trunc {strategy.spec}: would keep {size / 2**30:,.1f} GiB of influences, of which"
