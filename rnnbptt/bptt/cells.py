@@ -2,8 +2,9 @@
 
 Each stands beside its equations; the loop over time is in recurrence.py. x is the input, h and c the state before the
 character, h' and c' the one after it; sigma is the logistic function and products of vectors are element by element. In
-the code a name that ends in `_new` is a value after the character, `d_` a gradient; shapes are (B, H) unless given. The
-tests hold each cell against autograd, three of them on torch.nn's own.
+the code a name that ends in `_new` is a value after the character, `d_` a gradient, and `v_` how a value moves when the
+state moves in some direction, its derivative, which lies where gradients do at other times; shapes are (B, H) unless
+given. The tests hold each cell against autograd, three of them on torch.nn's own.
 """
 
 from collections.abc import Callable, Mapping
@@ -47,6 +48,10 @@ class TanhRNN(Cell):
         """d_gates = d_h (1 - h'^2)."""
         tanh_backward(at.d_h, at.h_new, grad_input=at.d_inputs)
 
+    def tangent(self, at: Step, v_state: Tensor) -> Tensor:
+        """v_h' = (1 - h'^2) v_gates."""
+        return tanh_backward(at.d_inputs.add_(at.share), at.h_new, grad_input=v_state[0])
+
 
 class LSTMStep(Step):
     """Beside `Step`: the gates i, f, g, o and their gradients, i and f together (B, 2H), c, c' and tanh(c')."""
@@ -66,7 +71,7 @@ class LSTM(Cell):
     i, f, g, o. What comes back directly is the gradient of c.
     """
 
-    name, carried, memo, step = "lstm", (0, 1), True, LSTMStep
+    name, carried, leaky, memo, step = "lstm", (0, 1), (1,), True, LSTMStep
 
     def forward(self, at: LSTMStep) -> None:
         """c' = f c + i g, h' = o tanh(c')."""
@@ -96,6 +101,19 @@ class LSTM(Cell):
         """Of h, of c."""
         return through, direct
 
+    def tangent(self, at: LSTMStep, v_state: Tensor) -> Tensor:
+        """v_c' = f v_c + c f (1 - f) v_f + g i (1 - i) v_i + i (1 - g^2) v_g;
+        v_h' = o (1 - tanh^2(c')) v_c' + tanh(c') o (1 - o) v_o.
+        """
+        v_h, v_c = v_state
+        v_i, v_f, v_g, v_o = at.d_i, at.d_f, at.d_g, at.d_o
+        at.d_inputs.add_(at.share)
+        _sigmoid_backward(at.d_i_f, at.i_f, grad_input=at.d_i_f)
+        tanh_backward(v_g, at.g, grad_input=v_g)
+        _sigmoid_backward(v_o, at.o, grad_input=v_o)
+        v_c.mul_(at.f).addcmul_(v_f, at.c).addcmul_(v_i, at.g).addcmul_(v_g, at.i)
+        return tanh_backward(v_c, at.tanh_c, grad_input=v_h).mul_(at.o).addcmul_(v_o, at.tanh_c)
+
 
 class GRUStep(Step):
     """Beside `Step`: the gates r, z, n and their gradients, r and z together (B, 2H), b_hn (H,), and
@@ -122,7 +140,7 @@ class GRU(Cell):
     r, z, n are torch.nn.GRU's. What comes back directly is the gradient of h through z.
     """
 
-    name, carried, memo, separate_hidden, step = "gru", (0,), True, True, GRUStep
+    name, carried, leaky, memo, separate_hidden, step = "gru", (0,), (0,), True, True, GRUStep
 
     def folded_bias(self, weights: Weights) -> Tensor:
         """b_hn is multiplied by r, so it stays with the state."""
@@ -161,6 +179,17 @@ class GRU(Cell):
         """Of h."""
         return (through.add_(direct),)
 
+    def tangent(self, at: GRUStep, v_state: Tensor) -> Tensor:
+        """v_r and v_z as of any sigma; v_n = (1 - n^2) (its input's share + r v_q + q v_r);
+        v_h' = z v_h + (h - n) v_z + (1 - z) v_n.
+        """
+        v_h, v_r, v_z, v_n = v_state[0], at.d_r, at.d_z, at.d_n
+        at.d_rz.add_(at.share_rz)
+        _sigmoid_backward(at.d_rz, at.rz, grad_input=at.d_rz)
+        v_n.addcmul_(at.share_n, at.r).addcmul_(v_r, at.q)
+        tanh_backward(v_n, at.n, grad_input=v_n)
+        return v_h.sub_(v_n).mul_(at.z).add_(v_n).addcmul_(v_z, torch.sub(at.h, at.n, out=at.spare))
+
 
 class ELSTMStep(Step):
     """Beside `Step`: the gates f and z and their gradients, c and c', w_f and w_z (H,)."""
@@ -183,7 +212,7 @@ class ELSTM(Cell):
     the whole of it, and no truncation loses any gradient.
     """
 
-    name, carried, dense, step = "elstm", (1,), False, ELSTMStep
+    name, carried, leaky, dense, step = "elstm", (1,), (1,), False, ELSTMStep
 
     def folded_bias(self, weights: Weights) -> Tensor:
         """There is only one."""
@@ -229,6 +258,26 @@ class ELSTM(Cell):
     def d_state(self, through: Tensor, direct: Tensor) -> tuple[Tensor | None, ...]:
         """Of h, which the next character does not read, and of c."""
         return None, direct.add_(through)
+
+    def tangent(self, at: ELSTMStep, v_state: Tensor) -> Tensor:
+        """v_f = f (1 - f) (its input's share + w_f v_c), v_z = (1 - z^2) (its input's share + w_z v_c);
+        v_c' = f v_c + (c - z) v_f + (1 - f) v_z. That of h' comes of it afterwards.
+        """
+        v_c, v_f, v_z = v_state[1], at.d_f, at.d_z
+        v_f.addcmul_(at.w_f, v_c)
+        v_z.addcmul_(at.w_z, v_c)
+        _sigmoid_backward(v_f, at.f, grad_input=v_f)
+        tanh_backward(v_z, at.z, grad_input=v_z)
+        return v_c.sub_(v_z).mul_(at.f).add_(v_z).addcmul_(v_f, torch.sub(at.c, at.z, out=at.spare))
+
+    def tangent_outputs(self, weights: Weights, tape: LayerTape, span: Span) -> None:
+        """v_o = o (1 - o) (its input's share + W_co v_c'); v_h' = o v_c' + c' v_o."""
+        c_new, o = _states_and_outputs(tape, span)
+        v_c, v_o = tape.gradients.h[span.here], _of_o(tape.gradients.inputs[span.here])
+        w_co = weights.operands["weight_co"]
+        v_o.add_((v_c.flatten(0, 1).to(w_co.dtype) @ w_co.t()).view_as(o))
+        _sigmoid_backward(v_o, o, grad_input=v_o)
+        v_c.mul_(o).addcmul_(v_o, c_new)
 
     def write_gradients(self, weights: Weights, tape: LayerTape, span: Span, scratch: Scratch) -> None:
         """W_co: one product for the whole span; the others: sums over its characters."""

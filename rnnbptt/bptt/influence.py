@@ -6,15 +6,16 @@ with respect to the state before the segment times the influence of the paramete
     M' = A M + B,    A = d(state after) / d(state before),    B = d(state after) / d(parameters used in the segment),
 
 which is kept from update to update: all of it is real-time recurrent learning (Williams & Zipser 1989), in blocks of a
-segment (Schmidhuber 1992); what each unit owes to itself is SnAp-1 (Menick et al. 2021). Both products come from the
-same backward passes as the gradient. The influence is that of the weights as they were used, which have moved since:
-it is exact while they rest.
+segment (Schmidhuber 1992); what each unit owes to itself is SnAp-1 (Menick et al. 2021), what it owes to its leak RFLO
+(Murray 2019); an estimate of rank one that is right in the mean is UORO (Tallec & Ollivier 2017). All products but the
+A s of that come from the same backward passes as the gradient. The influence is that of the weights as they were used,
+which have moved since: it is exact while they rest.
 
 Axes: S tensors of a state, L layers, B streams, H hidden, U units of the state.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from itertools import product
 
@@ -22,10 +23,11 @@ import torch
 from torch import Tensor
 
 from rnnbptt.bptt.buffers import Scratch
-from rnnbptt.bptt.layers import Boundary
+from rnnbptt.bptt.cells import CELLS
+from rnnbptt.bptt.layers import Boundary, Way
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.tape import Adjoint, Tape
-from rnnbptt.errors import UserError, check_bytes
+from rnnbptt.errors import UserError, check_bytes, check_option
 from rnnbptt.model.shapes import update_flops
 
 MOST_BYTES = 2 * 2**30  # of an exact influence
@@ -34,6 +36,7 @@ MOST_BYTES = 2 * 2**30  # of an exact influence
 class Influence:
     """Goes along with the updates of B streams. By itself it carries nothing: truncated back-propagation.
 
+    rng       the source of its random numbers, which is seeded and saved by whoever updates with it; None: it has none
     state     what is kept from update to update, and by a checkpoint: (..., B, ...) with the streams second
     boundary  where `CharRNN.backward` is to write the gradient of the state before the segment; None: it need not
     bytes     memory that it takes, but for what grows with the segment
@@ -41,6 +44,7 @@ class Influence:
 
     boundary: Boundary | None = None
     bytes: int = 0
+    rng: torch.Generator | None = None
 
     def __init__(self, network: CharRNN, streams: int) -> None:
         self.state: dict[str, Tensor] = {}
@@ -58,21 +62,44 @@ class Influence:
         return 0.0
 
 
-class UnitInfluence(Influence):
-    """SnAp-1: of each parameter, the influence on its own unit through that unit's own recurrence.
+def parts_followed(network: CharRNN, way: Way) -> list[int]:
+    """The parts of a unit's state whose influences go on that way; UserError where a cell has no leak."""
+    if way is not Way.LEAK:
+        return list(network.cell.carried)
+    leaky = ", ".join(name for name, cell in CELLS.items() if cell.leaky)
+    advice = f"--cell {network.cell.name} has no leak, so that it would be 1; give 1, or one of --cell {leaky}"
+    check_option(bool(network.cell.leaky), "trunc", "rflo", advice)
+    return list(network.cell.leaky)
 
-    For a segment it is B with the backward pass that stays in the unit, and A is diagonal. Exact for one layer of an
-    element-wise cell; otherwise what the units do to each other, and a layer to the next, is lost at the cut. Inside
-    the segment the gradient is that of back-propagation; with `alone`, for segments of one character, its way to the
-    state before stays in the unit too, which is SnAp-1 to the letter.
+
+class UnitInfluence(Influence):
+    """Of each parameter, the influence on its own unit, that goes on a way of that unit's own.
+
+    For a segment it is B with the backward pass that stays in the unit, and A is diagonal. What the units do to each
+    other, and a layer to the next, is lost at the cut. Inside the segment the gradient is that of back-propagation, and
+    goes `inside` to the state before.
+
+    SnAp-1 goes on through all of a unit's own recurrence, OWN, which is exact for one layer of an element-wise cell.
+    With segments of one character and `inside` OWN too it is SnAp-1 to the letter.
+
+    RFLO goes on through the leak, LEAK, and so does the gradient of its one character. Of each parameter there remains
+    one number S, what the unit's memory owes to it, and what the character itself adds, imm, with the state a constant:
+
+        LSTM    S' = f S + imm_c,    gradient  d_h' (o (1 - tanh^2(c')) S' + imm_o)
+        GRU     S' = z S + imm_h,    gradient  d_h' S'
+        elstm   S' = f S + imm_c,    gradient  d_c' S' + d_o imm_o
+
+    Every term with a recurrent weight is gone: what an older state does through the gates, the candidate and the LSTM's
+    output gate. d_h' is the true gradient of that character's loss, through the layers above: symmetric feedback, which
+    makes it the form of e-prop (Bellec et al. 2020); Murray's has fixed random weights in its place.
     """
 
-    def __init__(self, network: CharRNN, streams: int, alone: bool = False) -> None:
-        self._network, self._scratch = network, Scratch()
-        self._parts = list(network.cell.carried)
+    def __init__(self, network: CharRNN, streams: int, on: Way = Way.OWN, inside: Way = Way.WHOLE) -> None:
+        self._network, self._scratch, self._way = network, Scratch(), on
+        self._parts = parts_followed(network, on)
         size = network.parameters.flat.nbytes * len(self._parts) * streams
         check_bytes(size, f"the influences of {streams:,} streams", "give fewer --streams or less --hidden")
-        self.boundary: Boundary = Boundary(network.zero_state(streams), alone)
+        self.boundary: Boundary = Boundary(network.zero_state(streams), inside)
         one_layer = network.zero_state(streams)[0]
         self._seed, self._passed_on = one_layer, torch.zeros_like(one_layer)
         self.state = {
@@ -102,7 +129,7 @@ class UnitInfluence(Influence):
         """
         self._seed.zero_()[part] = 1
         own = self._network.layers[layer]
-        own.backward_alone(tape.layers[layer], tape.segment, self._seed, self._passed_on)
+        own.backward_alone(tape.layers[layer], tape.segment, self._seed, self._passed_on, self._way)
         inputs, hidden = tape.gradients.adjoint(tape.segment)
         if part != self._parts[-1]:  # the next part's pass writes where these are
             separate = hidden is not inputs
@@ -217,9 +244,101 @@ class FullInfluence(Influence):
         return len(self._units) * (passes + 2.0 * numbers)
 
 
+def rank_one_bytes(network: CharRNN, streams: int) -> int:
+    """Memory of the influence of rank one: its theta and v B, as many numbers as the layers have, for each stream."""
+    numbers = sum(math.prod(shape) for name, shape in network.parameters.shapes.items() if name.startswith("rnn."))
+    return 2 * streams * numbers * network.precision.float.itemsize
+
+
+class RankOneInfluence(Influence):
+    """UORO, Tallec & Ollivier 2017: in the place of M, the product of s, a vector like the state of all layers, and
+    theta, one like their parameters, which is M in the mean. In blocks of a segment they go on by
+
+        s' = r0 A s + r1 v,    theta' = theta / r0 + v B / r1,    v random signs, one for each unit of the state.
+
+    v v^T is the unit matrix in the mean; what has v but once is 0 in the mean, because r0 and r1 are the same for v and
+    for -v. So E[s' theta'] = A M + B: the gradient is unbiased, while the weights rest, and noisy, the more so the more
+    units there are. r0 and r1 make the two factors of each term equally long, which makes the noise least: r0^2 =
+    |theta| / |A s|, r1^2 = |v B| / |v|, with e added to each norm, as in the authors' code.
+
+    Each stream has its own pair. The authors let a batch share one, which takes the memory of a single stream, but adds
+    the noise that each stream makes to the gradient of all others.
+    """
+
+    e = 1e-5
+
+    def __init__(self, network: CharRNN, streams: int) -> None:
+        self._network, self.bytes = network, rank_one_bytes(network, streams)
+        check_bytes(self.bytes, f"the influences of {streams:,} streams", "give fewer --streams or less --hidden")
+        self.boundary: Boundary = Boundary(network.zero_state(streams))
+        self.rng: torch.Generator = torch.Generator(network.device)
+        names = [name for name in network.parameters.shapes if name.startswith("rnn.")]
+        theta = {name: network.parameters.zeros(name, 1, streams) for name in names}
+        self._theta = {name: tensor[0] for name, tensor in theta.items()}
+        self._v_b = {name: torch.zeros_like(tensor) for name, tensor in self._theta.items()}
+        self._s = network.zero_state(streams)
+        self._nowhere = torch.empty_like(self._s)
+        self.state = theta | {"s": self._s.flatten(0, 1)}
+
+    def signs(self) -> Tensor:
+        """v, (L, S, B, H): 1 or -1, and 0 where the next character does not read that part of the state."""
+        v = torch.zeros_like(self._s)
+        for part in self._network.cell.carried:
+            v[:, part].random_(0, 2, generator=self.rng).mul_(2).sub_(1)
+        return v
+
+    def update(self, tape: Tape) -> None:
+        """Read the influence before the segment, then move it on."""
+        d_past = (self.boundary.d_before * self._s).sum((0, 1, 3))  # (B,)
+        for name, theta in self._theta.items():
+            self._network.parameters.grads[name].add_(torch.tensordot(d_past, theta, 1))
+        self._network.tangent_state(tape, tape.segment, self._s)  # A s
+        v = self.signs()
+        self._backward(tape, v)
+        r0 = self._ratio(_norms(self._theta.values()), _norms([self._s], 2))
+        r1 = self._ratio(_norms(self._v_b.values()), _norms([v], 2))
+        self._s.mul_(r0[:, None]).addcmul_(v, r1[:, None])
+        for name, theta in self._theta.items():
+            by_stream = (len(theta), *(1 for _ in theta.shape[1:]))
+            theta.div_(r0.view(by_stream)).addcdiv_(self._v_b[name], r1.view(by_stream))
+
+    def _ratio(self, theta: Tensor, state: Tensor) -> Tensor:
+        """r0 or r1 from two norms, (B,) each."""
+        return ((theta + self.e) / (state + self.e)).sqrt()
+
+    def _backward(self, tape: Tape, v: Tensor) -> None:
+        """v B."""
+
+        def add(layer: int) -> None:
+            own = {name: out.zero_() for name, out in self._v_b.items() if name.endswith(f"_l{layer}")}
+            self._network.add_per_stream(own, tape, layer, tape.segment, tape.gradients.adjoint(tape.segment))
+
+        self._network.backward_state(tape, tape.segment, v, self._nowhere, visit=add)
+
+    def flops(self, chars: int) -> float:
+        """One pass forward and one back through the layers, and 9 operations a number: 2 to read theta, 4 for its norm
+        and that of v B, 3 to move it on.
+        """
+        streams = self._s.shape[2]
+        n = chars * streams
+        passes = update_flops(self._network.parameters.shapes, 0, depth=n, carried=n, losses=0, again=n)
+        return passes + 9.0 * sum(theta.numel() for theta in self._theta.values())
+
+
+def _norms(tensors: Iterable[Tensor], streams: int = 0) -> Tensor:
+    """Of several tensors as one vector for each index along their axis `streams`, (B,)."""
+    norms = [torch.linalg.vector_norm(t, dim=[axis for axis in range(t.dim()) if axis != streams]) for t in tensors]
+    return torch.stack(norms).square().sum(0).sqrt()
+
+
+# By the name of an influence: its memory, where that has to be known before it is made.
+BYTES = {"rtrl": exact_bytes, "uoro": rank_one_bytes}
+
+# By the name of an influence that stays in the units: how it goes on, and how the gradient reaches it.
+UNIT_WAYS = {"snap": (Way.OWN, Way.OWN), "tail": (Way.OWN, Way.WHOLE), "rflo": (Way.LEAK, Way.LEAK)}
+
 INFLUENCES: dict[str, Callable[[CharRNN, int], Influence]] = {
     "none": Influence,
-    "snap": partial(UnitInfluence, alone=True),
-    "tail": UnitInfluence,
     "rtrl": FullInfluence,
-}
+    "uoro": RankOneInfluence,
+} | {name: partial(UnitInfluence, on=on, inside=inside) for name, (on, inside) in UNIT_WAYS.items()}

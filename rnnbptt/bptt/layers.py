@@ -4,6 +4,7 @@ Shapes as in tape.py; N = T*B is time and streams in one axis, V the vocabulary.
 """
 
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from typing import NamedTuple
 
 import torch
@@ -17,15 +18,23 @@ from rnnbptt.model.parameters import Parameters
 Carry = Sequence[float]  # the factor on the gradient that passes from character t + 1 of a span to t, T - 1 of them
 
 
+class Way(Enum):
+    """How a gradient goes back through a recurrence, from a character to the one before it."""
+
+    WHOLE = "from every unit to all"
+    OWN = "from each unit to itself alone"
+    LEAK = "from each unit to what it keeps of its own state, through no recurrent weight"
+
+
 class Boundary(NamedTuple):
     """Where a backward pass is to write the gradient of the state before its first character.
 
     d_before  (L, S, B, H) for a network, (S, B, H) for a layer
-    alone     through that character from each unit to itself alone
+    way       through that character
     """
 
     d_before: Tensor
-    alone: bool = False
+    way: Way = Way.WHOLE
 
 
 class OneHotInput:
@@ -48,6 +57,10 @@ class OneHotInput:
 
     def down(self, d_out: Tensor, d_x: Tensor) -> None:
         """A symbol has no gradient: d_x is left alone."""
+
+    def tangent(self, v_x: Tensor, v_out: Tensor) -> None:
+        """Nor does it move: v_out is 0."""
+        v_out.zero_()
 
 
 class DenseInput:
@@ -72,6 +85,10 @@ class DenseInput:
     def down(self, d_out: Tensor, d_x: Tensor) -> None:
         """Gradient of x, into d_x (N, H), from d_out (N, G)."""
         self._scratch.product(d_x, self._scratch.operand(d_out, self._weight.dtype), self._weight)
+
+    def tangent(self, v_x: Tensor, v_out: Tensor) -> None:
+        """How W_ih x moves, into v_out (N, G), where x moves along v_x (N, H)."""
+        self.forward(self._scratch.operand(v_x, self._weight.dtype), v_out)
 
 
 class Weights(NamedTuple):
@@ -120,8 +137,15 @@ class Layer:
         """After `backward`: write the gradients of this layer's parameters. x as in `forward`."""
         self._input.write_gradient(x, tape.views(span).d_inputs)
 
-    def backward_alone(self, tape: LayerTape, span: Span, d_after: Tensor, d_before: Tensor) -> None:
-        """From d_after to d_before, (S, B, H) each, through each unit's own recurrence alone."""
+    def backward_alone(self, tape: LayerTape, span: Span, d_after: Tensor, d_before: Tensor, way: Way) -> None:
+        """From d_after to d_before, (S, B, H) each, in no unit's way but its own: OWN or LEAK."""
+
+    def tangent(self, tape: LayerTape, span: Span, v_state: Tensor) -> None:
+        """The derivative of `forward`: from how the state before moves, v_state (S, B, H), and the input, in `d_h` of
+        the tape, to how the state after moves and the output, in the same places.
+
+        All of it lies in buffers of the gradients, which the next backward pass overwrites.
+        """
 
     def add_per_stream(self, out: Mapping[str, Tensor], x: Tensor, tape: LayerTape, span: Span, d: Adjoint) -> None:
         """After `backward`, which left the gradients `d`: add those of this layer's parameters, for each stream by

@@ -157,6 +157,16 @@ class CharRNN:
             visit(index)
             self.layers[index].down(tape.layers[index], span)
 
+    def tangent_state(self, tape: Tape, span: Span, v_state: Tensor) -> None:
+        """The other way round: where the state before the characters of `span` moves along v_state (L, S, B, H), that
+        becomes how the state after them moves, to first order: the product with the Jacobian of the one by the other.
+        """
+        for index, (layer, layer_tape) in enumerate(zip(self.layers, tape.layers, strict=True)):
+            layer.tangent(layer_tape, span, v_state[index])
+            if tape.dropping:
+                views = layer_tape.views(span)
+                views.d_h.mul_(views.mask.flatten(0, 1))
+
     def add_per_stream(self, out: Mapping[str, Tensor], tape: Tape, index: int, span: Span, d: Adjoint) -> None:
         """Where a backward pass has come to layer `index` and left the gradients `d`: add those of its parameters as
         they were used in `span`, for each stream by itself, to `out`, (B, ...) by name; only to those that are there.

@@ -2,7 +2,8 @@
 
 No autograd anywhere: what is called *back-propagation through time* is the loop of `RecurrentLayer.backward`, and where
 it starts, what it multiplies by and where it stops is the truncation. Told to stay in the units, the same loop follows
-each unit through itself alone, which is the influence that SnAp-1 keeps (see influence.py).
+each unit through itself alone, or through its leak alone, which are the influences that SnAp-1 and RFLO keep (see
+influence.py).
 
 Axes and dtypes as in tape.py: T characters, B streams, H hidden, G = gates x H, S tensors of a state.
 """
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rnnbptt.bptt.buffers import Scratch
-from rnnbptt.bptt.layers import Boundary, Carry, Layer, Weights
+from rnnbptt.bptt.layers import Boundary, Carry, Layer, Way, Weights
 from rnnbptt.bptt.per_stream import add_outer
 from rnnbptt.bptt.products import pays_to_pack, repeated
 from rnnbptt.bptt.tape import Adjoint, LayerTape, Span
@@ -50,6 +51,7 @@ class Cell:
 
     name             as `--cell` has it
     carried          the parts of the state that the next character reads, so that a gradient comes back through them
+    leaky            those of which a unit keeps a share from one character to the next, by no recurrent weight
     memo             whether it remembers anything but states and gates
     separate_hidden  whether W_ih x and W_hh h have different gradients, because a gate multiplies the latter
     dense            whether a matrix W_hh multiplies h; otherwise each unit's past reaches it alone
@@ -57,6 +59,7 @@ class Cell:
 
     name = ""
     carried: tuple[int, ...] = ()
+    leaky: tuple[int, ...] = ()
     memo, separate_hidden, dense = False, False, True
     step: type[Step] = Step  # the views of a character that it works on
 
@@ -82,11 +85,21 @@ class Cell:
         """
         return (through,)
 
+    def tangent(self, at: Any, v_state: Tensor) -> Tensor:
+        """The derivative of `forward` along a direction: from how the input's share moves, in `at.d_inputs`, how W_hh h
+        moves, in `at.share`, and how the state moves, v_state (S, B, H), which becomes how the state that it leaves
+        moves. Returns the part of it that the output is, or comes of.
+        """
+        return v_state[0]
+
     def outputs(self, weights: Weights, tape: LayerTape, span: Span) -> None:
         """After the characters of `span`: their outputs, where these are no part of the recurrence."""
 
     def d_outputs(self, weights: Weights, tape: LayerTape, span: Span) -> None:
         """Before going back through them: the gradient of the same."""
+
+    def tangent_outputs(self, weights: Weights, tape: LayerTape, span: Span) -> None:
+        """After the `tangent` of each of them: the derivative of the same, in `d_h` of the tape."""
 
     def back(self, weights: Weights, tape: LayerTape, alone: bool, count: int) -> Back:
         """d -> d W_hh, for so many characters; `alone` from each unit to itself: with the diagonal of each block of
@@ -164,13 +177,13 @@ class RecurrentLayer(Layer):
         carry: Carry,
         d_after: Tensor | None = None,
         boundary: Boundary | None = None,
-        alone: bool = False,
+        way: Way = Way.WHOLE,
     ) -> None:
         """From the gradient of its output, `d_h` of the tape, to those of its pre-activations, character by character.
 
         The gradient that passes from character t + 1 of the span to t is multiplied by carry[t]: 1 is back-propagation
         through time, 0 a cut. d_after (S, B, H) is a gradient of the state after the span that comes from beyond, none
-        unless given. `alone`: through each unit's own recurrence alone.
+        unless given. It goes `way` from character to character, and that of the `boundary` to the state before.
         """
         cell, weights, d = self._cell, self._weights, tape.gradients
         direct = d.direct.zero_()
@@ -179,7 +192,7 @@ class RecurrentLayer(Layer):
             if len(d_after) > 1:
                 direct.copy_(d_after[1])
         cell.d_outputs(weights, tape, span)
-        back = cell.back(weights, tape, alone, span.length)
+        back = self._back(tape, way, span.length)
         copies = tape.narrow and cell.dense and not cell.separate_hidden
         later: Any = None  # the character after this one; what it passes back is multiplied by the factor
         for factor, at in zip((None, *reversed(carry)), reversed(tape.steps[span.here]), strict=True):  # back in time
@@ -192,14 +205,34 @@ class RecurrentLayer(Layer):
                 at.d_hidden.copy_(at.d_inputs)
             later = at
         if boundary is not None:
-            through = cell.back(weights, tape, alone or boundary.alone, 1)(later.d_hidden)
+            through = self._back(tape, boundary.way, 1)(later.d_hidden)
             for d_part, d_new in zip(boundary.d_before, cell.d_state(through, direct), strict=True):
                 d_part.zero_() if d_new is None else d_part.copy_(d_new)
 
-    def backward_alone(self, tape: LayerTape, span: Span, d_after: Tensor, d_before: Tensor) -> None:
-        """From d_after to d_before, (S, B, H) each, through each unit's own recurrence alone."""
+    def tangent(self, tape: LayerTape, span: Span, v_state: Tensor) -> None:
+        """The derivative of `forward`: from how the state before moves, v_state (S, B, H), and the input, in `d_h` of
+        the tape, to how the state after moves and the output, in the same places.
+        """
+        cell, weights, views = self._cell, self._weights, tape.views(span)
+        self._input.tangent(views.d_h, views.d_inputs)
+        multiply = repeated(weights.operands["weight_hh"], tape.share_narrow, span.length) if cell.dense else None
+        for at in tape.steps[span.here]:  # forward through time
+            if multiply:
+                multiply(at.share, self._scratch.operand(v_state[0], tape.h_op.dtype))  # W_hh v
+            at.d_h.copy_(cell.tangent(at, v_state))
+        cell.tangent_outputs(weights, tape, span)
+
+    def _back(self, tape: LayerTape, way: Way, count: int) -> Back:
+        """What passes through W_hh that way, for so many characters; the leak passes directly, see `Cell.backward`."""
+        if way is not Way.LEAK:
+            return self._cell.back(self._weights, tape, way is Way.OWN, count)
+        nothing = tape.gradients.back.zero_()
+        return lambda d_hidden: nothing
+
+    def backward_alone(self, tape: LayerTape, span: Span, d_after: Tensor, d_before: Tensor, way: Way) -> None:
+        """From d_after to d_before, (S, B, H) each, in no unit's way but its own: OWN or LEAK."""
         tape.views(span).d_h.zero_()
-        self.backward(tape, span, (1.0,) * (span.length - 1), d_after, Boundary(d_before), alone=True)
+        self.backward(tape, span, (1.0,) * (span.length - 1), d_after, Boundary(d_before, way), way)
 
     def write_gradients(self, x: Tensor, tape: LayerTape, span: Span) -> None:
         """After `backward`: write the gradients of this layer's parameters. x as in `forward`."""

@@ -124,7 +124,11 @@ class TorchEngine:
         self._state = network.zero_state(streams)
         self._longest = strategy.longest(sys.maxsize)
         self._influence = INFLUENCES[strategy.influence](network, streams)
-        self._dropout = torch.Generator(device=network.device).manual_seed(stream(seed, "dropout"))
+        self._dropout = torch.Generator(device=network.device)
+        signs = self._influence.rng
+        self._rngs = {"dropout": self._dropout} | ({"signs": signs} if signs else {})
+        for purpose, rng in self._rngs.items():
+            rng.manual_seed(stream(seed, purpose))
 
     def update(self, plan: Plan, segment: Segment) -> Outcome:
         """Read the segment from the carried state, predict, and go back as the plan says."""
@@ -158,10 +162,11 @@ class TorchEngine:
         return self._network.tape_bytes(steps, self._streams) + self._influence.bytes
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The carried state, the influences, the history, and the state of dropout's generator."""
+        """The carried state, the influences, the history, and the states of the random generators."""
         history = self._network.tapes.history(self._streams, self._history)
         return (
-            {"state.carried": self._state, "rng.dropout": self._dropout.get_state()}
+            {"state.carried": self._state}
+            | {f"rng.{purpose}": rng.get_state() for purpose, rng in self._rngs.items()}
             | {f"influence.{name}": tensor for name, tensor in self._influence.state.items()}
             | {f"history.{name}": tensor for name, tensor in history.items()}
         )
@@ -171,7 +176,8 @@ class TorchEngine:
         copy_checked("state.carried", self._state, tensors)
         for name, tensor in self._influence.state.items():
             copy_checked(f"influence.{name}", tensor, tensors)
-        set_state(self._dropout, "rng.dropout", tensors)
+        for purpose, rng in self._rngs.items():
+            set_state(rng, f"rng.{purpose}", tensors)
         if any(name.startswith("history.") for name in tensors):
             self._load_history(tensors)
 

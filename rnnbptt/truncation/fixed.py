@@ -55,6 +55,17 @@ class Snap(Fixed):
     influence = "snap"
 
 
+@dataclass(frozen=True)
+class Rflo(Fixed):
+    """RFLO, Murray 2019, as e-prop has it, Bellec et al. 2020: as `Snap`, but what each parameter owes to its unit's
+    past goes on through the unit's leak alone, through no recurrent weight.
+    """
+
+    k: int = 1
+    spec = "rflo"
+    influence = "rflo"
+
+
 class SnapTail(Fixed):
     """As `Fixed`, exact inside the segment; across its boundary the influences of SnAp-1. Even k = 1 is more than
     `Snap`: the way through the new character is exact.
@@ -71,6 +82,15 @@ class RealTime(Fixed):
 
     prefix = "rtrl:"
     influence = "rtrl"
+
+
+class RankOne(Fixed):
+    """UORO, Tallec & Ollivier 2017: as `Fixed`, exact inside the segment; across its boundary an estimate of all
+    influences that is right in the mean. The gradient is unbiased, and noisy.
+    """
+
+    prefix = "uoro:"
+    influence = "uoro"
 
 
 @dataclass(frozen=True)

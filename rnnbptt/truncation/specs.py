@@ -1,9 +1,10 @@
 """From what `--trunc` says to the strategy that it means.
 
-spec        = curriculum | simple | K1 "/" K2 "@rerun" | "adaptive:" D | "full" | "snap" | "shuffle(" curriculum ")"
+spec        = curriculum | simple | K1 "/" K2 "@rerun" | "adaptive:" D | whole | "shuffle(" curriculum ")"
+whole       = "full" | "snap" | "rflo"
 curriculum  = simple ".." simple [ "@linear" | "@plateau" ]
-simple      = K | K1 "/" K2 | name ":" K | "rtrl"
-name        = "stateless" | "random" | "artbp" | "snap" | "rtrl"
+simple      = K | K1 "/" K2 | name ":" K | "rtrl" | "uoro"
+name        = "stateless" | "random" | "artbp" | "snap" | "rtrl" | "uoro"
 """
 
 import re
@@ -13,19 +14,19 @@ from rnnbptt.errors import UserError
 from rnnbptt.truncation.adaptive import Adaptive
 from rnnbptt.truncation.curriculum import GROWTHS, Progressive, Shuffled
 from rnnbptt.truncation.drawn import RandomLength, Unbiased
-from rnnbptt.truncation.fixed import Fixed, Full, RealTime, Separate, Snap, SnapTail, Stateless
+from rnnbptt.truncation.fixed import Fixed, Full, RankOne, RealTime, Rflo, Separate, Snap, SnapTail, Stateless
 from rnnbptt.truncation.plan import Strategy
 
 FORMS = (
     "K, K1/K2, K1/K2@rerun, A..B, A..B@linear, A..B@plateau, full, stateless:K, random:K, artbp:K, adaptive:D, snap,"
-    " snap:K, rtrl, rtrl:K, shuffle(A..B)"
+    " snap:K, rflo, rtrl, rtrl:K, uoro, uoro:K, shuffle(A..B)"
 )
 
-WITHOUT_NUMBER: dict[str, Strategy] = {"full": Full(), "snap": Snap()}
+WITHOUT_NUMBER: dict[str, Strategy] = {"full": Full(), "snap": Snap(), "rflo": Rflo()}
 
 # By what is left of a spec when # takes the place of each number.
 SIMPLE: dict[str, Callable[..., Strategy]] = {"#/#": Separate}
-SIMPLE |= {f"{kind.prefix}#": kind for kind in (Fixed, Stateless, RandomLength, Unbiased, SnapTail, RealTime)}
+SIMPLE |= {f"{kind.prefix}#": kind for kind in (Fixed, Stateless, RandomLength, Unbiased, SnapTail, RealTime, RankOne)}
 
 
 def parse_truncation(spec: str) -> Strategy:
@@ -57,7 +58,7 @@ def parse_truncation(spec: str) -> Strategy:
 
 def _parse_simple(text: str, spec: str) -> tuple[Callable[..., Strategy], tuple[int, ...]]:
     """What makes the strategy, and the numbers that it takes: one, or two for K1/K2."""
-    text = "rtrl:1" if text == "rtrl" else text
+    text = f"{text}:1" if text in ("rtrl", "uoro") else text
     form = re.sub("[0-9]{1,9}", "#", text)
     if form not in SIMPLE or "#" in text:
         raise UserError(f"--trunc {spec!r}: not a truncation; give one of {FORMS}")

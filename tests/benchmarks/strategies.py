@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OTHERS = ("1", "8", "256", "64/1", "1/64", "16/64", "16/64@rerun", "stateless:64", "random:64", "artbp:64")
 # cell, streams, hidden, the strategy all others are relative to, the others
 CASES = (
-    ("lstm", 32, 256, "64", (*OTHERS, "adaptive:0.1", "snap", "snap:8", "snap:64")),
+    ("lstm", 32, 256, "64", (*OTHERS, "adaptive:0.1", "snap", "snap:8", "snap:64", "rflo", "uoro", "uoro:64")),
     ("gru", 32, 256, "64", ("1", "snap", "snap:64")),
     ("rnn", 32, 256, "64", ("1", "snap", "snap:64")),
     ("elstm", 32, 256, "64", ("1", "snap", "snap:64")),

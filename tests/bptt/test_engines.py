@@ -35,7 +35,8 @@ def test_auto_takes_the_faster_one_whatever_the_truncation(trunc: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        *({"trunc": trunc} for trunc in ("2/6", "2/6@rerun", "1/1..1/8", "snap", "snap:4", "rtrl", "adaptive:0.1")),
+        *({"trunc": trunc} for trunc in ("2/6", "2/6@rerun", "1/1..1/8", "snap", "snap:4", "rflo")),
+        *({"trunc": trunc} for trunc in ("rtrl", "uoro", "adaptive:0.1")),
         *(
             {"cell": "window:3"},
             {"precision": "bfloat16"},

@@ -1,23 +1,24 @@
-"""Credit carried past the cut: real-time recurrent learning is back-propagation through all of the text, and SnAp-1 is
-its diagonal.
+"""Credit carried past the cut: real-time recurrent learning is back-propagation through all of the text, SnAp-1 is its
+diagonal, RFLO the leak in that, and UORO is all of it in the mean.
 """
 
 from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import pytest
 import torch
 from torch import Tensor
+from torch.nn.functional import linear
 
 from rnnbptt.bptt.cells import CELLS
-from rnnbptt.bptt.influence import INFLUENCES, FullInfluence, Influence, UnitInfluence
+from rnnbptt.bptt.influence import INFLUENCES, FullInfluence, Influence, RankOneInfluence, UnitInfluence
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
-from rnnbptt.model.reference import STEPS, mean_loss
+from rnnbptt.model.reference import STEPS, Parts, mean_loss
 from rnnbptt.model.shapes import update_flops
 from support.networks import error, independent, make_model, random_state, random_text
 from support.refusals import message_of
@@ -53,12 +54,13 @@ def online(
     dropout: torch.Generator | None = None,
 ) -> dict[str, Tensor]:
     """Sum over segments of these lengths of the gradients of the sums of their losses, at weights that rest."""
-    influence = INFLUENCES[kind](model, B) if isinstance(kind, str) else kind
+    streams = x.shape[1]
+    influence = INFLUENCES[kind](model, streams) if isinstance(kind, str) else kind
     total, start, state = torch.zeros_like(model.parameters.flat), 0, state.clone()
     for length in lengths:
         stop = min(start + length, len(x))
         logits, tape = model.forward(x[start:stop], state, dropout)
-        d_logits = cross_entropy(logits, y[start:stop])[1].mul_((stop - start) * B)
+        d_logits = cross_entropy(logits, y[start:stop])[1].mul_((stop - start) * streams)
         model.backward(tape, d_logits, boundary=influence.boundary)
         influence.update(tape)
         total += model.parameters.grad
@@ -181,14 +183,24 @@ def layers_of(model: CharRNN) -> Layers:
     return [{name[4:-3]: value for name, value in values.items() if name.endswith(end)} for end in ends]
 
 
-def own_influences(model: CharRNN, x: Tensor, state: Tensor) -> tuple[list[Tensor], list[Layers], list[Layers]]:
+Move = Callable[[Mapping[str, Tensor], Tensor, Parts, Parts], Parts]
+
+
+def recurrent(cell: str) -> Move:
+    """One character with all of the recurrence in J: everything reads the state that moves."""
+    return lambda parameters, x, kept, read: STEPS[cell](parameters, x, kept)
+
+
+def own_influences(
+    model: CharRNN, x: Tensor, state: Tensor, step: Move | None = None
+) -> tuple[list[Tensor], list[Layers], list[Layers]]:
     """RTRL, M' = J M + I by autograd's Jacobians, of each layer by itself, its input a constant, with all of M set to
     zero but what a unit's own parameters did to it: SnAp-1 as its authors define it.
 
     The states before each character, and the last; M before each, and the last; and what J M + I was after each with
-    nothing set to zero. Influences are (B, S, H, ...).
+    nothing set to zero. Influences are (B, S, H, ...). With a `step` J is the derivative by what that keeps alone.
     """
-    hidden, step = model.config.hidden, STEPS[model.config.cell]
+    hidden, step = model.config.hidden, step or recurrent(model.config.cell)
     empty = [
         {name: value.new_zeros(B, *state.shape[1::2], *value.shape) for name, value in layer.items()}
         for layer in layers_of(model)
@@ -200,11 +212,12 @@ def own_influences(model: CharRNN, x: Tensor, state: Tensor) -> tuple[list[Tenso
         kept.append([])
         for index, parameters in enumerate(layers_of(model)):
 
-            def step_of(s: Tensor, weights: dict[str, Tensor], out: Tensor) -> Tensor:
-                return torch.stack(step(weights, out, tuple(s)))
+            def step_of(kept: Tensor, weights: dict[str, Tensor], out: Tensor, read: Tensor) -> Tensor:
+                return torch.stack(step(weights, out, tuple(kept), tuple(read)))
 
-            jacobians = torch.vmap(torch.func.jacrev(step_of, argnums=(0, 1)), in_dims=(1, None, 0))
-            by_state, immediate = jacobians(states[-1][index], parameters, inputs[index])
+            jacobians = torch.vmap(torch.func.jacrev(step_of, argnums=(0, 1)), in_dims=(1, None, 0, 1))
+            before = states[-1][index]
+            by_state, immediate = jacobians(before, parameters, inputs[index], before)
             moved = {
                 name: torch.einsum("bphqg,bqg...->bph...", by_state, m) + immediate[name]
                 for name, m in kept[-2][index].items()
@@ -250,6 +263,153 @@ def test_snap_is_real_time_learning_with_all_but_the_diagonal_set_to_zero(cell: 
     expected = through_outputs(model, x, y, states, kept[1:])
     assert worst(online(model, "snap", segments(1, 12), x, y, state), expected) < 1e-10
     assert worst(full(model, x, y, state), expected) > 0.01, "the rest of it is nothing"
+
+
+def leaky_gru(p: Mapping[str, Tensor], x: Tensor, kept: Parts, read: Parts) -> Parts:
+    i_r, i_z, i_n = linear(x, p["weight_ih"], p["bias_ih"]).chunk(3, -1)
+    h_r, h_z, h_n = linear(read[0], p["weight_hh"], p["bias_hh"]).chunk(3, -1)
+    z, n = torch.sigmoid(i_z + h_z), torch.tanh(i_n + torch.sigmoid(i_r + h_r) * h_n)
+    return (n - z * n + z * kept[0],)
+
+
+def leaky_lstm(p: Mapping[str, Tensor], x: Tensor, kept: Parts, read: Parts) -> Parts:
+    gates = linear(x, p["weight_ih"], p["bias_ih"]) + linear(read[0], p["weight_hh"], p["bias_hh"])
+    i, f, g, o = gates.chunk(4, -1)
+    c = f.sigmoid() * kept[1] + i.sigmoid() * g.tanh()
+    return o.sigmoid() * c.tanh(), c
+
+
+def leaky_elstm(p: Mapping[str, Tensor], x: Tensor, kept: Parts, read: Parts) -> Parts:
+    (w_f, w_z), (i_f, i_z, i_o) = p["weight_hh"].chunk(2), linear(x, p["weight_ih"], p["bias_ih"]).chunk(3, -1)
+    f = torch.sigmoid(i_f + w_f * read[1])
+    c = f * kept[1] + (1 - f) * torch.tanh(i_z + w_z * read[1])
+    return torch.sigmoid(i_o + linear(c, p["weight_co"])) * c, c
+
+
+LEAKY: dict[str, Move] = {"gru": leaky_gru, "lstm": leaky_lstm, "elstm": leaky_elstm}
+
+
+def test_every_cell_has_its_leak_or_none() -> None:
+    assert {name for name, cell in CELLS.items() if cell.leaky} == set(LEAKY)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("cell", LEAKY)
+def test_rflo_is_real_time_learning_in_which_only_the_leak_reads_the_past(cell: str, layers: int) -> None:
+    """M' = J M + I, J the derivative by the state that the leak keeps, while all weights read a constant; nothing has
+    to be set to zero.
+    """
+    model = remembering(cell, layers=layers)
+    (x, y), state = random_text(model, 12, B), random_state(model, B)
+    states, _, whole = own_influences(model, x, state, LEAKY[cell])
+    expected = through_outputs(model, x, y, states, whole)
+    assert worst(online(model, "rflo", segments(1, 12), x, y, state), expected) < 1e-10
+    for other in ("snap", "none"):
+        assert worst(online(model, other, segments(1, 12), x, y, state), expected) > 0.005, f"it is {other}"
+
+
+@pytest.mark.parametrize("cell", LEAKY)
+def test_rflo_is_exact_where_there_are_no_recurrent_weights_and_snap_where_no_unit_has_one_to_itself(cell: str) -> None:
+    model = remembering(cell)
+    w_hh = model.parameters.values["rnn.weight_hh_l0"]
+    (x, y), state = random_text(model, 32, B), random_state(model, B)
+    if w_hh.dim() > 1:
+        w_hh.view(-1, 4, 4).mul_(1 - torch.eye(4))
+        ours, snap = (online(model, kind, segments(1, 32), x, y, state) for kind in ("rflo", "snap"))
+        assert worst(ours, snap) < 1e-10
+        assert worst(ours, full(model, x, y, state)) > 0.01, "there is nothing to lose"
+    w_hh.zero_()
+    expected = full(model, x, y, state)
+    assert worst(online(model, "rflo", segments(1, 32), x, y, state), expected) < 1e-10
+    assert worst(online(model, "none", segments(1, 32), x, y, state), expected) > 0.05
+
+
+def test_without_a_leak_there_is_no_rflo() -> None:
+    assert message_of(INFLUENCES["rflo"], make_model("rnn"), B) == (
+        "--trunc rflo: --cell rnn has no leak, so that it would be 1; give 1, or one of --cell gru, lstm, elstm"
+    )
+
+
+# --- UORO -------------------------------------------------------------------------------------------------------------
+
+
+class EverySign(RankOneInfluence):
+    """Of streams that read the same, each draws other signs; together they draw all there are."""
+
+    drawn = 0
+
+    def signs(self) -> Tensor:
+        """Bit n of the stream's number for unit n, counted on from segment to segment."""
+        v, parts = torch.zeros_like(self._s), list(self._network.cell.carried)
+        units = v[:, parts].transpose(2, 3)  # (..., B)
+        places = self.drawn + torch.arange(units[..., 0].numel()).view(*units.shape[:-1], 1)
+        v[:, parts] = (1.0 - 2 * (torch.arange(v.shape[2]) >> places & 1)).to(v.dtype).transpose(2, 3)
+        self.drawn += units[..., 0].numel()
+        return v
+
+
+def alike(model: CharRNN, steps: int, streams: int) -> tuple[Tensor, Tensor, Tensor]:
+    """A text and a state, the same in every stream."""
+    (x, y), state = random_text(model, steps, 1), random_state(model, 1)
+    return x.expand(-1, streams).clone(), y.expand(-1, streams).clone(), state.expand(-1, -1, streams, -1).clone()
+
+
+@pytest.mark.parametrize(
+    ("cell", "hidden", "layers", "k", "cuts"),
+    [
+        *((cell, 2, 1, k, 2) for cell in CELLS for k in (1, 2)),
+        *(("rnn", 3, 1, 1, 3), ("gru", 2, 1, 1, 4), ("gru", 1, 2, 1, 4), ("elstm", 2, 2, 2, 2)),
+    ],
+)
+def test_the_mean_over_all_signs_is_the_whole_gradient(cell: str, hidden: int, layers: int, k: int, cuts: int) -> None:
+    """The proof that it is unbiased: each way in which the signs of all but the last segment can fall, once."""
+    model = remembering(cell, hidden, layers)
+    streams = 2 ** (hidden * layers * len(CELLS[cell].carried) * cuts)
+    x, y, state = alike(model, k * (cuts + 1), streams)
+    expected = full(model, x, y, state)
+    ours = online(model, EverySign(model, streams), segments(k, len(x)), x, y, state)
+    assert worst(ours, expected) < 1e-10
+    assert worst(online(model, "none", segments(k, len(x)), x, y, state), expected) > 0.02, "nothing to be lost"
+    one = (x[:, :1], y[:, :1], state[:, :, :1])
+    assert worst(online(model, EverySign(model, 1), segments(k, len(x)), *one), full(model, *one)) > 0.02, "no noise"
+
+
+def test_signs_at_random_come_near_the_whole_gradient_as_their_number_grows() -> None:
+    """By as much as their scatter says. The signs of one update are those of no other, and each has the same chance."""
+    model, tries = remembering("gru"), []
+    x, y, state = alike(model, 6, 100)
+    influence = RankOneInfluence(model, 100)
+    for _ in range(10):
+        tries.append(torch.cat([g.flatten() for g in online(model, influence, segments(1, 6), x, y, state).values()]))
+        influence.reset(torch.ones(100, dtype=torch.bool))
+    scatter = torch.stack(tries)
+    expected = torch.cat([g.flatten() for g in full(model, x, y, state).values()])
+    standard_error = scatter.std(0).norm() / 10**0.5
+    assert 0.3 < (scatter.mean(0) - expected).norm() / standard_error < 2
+    assert standard_error < 0.2 * expected.norm()
+    assert influence.signs().unique().tolist() == [-1, 1]
+    assert abs(influence.signs().mean()) < 0.2
+
+
+def test_it_forgets_when_it_is_told_and_each_stream_has_its_own() -> None:
+    """The influence of a stream does not depend on the others: alone, by the same signs, it has the same."""
+    model = remembering("lstm", layers=2)
+    (x, y), state = random_text(model, 6, B), random_state(model, B)
+    together = RankOneInfluence(model, B)
+    drawn = [together.signs() for _ in range(3)]
+
+    class Told(RankOneInfluence):
+        def signs(self) -> Tensor:
+            return next(given)
+
+    given = iter(drawn)
+    online(model, together := Told(model, B), segments(2, 6), x, y, state)
+    for b in range(B):
+        given = iter([v[:, :, b : b + 1] for v in drawn])
+        one = slice(b, b + 1)
+        online(model, alone := Told(model, 1), segments(2, 6), x[:, one], y[:, one], state[:, :, one])
+        for name, tensor in alone.state.items():
+            assert torch.allclose(together.state[name][:, b], tensor[:, 0], rtol=1e-12, atol=1e-15), name
 
 
 @pytest.mark.parametrize("k", [1, 3, 5])
@@ -306,13 +466,13 @@ def test_the_traces_of_a_segment_are_those_of_its_characters_one_by_one(cell: st
         assert worst(other, traces[0]) < 1e-12
 
 
-@pytest.mark.parametrize("kind", ["tail", "rtrl"])
+@pytest.mark.parametrize("kind", ["tail", "rtrl", "uoro"])
 @every_cell
 def test_without_what_came_before_it_is_truncation(cell: str, kind: str) -> None:
     model = remembering(cell, layers=2)
     (x, y), state, everywhere = random_text(model, 24, B), random_state(model, B), torch.ones(B, dtype=torch.bool)
 
-    class Forgetful({"tail": UnitInfluence, "rtrl": FullInfluence}[kind]):
+    class Forgetful({"tail": UnitInfluence, "rtrl": FullInfluence, "uoro": RankOneInfluence}[kind]):
         def update(self, tape: object) -> None:
             super().update(tape)
             self.reset(everywhere)
@@ -323,7 +483,7 @@ def test_without_what_came_before_it_is_truncation(cell: str, kind: str) -> None
     assert worst(online(model, kind, [24], x, y, state), full(model, x, y, state)) < 1e-10
 
 
-@pytest.mark.parametrize("kind", ["snap", "rtrl"])
+@pytest.mark.parametrize("kind", ["snap", "rflo", "rtrl", "uoro"])
 def test_streams_are_reset_one_by_one(kind: str) -> None:
     model = remembering("lstm", layers=2)
     (x, y), state = random_text(model, 9, B), random_state(model, B)
@@ -334,7 +494,7 @@ def test_streams_are_reset_one_by_one(kind: str) -> None:
     for name, tensor in influence.state.items():
         assert torch.equal(tensor[:, 1], fresh.state[name][:, 1])
         assert torch.equal(tensor[:, [0, 2]], before[name][:, [0, 2]])
-        assert before[name].any() or "weight_co" in name, name
+        assert before[name].any(), name
 
 
 @every_cell
@@ -374,7 +534,7 @@ def count() -> Live:
     return Live(len(tensors), sum(sizes.values()), sum(tensor.grad_fn is not None for tensor in tensors))
 
 
-@pytest.mark.parametrize("kind", INFLUENCES)
+@pytest.mark.parametrize("kind", [kind for kind in INFLUENCES if kind != "rflo"])  # which is as snap
 def test_memory_does_not_grow_with_the_text(kind: str, live: Callable[[], Live]) -> None:
     """After hundreds of updates there is no tensor, no byte that was not there after one, and no graph."""
     model, steps = remembering("lstm"), 300
@@ -426,3 +586,10 @@ def test_operations_and_memory_are_those_of_its_products_and_its_numbers() -> No
         update_flops(model.parameters.shapes, 0, chars * B, chars * B, 0, 0) + 2 * numbers
     )
     assert whole.bytes == 2 * 8 * (numbers + units * B * 16 * 5)
+    leak, rank_one = INFLUENCES["rflo"](model, B), RankOneInfluence(model, B)
+    numbers = B * (squares + others)
+    assert leak.flops(chars) == 2 * chars * B * squares + 2 * 2 * numbers
+    assert leak.bytes == 8 * numbers
+    forward, back, of_weights = squares, squares, squares
+    assert rank_one.flops(chars) == 2 * chars * B * (forward + back + of_weights) + 9 * numbers
+    assert rank_one.bytes == 2 * 8 * numbers == 2 * sum(t.nbytes for n, t in rank_one.state.items() if n != "s")

@@ -137,6 +137,46 @@ def test_bfloat16_operands_give_almost_the_same_gradient(cell: str) -> None:
     assert functional.cosine_similarity(*gradients, dim=0) > 0.999
 
 
+# --- forward: how the state moves -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@every_depth
+@pytest.mark.parametrize("cell", CELLS)
+def test_how_the_state_moves_is_the_forward_derivative_of_autograd(cell: str, layers: int, dropout: float) -> None:
+    """The product with the Jacobian, for characters in the middle of a tape, whatever lies in its buffers."""
+    model = make_model(cell, layers=layers, dropout=dropout)
+    (x, _), state, v = random_text(model, 9), random_state(model), random_state(model)
+    rng = torch.Generator().manual_seed(3)
+    model.forward(x[:4], state, rng, history=9)
+    before = state.clone()
+    _, tape = model.forward(x[4:], state, rng, history=9)
+    for buffer in (tape.gradients.h, tape.gradients.inputs, *(layer.share for layer in tape.layers)):
+        buffer.fill_(torch.nan)
+    masks = [layer.views(tape.segment).mask for layer in tape.layers] if dropout else None
+    weights, carried, ours = dict(model.parameters.values), list(CELLS[cell].carried), v.clone()
+
+    def after(state: Tensor) -> Tensor:
+        return logits_of(model.config, weights, x[4:], state, masks)[1]
+
+    model.tangent_state(tape, tape.segment, ours)
+    expected = torch.autograd.functional.jvp(after, before, v)[1]
+    assert error(ours[:, carried], expected[:, carried]) < 1e-12
+    assert expected[:, carried].norm() > 1e-6 * v.norm()
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_with_bfloat16_operands_the_state_moves_almost_the_same_way(cell: str) -> None:
+    model, moved = make_model(cell, hidden=24, layers=2, precision="float32"), []
+    model.parameters.flat.mul_(0.5)
+    (x, _), state, v = random_text(model, 6), random_state(model), random_state(model)
+    for network in (model, model.at_precision("bfloat16")):
+        _, tape = network.forward(x, state.clone())
+        network.tangent_state(tape, tape.segment, v_state := v.clone())
+        moved.append(v_state[:, list(CELLS[cell].carried)])
+    assert 0 < error(*moved) < 0.05
+
+
 # --- how far back a gradient reaches ----------------------------------------------------------------------------------
 
 

@@ -130,6 +130,10 @@ def test_train_refuses_a_used_folder(mine: str) -> None:
             " are allowed; give snap, which keeps one number a parameter and stream, or less --hidden or fewer"
             " --streams",
         ),
+        (
+            ["--trunc", "rflo", "--cell", "rnn"],
+            "--trunc rflo: --cell rnn has no leak, so that it would be 1; give 1, or one of --cell gru, lstm, elstm",
+        ),
         (["--optimizer", "lion"], "--optimizer lion: unknown; give one of adam, rmsprop, sgd, muon"),
         (["--epochs", "0"], "--epochs 0: must be a number above 0 and at most 1e+15"),
         (
@@ -419,7 +423,7 @@ def test_what_the_machine_cannot_hold_is_refused_before_it_is_made(options: list
     assert not Path("runs").exists() or not any(Path("runs").rglob("*.safetensors"))
 
 
-@pytest.mark.parametrize("trunc", ["snap:8", "rtrl", "shuffle(snap:1..snap:4)", "adaptive:0.5"])
+@pytest.mark.parametrize("trunc", ["snap:8", "rflo", "rtrl", "uoro:2", "shuffle(snap:1..snap:4)", "adaptive:0.5"])
 def test_what_goes_back_through_the_state_is_refused_where_there_is_none(trunc: str) -> None:
     assert refusal(*TRAIN, "--cell", "window:2", "--trunc", trunc) == (
         f"--trunc {trunc}: --cell window:2 has no state for a gradient to go back through; give a plain K such as 16"

@@ -46,6 +46,7 @@ def refused(small: Corpus, folder: Path, trunc: str, name: str, change: Change) 
     [
         *(("4", name) for name in ("state.carried", "optimizer.exp_avg", "optimizer.step", "rng.dropout")),
         ("snap", "influence.rnn.bias_hh_l0"),
+        *(("uoro", name) for name in ("influence.s", "rng.signs")),
         *(("2/6", f"history.{name}") for name in ("x", "place", "0.gates")),
     ],
 )
@@ -135,12 +136,13 @@ RUNS = [
     {"trunc": "snap:4", "cell": "lstm", "precision": "bfloat16", "eval_every": 200},
     {"trunc": "snap:1..snap:8", "cell": "elstm"},
     {"trunc": "rtrl:5", "cell": "rnn", "precision": "float64", "eval_every": 200},
+    {"trunc": "uoro:3", "cell": "gru"},
     {"trunc": "1..4", "cell": "window:3"},
     {"trunc": "3/9", "cell": "window:1", "precision": "bfloat16"},
     {"trunc": "2/6@rerun", "cell": "lstm", "precision": "bfloat16"},
     {"trunc": "adaptive:0.5", "cell": "rnn", "streams": 1, "budget": Budget("epochs", 4), "eval_every": 2000},
 ]
-CHANCE = [run for run in RUNS if run["trunc"] in ("random:8", "artbp:4", "shuffle(1..8)")]
+CHANCE = [run for run in RUNS if run["trunc"] in ("random:8", "artbp:4", "shuffle(1..8)", "uoro:3")]
 every_run = pytest.mark.parametrize("run", RUNS, ids=lambda run: run["trunc"])
 SIZE = {"layers": 2, "dropout": 0.3, "budget": Budget("epochs", 2.2), "eval_every": 70, "warmup": 30, "clip": 0.5}
 SHORTER = SIZE | {"budget": Budget("epochs", 1.2)}
@@ -181,7 +183,7 @@ def test_a_run_resumed_after_any_update_goes_on_as_if_never_interrupted(small: C
         assert without_time(new) == without_time(records[seen:seen_after])
 
 
-@every_run
+@pytest.mark.parametrize("run", [*RUNS, {"trunc": "rflo", "cell": "lstm"}], ids=lambda run: run["trunc"])
 def test_a_run_resumed_from_a_file_ends_the_same(small: Corpus, run: dict[str, Any], tmp_path: Path) -> None:
     whole, records = train(small, **SHORTER | run)
     interrupted = make_trainer(small, **SHORTER | run)
@@ -211,7 +213,10 @@ def test_a_run_goes_on_in_its_own_precision(small: Corpus, precision: str) -> No
 
 @pytest.mark.parametrize(
     ("cell", "trunc"),
-    [*((cell, "2/6") for cell in EVERY_CELL), *((cell, trunc) for cell in CELLS for trunc in ("snap:3", "rtrl:5"))],
+    [
+        *((cell, "2/6") for cell in EVERY_CELL),
+        *((cell, trunc) for cell in CELLS for trunc in ("snap:3", "rtrl:5", "uoro:3")),
+    ],
 )
 def test_nothing_depends_on_what_memory_held_before(
     small: Corpus, cell: str, trunc: str, monkeypatch: pytest.MonkeyPatch

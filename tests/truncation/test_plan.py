@@ -60,7 +60,9 @@ def test_no_plan_goes_back_to_more_than_is_kept(spec: str, progress: Progress) -
         ("2/6@rerun", 1000, Plan(2, 6, rerun=4)),
         ("2/6@rerun", 1, Plan(1, 5, rerun=4)),
         ("snap:7", 5, Plan(5, 5)),
+        ("rflo", 1000, Plan(1, 1)),
         ("rtrl:7", 1000, Plan(7, 7)),
+        ("uoro:7", 5, Plan(5, 5)),
         ("stateless:7", 1000, Plan(7, 7, reset=True)),
         ("stateless:7", 5, Plan(5, 5, reset=True)),
     ],
@@ -134,7 +136,8 @@ def test_what_a_strategy_says_of_itself_is_what_it_plans(spec: str, progress: Pr
     strategy = parse_truncation(spec)
     assert strategy.next(progress).reset == strategy.resets == ("stateless" in spec)
     assert (strategy.influence in ("snap", "tail")) == ("snap" in spec)
-    assert strategy.needs_state == any(name in spec for name in ("snap", "rtrl", "adaptive"))
+    assert (strategy.influence == "uoro") == ("uoro" in spec)
+    assert strategy.needs_state == any(name in spec for name in ("snap", "rflo", "rtrl", "uoro", "adaptive"))
 
 
 @pytest.mark.parametrize("spec", ["random:50", "artbp:50", "shuffle(1..64)", "shuffle(1/1..1/64)"])

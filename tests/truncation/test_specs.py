@@ -10,7 +10,7 @@ from hypothesis import given
 from rnnbptt.truncation.adaptive import Adaptive
 from rnnbptt.truncation.curriculum import Progressive, Shuffled
 from rnnbptt.truncation.drawn import RandomLength, Unbiased
-from rnnbptt.truncation.fixed import Fixed, Full, RealTime, Separate, Snap, SnapTail, Stateless
+from rnnbptt.truncation.fixed import Fixed, Full, RankOne, RealTime, Rflo, Separate, Snap, SnapTail, Stateless
 from rnnbptt.truncation.plan import Strategy
 from rnnbptt.truncation.specs import parse_truncation
 from support.refusals import message_of
@@ -36,7 +36,9 @@ def fixed(*ks: int) -> tuple[Fixed, ...]:
         ("artbp:64", Unbiased(64)),
         ("snap", Snap()),
         ("snap:64", SnapTail(64)),
+        ("rflo", Rflo()),
         ("rtrl:1", RealTime(1)),
+        ("uoro:64", RankOne(64)),
         ("1/5@rerun", Separate(1, 5, rerun=True)),
         ("adaptive:0.5", Adaptive(0.5)),
         ("adaptive:0.000000001", Adaptive(1e-9)),
@@ -77,6 +79,8 @@ def test_every_spec_comes_back(spec: str) -> None:
         ("shuffle(4..1@doubling)", "shuffle(4..1)"),
         ("rtrl", "rtrl:1"),
         ("rtrl:8..rtrl@plateau", "rtrl:8..rtrl:1@plateau"),
+        ("uoro", "uoro:1"),
+        ("shuffle(uoro..uoro:4)", "shuffle(uoro:1..uoro:4)"),
         ("adaptive:.5", "adaptive:0.5"),
         ("adaptive:0.10", "adaptive:0.1"),
     ],
@@ -88,7 +92,7 @@ def test_some_may_be_written_in_two_ways(spec: str, same: str) -> None:
 
 FORMS = (
     "K, K1/K2, K1/K2@rerun, A..B, A..B@linear, A..B@plateau, full, stateless:K, random:K, artbp:K, adaptive:D, snap,"
-    " snap:K, rtrl, rtrl:K, shuffle(A..B)"
+    " snap:K, rflo, rtrl, rtrl:K, uoro, uoro:K, shuffle(A..B)"
 )
 NEITHER = [
     *("", "k", "-1", "+1", "1.5", "Full", " 1", "1 ", "1\n", "1\u0663", "1234567890", "1@linear", "full@linear"),
@@ -101,6 +105,8 @@ NEITHER = [
         "snap:1/2",
         "snap2",
         "snap@linear",
+        "rflo:4",
+        "rflo..rflo",
         "rtrl:-1",
         "snap..",
         "snap..snap:4",
@@ -134,6 +140,7 @@ def test_what_is_no_truncation_is_refused(spec: str) -> None:
         "artbp:1..artbp:0",
         "snap:0",
         "rtrl:0",
+        "uoro:0",
         "0/4@rerun",
     ],
 )
@@ -158,7 +165,7 @@ def test_no_other_growth_is_known(spec: str, growth: str) -> None:
     "spec",
     [
         *("1..1/4", "1/4..4", "1/1..2/2", "stateless:1..4", "1..artbp:4", "random:1..artbp:4", "1/2..2/1@linear"),
-        *("snap:1..4", "1..snap:4", "snap:1..rtrl:4", "rtrl..1/4"),
+        *("snap:1..4", "1..snap:4", "snap:1..rtrl:4", "rtrl..1/4", "rtrl..uoro:4"),
     ],
 )
 def test_the_ends_of_a_curriculum_differ_in_one_number(spec: str) -> None:

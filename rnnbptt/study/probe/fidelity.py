@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rnnbptt.bptt.influence import INFLUENCES
+from rnnbptt.bptt.influence import INFLUENCES, UNIT_WAYS
 from rnnbptt.bptt.layers import Boundary, cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.tape import Span, Tape
@@ -59,7 +59,7 @@ def gradient(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, count: Co
     rate, is left out: that only makes up for the mean over updates of different lengths. A loss in a segment of k
     characters has (k + 1) / 2 of them to go back to in the mean, not k.
     """
-    if strategy.influence in ("snap", "tail"):
+    if strategy.influence in UNIT_WAYS:
         return _by_unit(model, x, y, strategy, count)
     influence = INFLUENCES[strategy.influence](model, x.shape[1])
     total = torch.zeros_like(model.parameters.grad)
@@ -70,13 +70,14 @@ def gradient(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, count: Co
 
 
 def _by_unit(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, count: Count) -> Tensor:
-    """The same for SnAp-1, "snap" or "tail", without its influences.
+    """The same for an influence that stays in the units, SnAp-1 or RFLO, without its influences.
 
     These go forward in time with one number for each parameter and stream, which takes minutes where the network is
-    large. While the weights rest, the same sum is had on the way back: beyond its segment, a gradient goes on from each
-    unit to itself alone.
+    large. While the weights rest, the same sum is had on the way back: beyond its segment, a gradient goes on in the
+    unit alone.
     """
-    boundary = Boundary(model.zero_state(x.shape[1]), alone=strategy.influence == "snap")
+    way, inside = UNIT_WAYS[strategy.influence]
+    boundary = Boundary(model.zero_state(x.shape[1]), inside)
     grad, total = model.parameters.grad, torch.zeros_like(model.parameters.grad)
     followed: list[tuple[Span, Tensor]] = []  # each segment, and the gradient of the state before it
     for tape, weight in _segments(model, x, y, strategy, boundary, count):
@@ -87,7 +88,7 @@ def _by_unit(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, count: Co
     for span, d_before in reversed(followed):
         passed_on = model.zero_state(x.shape[1])
         for layer in range(model.config.layers):
-            model.layers[layer].backward_alone(tape.layers[layer], span, d_state[layer], passed_on[layer])
+            model.layers[layer].backward_alone(tape.layers[layer], span, d_state[layer], passed_on[layer], way)
             model.write_gradients(tape, layer, span)
         beyond.add_(grad)
         d_state = passed_on.add_(d_before)
@@ -103,11 +104,14 @@ def _segments(
     depth, streams = len(x) // 2, x.shape[1]
     state = model.zero_state(streams)
     model.tapes.forget(streams)
-    _, tape = model.forward(x[:depth], state, history=depth)
     model.parameters.grad.zero_()
-    count(depth * streams)
-    yield tape, 0.0  # in one piece: at resting weights it does not matter how the history is cut
-    at, updates = depth, 0
+    at = 0
+    for length in _pieces(strategy, depth):
+        _, tape = model.forward(x[at : at + length], state, history=depth)
+        count(length * streams)
+        yield tape, 0.0
+        at += length
+    updates = 0
     while at < len(x):
         plan = strategy.next(Progress(spent=1.0, room=len(x) - at, updates=updates))
         if plan.reset:
@@ -119,6 +123,20 @@ def _segments(
         count(plan.advance * streams)
         yield tape, plan.advance / depth
         at, updates = here.stop, updates + 1
+
+
+def _pieces(strategy: Strategy, length: int) -> Iterator[int]:
+    """The lengths in which the history is read: all of it at once, because at resting weights it does not matter how it
+    is cut, but for an influence that draws numbers for each segment.
+    """
+    if strategy.influence != "uoro":
+        yield length
+        return
+    read = updates = 0
+    while read < length:
+        piece = strategy.next(Progress(spent=1.0, room=length - read, updates=updates)).advance
+        yield piece
+        read, updates = read + piece, updates + 1
 
 
 def groups(model: CharRNN, flat: Tensor) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rnnbptt.bptt.influence import MOST_BYTES, exact_bytes
+from rnnbptt.bptt.influence import BYTES, MOST_BYTES, UNIT_WAYS, parts_followed
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError, check_bytes
 from rnnbptt.study.probe.checking import STEPS, STREAMS, Check, check_gradient
@@ -51,9 +51,8 @@ class Subject:
 
     @property
     def influence_bytes(self) -> int:
-        """Memory of exact influences, where a strategy has them."""
-        exact = any(strategy.influence == "rtrl" for strategy in self.strategies)
-        return exact_bytes(self.model, self.streams) if exact else 0
+        """Memory of the influences that take most: those of one strategy at a time are kept."""
+        return max(kept_bytes(strategy, self.model, self.streams) for strategy in self.strategies)
 
     @property
     def text(self) -> str:
@@ -96,20 +95,29 @@ def open_subject(path: Path, depth: int, streams: int, more: Sequence[Strategy] 
             f" has {stop - start:,}; give a smaller --depth or fewer --streams"
         )
     for strategy in more:
-        check_memory(strategy, model, streams)
+        check_influence(strategy, model, streams)
     tape = model.tape_bytes(2 * depth, streams)
     check_bytes(tape, f"--depth {depth} on {streams} streams", "give a smaller --depth or fewer --streams")
     chosen = {strategy.spec: strategy for strategy in (*usual(model, depth, streams), *more)}
     return Subject(checkpoint, model, corpus, start, stop, depth, streams, tuple(chosen.values()))
 
 
-def check_memory(strategy: Strategy, model: CharRNN, streams: int) -> None:
-    """UserError where its influences take more memory than training would let them."""
-    if strategy.influence == "rtrl" and (size := exact_bytes(model, streams)) > MOST_BYTES:
+def kept_bytes(strategy: Strategy, model: CharRNN, streams: int) -> int:
+    """Memory of its influences; those that stay in the units are not needed, see fidelity.py."""
+    return BYTES[strategy.influence](model, streams) if strategy.influence in BYTES else 0
+
+
+def check_influence(strategy: Strategy, model: CharRNN, streams: int) -> None:
+    """UserError where its influences take more memory than training would let them, or a cell has none."""
+    if strategy.influence in UNIT_WAYS:
+        parts_followed(model, UNIT_WAYS[strategy.influence][0])
+    size = kept_bytes(strategy, model, streams)
+    if strategy.influence == "rtrl" and size > MOST_BYTES:
         raise UserError(
             f"--trunc {strategy.spec}: would keep {size / 2**30:,.1f} GiB of influences, of which"
             f" {MOST_BYTES // 2**30} are allowed; give snap, or fewer --streams"
         )
+    check_bytes(size, f"--trunc {strategy.spec} on {streams:,} streams", "give snap, or fewer --streams")
 
 
 def held_out(splits: Mapping[str, Sequence[int]]) -> tuple[int, int]:

@@ -75,10 +75,18 @@ def test_segments_are_those_of_autograd(k: int) -> None:
     assert error(cut_as(model, f"{R}/{k}" if R % k == 0 else str(k), x, y), cut_as(model, str(k), x, y)) < 1e-13
 
 
-@pytest.mark.parametrize("cell", CELLS)
-@pytest.mark.parametrize(("spec", "k"), [("snap", 1), ("snap:1", 1), ("snap:5", 5)])
+@pytest.mark.parametrize(
+    ("cell", "spec", "k"),
+    [
+        (name, spec, k)
+        for name, cell in CELLS.items()
+        for spec, k in (("snap", 1), ("snap:1", 1), ("snap:5", 5), ("rflo", 1), ("uoro:5", 5))
+        if cell.leaky or spec != "rflo"
+    ],
+)
 @torch.no_grad()
-def test_snap_is_what_its_influences_make_going_forward(cell: str, spec: str, k: int) -> None:
+def test_what_is_carried_forward_is_what_the_influences_make(cell: str, spec: str, k: int) -> None:
+    """Of UORO by the same signs, one for each segment of the history too."""
     model = make_model(cell, layers=2)
     x, y = lanes_of(model)
     influence = INFLUENCES[parse_truncation(spec).influence](model, B)

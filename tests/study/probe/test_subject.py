@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
-from rnnbptt.study.probe.subject import check_memory, held_out, open_subject
+from rnnbptt.study.probe.subject import check_influence, held_out, open_subject
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import load_checkpoint, save_checkpoint
 from rnnbptt.truncation.specs import parse_truncation
@@ -51,11 +52,18 @@ def test_refusals(run: Path, tmp_path: Path) -> None:
         assert message_of(open_subject, run, 4, 2, [parse_truncation(spec)]) == (
             f"--trunc {spec}: does not fit into --depth 4; give --depth {needed} or more"
         )
-    for spec in ("4", "4/8", "4/8@rerun", "16..4", "full", "random:4", "artbp:4", "shuffle(1..4)", "rtrl:4"):
+    for spec in ("4", "4/8", "4/8@rerun", "16..4", "full", "random:4", "artbp:4", "shuffle(1..4)", "rtrl:4", "uoro:4"):
         assert spec in {strategy.spec for strategy in open_subject(run, 4, 2, [parse_truncation(spec)]).strategies}
     model = make_model("lstm", hidden=256, precision="float32")
-    assert message_of(check_memory, parse_truncation("rtrl:4"), model, 32) == (
+    assert message_of(check_influence, parse_truncation("rtrl:4"), model, 32) == (
         "--trunc rtrl:4: would keep 65.1 GiB of influences, of which 2 are allowed; give snap, or fewer --streams"
+    )
+    said = message_of(check_influence, parse_truncation("uoro:4"), model, 10**7)
+    assert re.fullmatch(
+        r"--trunc uoro:4 on 10,000,000 streams would take [\d,.]{8,} GiB, and .*; give snap, or .*", said
+    )
+    assert message_of(check_influence, parse_truncation("rflo"), make_model("rnn"), 2).startswith(
+        "--trunc rflo: --cell"
     )
     checkpoint = load_checkpoint(run / "last.safetensors")
     elsewhere = replace(checkpoint.document.corpus, path=str(tmp_path / "gone"))
