@@ -88,9 +88,9 @@ class Cell:
     def d_outputs(self, weights: Weights, tape: LayerTape, span: Span) -> None:
         """Before going back through them: the gradient of the same."""
 
-    def back(self, weights: Weights, tape: LayerTape, alone: bool, count: int) -> Back:
+    def back(self, weights: Weights, tape: LayerTape, alone: bool, count: int) -> Back | None:
         """d -> d W_hh, for so many characters; `alone` from each unit to itself: with the diagonal of each block of
-        W_hh.
+        W_hh. None where no pre-activation reads the state.
         """
         d = tape.gradients
         if not alone:
@@ -155,6 +155,8 @@ class RecurrentLayer(Layer):
             if dense and tape.narrow:
                 at.h_op_new.copy_(at.h_new)
         cell.outputs(weights, tape, span)
+        if tape.narrow and not dense:
+            tape.h_op[span.after].copy_(tape.h[span.after])
         tape.leave(span.stop, state)
 
     def backward(
@@ -185,14 +187,15 @@ class RecurrentLayer(Layer):
         for factor, at in zip((None, *reversed(carry)), reversed(tape.steps[span.here]), strict=True):  # back in time
             if factor is not None and factor != 1:
                 direct.mul_(factor)
-            if factor:
+            if factor and back:
                 (at.d_h if cell.dense else direct).add_(back(later.d_hidden), alpha=factor)  # d W_hh
             cell.backward(at, direct)
             if copies:
                 at.d_hidden.copy_(at.d_inputs)
             later = at
         if boundary is not None:
-            through = cell.back(weights, tape, alone or boundary.alone, 1)(later.d_hidden)
+            back = cell.back(weights, tape, alone or boundary.alone, 1)
+            through = back(later.d_hidden) if back else torch.zeros_like(direct)
             for d_part, d_new in zip(boundary.d_before, cell.d_state(through, direct), strict=True):
                 d_part.zero_() if d_new is None else d_part.copy_(d_new)
 
