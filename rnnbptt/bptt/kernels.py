@@ -1054,14 +1054,16 @@ def step_others(
     )
     d_in, one = tape.d_in[index, 0], tape.one
     if index:
-        descend(rule, w.w_ih, m.w_ih, v.w_ih, scale, d_in, output_of(tape, index - 1, 1)[0])
+        d, x = d_in, output_of(tape, index - 1, 1)[0]
     else:
-        descend(rule, w.w_ih, m.w_ih, v.w_ih, scale, one_hot, d_in)
+        d, x = one_hot, d_in
+    descend(rule, w.w_ih, m.w_ih, v.w_ih, scale, d, x)
     descend(rule, w.b_ih, m.b_ih, v.b_ih, scale, one, d_in)
     if dense(model.cell):
-        descend(rule, w.b_hh, m.b_hh, v.b_hh, scale, one, tape.d_hidden[index, 0])
+        weights, mean, square, x = w.b_hh, m.b_hh, v.b_hh, tape.d_hidden[index, 0]
     else:
-        descend(rule, w.w_hh, m.w_hh, v.w_hh, scale, one, tape.unit[index])
+        weights, mean, square, x = w.w_hh, m.w_hh, v.w_hh, tape.unit[index]
+    descend(rule, weights, mean, square, scale, one, x)
 
 
 @section
