@@ -191,6 +191,28 @@ class GRU(Cell):
         return v_h.sub_(v_n).mul_(at.z).add_(v_n).addcmul_(v_z, torch.sub(at.h, at.n, out=at.spare))
 
 
+class ElementWise(Cell):
+    """A recurrence without W_hh and b_hh: each unit's past reaches its future through itself alone, so that in one
+    layer the influence that SnAp-1 keeps is the whole of it.
+    """
+
+    dense = False
+
+    def folded_bias(self, weights: Weights) -> Tensor:
+        """There is only one."""
+        return weights.values["bias_ih"]
+
+    def write_gradients(self, weights: Weights, tape: LayerTape, span: Span, scratch: Scratch) -> None:
+        """b_ih: the sum over the characters."""
+        torch.sum(tape.views(span).d_inputs, 0, out=weights.grads["bias_ih"])
+
+    def add_per_stream(
+        self, out: Mapping[str, Tensor], tape: LayerTape, span: Span, d: Adjoint, scratch: Scratch
+    ) -> None:
+        """The same for each stream."""
+        out["bias_ih"].add_(d.inputs.sum(0))
+
+
 class ELSTMStep(Step):
     """Beside `Step`: the gates f and z and their gradients, c and c', w_f and w_z (H,)."""
 
@@ -203,20 +225,13 @@ class ELSTMStep(Step):
         self.d_hidden = self.d_inputs  # no matrix product reads it
 
 
-class ELSTM(Cell):
+class ELSTM(ElementWise):
     """c' = f c + (1 - f) z with f = sigma(W_if x + b_f + w_f c), z = tanh(W_iz x + b_z + w_z c), element by element,
     and the output h' = o c' with o = sigma(W_io x + b_o + W_co c'): Irie, Gopalakrishnan & Schmidhuber 2024, equations
     5 to 8. Gates in the order f, z, o; `weight_hh` is w_f and w_z. What comes back directly is the gradient of c.
-
-    Each unit's past reaches its future through itself alone, so that in one layer the influence that SnAp-1 keeps is
-    the whole of it, and no truncation loses any gradient.
     """
 
-    name, carried, leaky, dense, step = "elstm", (1,), (1,), False, ELSTMStep
-
-    def folded_bias(self, weights: Weights) -> Tensor:
-        """There is only one."""
-        return weights.values["bias_ih"]
+    name, carried, leaky, step = "elstm", (1,), (1,), ELSTMStep
 
     def forward(self, at: ELSTMStep) -> None:
         """c' = (c - z) f + z."""
@@ -230,8 +245,6 @@ class ELSTM(Cell):
         w_co = weights.operands["weight_co"]
         o += (c_new.flatten(0, 1).to(w_co.dtype) @ w_co.t()).view_as(o)
         torch.mul(o.sigmoid_(), c_new, out=tape.h[span.after])
-        if tape.narrow:
-            tape.h_op[span.after].copy_(tape.h[span.after])
 
     def d_outputs(self, weights: Weights, tape: LayerTape, span: Span) -> None:
         """d_o = d_h c' o (1 - o); d_h becomes the gradient of c': d_h o + d_o W_co."""
@@ -281,18 +294,18 @@ class ELSTM(Cell):
 
     def write_gradients(self, weights: Weights, tape: LayerTape, span: Span, scratch: Scratch) -> None:
         """W_co: one product for the whole span; the others: sums over its characters."""
+        super().write_gradients(weights, tape, span, scratch)
         grads, c_new = weights.grads, tape.c[span.after]
         d_o = _of_o(tape.views(span).d_inputs).to(tape.h_op.dtype)
         scratch.product(grads["weight_co"], d_o.t(), c_new.flatten(0, 1).to(d_o.dtype))
-        torch.sum(tape.views(span).d_inputs, 0, out=grads["bias_ih"])
         torch.sum(_of_w(tape, span, tape.gradients.inputs[span.here]), (0, 1), out=grads["weight_hh"])
 
     def add_per_stream(
         self, out: Mapping[str, Tensor], tape: LayerTape, span: Span, d: Adjoint, scratch: Scratch
     ) -> None:
         """W_co only where it is wanted: the state of its own layer does not depend on it."""
+        super().add_per_stream(out, tape, span, d, scratch)
         out["weight_hh"].add_(_of_w(tape, span, d.inputs).sum(0))
-        out["bias_ih"].add_(d.inputs.sum(0))
         if "weight_co" in out:
             add_outer(out["weight_co"], _of_o(d.inputs), tape.c[span.after], scratch)
 
@@ -313,4 +326,50 @@ def _of_w(tape: LayerTape, span: Span, d_inputs: Tensor) -> Tensor:
     return d_inputs[..., : 2 * c.shape[-1]] * torch.cat([c, c], -1)
 
 
-CELLS: dict[str, Cell] = {cell.name: cell for cell in (TanhRNN(), GRU(), LSTM(), ELSTM())}
+class MinGRUStep(Step):
+    """Beside `Step`: the gate z, the candidate and their gradients, h."""
+
+    def __init__(self, tape: LayerTape, t: int, weights: Weights) -> None:
+        super().__init__(tape, t, weights)
+        self.z, self.candidate = self.gates.chunk(2, dim=-1)
+        self.d_z, self.d_candidate = self.d_inputs.chunk(2, dim=-1)
+        self.h = tape.h[t]
+
+
+class MinGRU(ElementWise):
+    """h' = (1 - z) h + z h~: Feng et al. 2024, arXiv 2410.01201.
+
+    With z = sigma of its block of W_ih x + b_ih and h~ its block as it is, in the order z, h~: the candidate is linear,
+    as in the paper's vanilla form, with nothing of its form in log space. No gate reads the state, so that what comes
+    back directly is the gradient of h, all of it.
+    """
+
+    name, carried, leaky, step = "mingru", (0,), (0,), MinGRUStep
+
+    def forward(self, at: MinGRUStep) -> None:
+        """h' = h + z (h~ - h)."""
+        torch.lerp(at.h, at.candidate, at.z.sigmoid_(), out=at.h_new)
+
+    def back(self, weights: Weights, tape: LayerTape, alone: bool, count: int) -> None:
+        """No pre-activation reads the state."""
+
+    def backward(self, at: MinGRUStep, direct: Tensor) -> None:
+        """d_z = d_h (h~ - h) z (1 - z); d_h~ = d_h z; to h directly: d_h (1 - z)."""
+        d_h = direct.add_(at.d_h)
+        torch.sub(at.candidate, at.h, out=at.d_z).mul_(d_h)
+        _sigmoid_backward(at.d_z, at.z, grad_input=at.d_z)
+        torch.mul(d_h, at.z, out=at.d_candidate)
+        d_h.sub_(at.d_candidate)
+
+    def d_state(self, through: Tensor, direct: Tensor) -> tuple[Tensor | None, ...]:
+        """Of h."""
+        return (direct,)
+
+    def tangent(self, at: MinGRUStep, v_state: Tensor) -> Tensor:
+        """v_z = z (1 - z) its input's share; v_h' = (1 - z) v_h + (h~ - h) v_z + z v_h~."""
+        v_h, v_z = v_state[0], at.d_z
+        _sigmoid_backward(v_z, at.z, grad_input=v_z)
+        return v_h.lerp_(at.d_candidate, at.z).addcmul_(v_z, torch.sub(at.candidate, at.h, out=at.spare))
+
+
+CELLS: dict[str, Cell] = {cell.name: cell for cell in (TanhRNN(), GRU(), LSTM(), ELSTM(), MinGRU())}

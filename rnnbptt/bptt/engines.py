@@ -13,8 +13,8 @@ from rnnbptt.truncation.plan import Strategy
 
 ENGINES = ("auto", "torch", "compiled")
 WHAT_IT_TAKES = (
-    "computes in --precision float32, on --device cpu, an rnn, gru, lstm or elstm, and truncations that keep no older"
-    " characters (K, A..B, K1/K2 with K2 up to K1, stateless:K, random:K, artbp:K), by any optimizer but muon;"
+    "computes in --precision float32, on --device cpu, an rnn, gru, lstm, elstm or mingru, and truncations that keep no"
+    " older characters (K, A..B, K1/K2 with K2 up to K1, stateless:K, random:K, artbp:K), by any optimizer but muon;"
     " give --engine torch"
 )
 

@@ -31,7 +31,7 @@ Symbols = NDArray[np.int64]
 
 # Sums in any order and fused multiply-adds; but not "nnan" and "ninf": a diverged run must still be seen.
 FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
-RNN, GRU, LSTM, ELSTM = 0, 1, 2, 3
+RNN, GRU, LSTM, ELSTM, MINGRU = 0, 1, 2, 3, 4
 NONE, ADAM, RMSPROP, SGD = 0, 1, 2, 3  # kinds of optimizer
 # no entries for Python and C: each would hold a copy of all that is inlined, and take as long to compile
 INLINED = {
@@ -117,10 +117,10 @@ class Layer(NamedTuple):
     """Parameters of a layer, or what belongs to them: views into a flat buffer.
 
     w_ih  (V, G) of the first layer, as it is stored; (G, H)
-    w_hh  (G, H); (1, 2H) of an elstm, w_f and w_z
+    w_hh  (G, H); (1, 2H) of an elstm, w_f and w_z; (1, 0) of a mingru
     w_co  (H, H) of an elstm; (0, H)
     b_ih  (1, G)
-    b_hh  (1, G); (1, 0) of an elstm
+    b_hh  (1, G); (1, 0) of an elstm or a mingru
     """
 
     w_ih: Array
@@ -492,6 +492,43 @@ def backward_elstm(
 
 
 @part
+def forward_mingru(w: Layer, a: Array, u: Array, h: Array, c: Array, h_new: Array, c_new: Array, memo: Array) -> None:
+    """h' = (1 - z) h + z h~, z = sigma(W_iz x + b_z), h~ the rest of W_ih x + b_ih: `_mingru`."""
+    size = len(h)
+    candidate = a[size:]
+    for j in range(size):
+        a[j] = sigmoid(a[j])
+    for j in range(size):
+        h_new[j] = h[j] + a[j] * (candidate[j] - h[j])
+
+
+@part
+def backward_mingru(
+    w: Layer,
+    a: Array,
+    h: Array,
+    c: Array,
+    c_new: Array,
+    memo: Array,
+    d_h: Array,
+    direct: Array,
+    d_in: Array,
+    d_hidden: Array,
+) -> None:
+    """d_z = d_h (h~ - h) z (1 - z); d_h~ = d_h z; directly d_h (1 - z)."""
+    size = len(h)
+    candidate, d_candidate = a[size:], d_in[size:]
+    for j in range(size):
+        direct[j] += d_h[j]
+    for j in range(size):
+        d_in[j] = direct[j] * (candidate[j] - h[j]) * a[j] * (ONE - a[j])
+    for j in range(size):
+        d_candidate[j] = direct[j] * a[j]
+    for j in range(size):
+        direct[j] -= d_candidate[j]
+
+
+@part
 def forward(
     cell: int, w: Layer, a: Array, u: Array, h: Array, c: Array, h_new: Array, c_new: Array, memo: Array
 ) -> None:
@@ -502,8 +539,10 @@ def forward(
         forward_gru(w, a, u, h, c, h_new, c_new, memo)
     elif cell == LSTM:
         forward_lstm(w, a, u, h, c, h_new, c_new, memo)
-    else:
+    elif cell == ELSTM:
         forward_elstm(w, a, u, h, c, h_new, c_new, memo)
+    else:
+        forward_mingru(w, a, u, h, c, h_new, c_new, memo)
 
 
 @part
@@ -527,8 +566,16 @@ def backward(
         backward_gru(w, a, h, c, c_new, memo, d_h, direct, d_in, d_hidden)
     elif cell == LSTM:
         backward_lstm(w, a, h, c, c_new, memo, d_h, direct, d_in, d_hidden)
-    else:
+    elif cell == ELSTM:
         backward_elstm(w, a, h, c, c_new, memo, d_h, direct, d_in, d_hidden)
+    else:
+        backward_mingru(w, a, h, c, c_new, memo, d_h, direct, d_in, d_hidden)
+
+
+@part
+def dense(cell: int) -> bool:
+    """Whether a matrix W_hh multiplies the state; otherwise each unit's past reaches it alone."""
+    return cell < ELSTM
 
 
 # --- the layout of parameters.py --------------------------------------------------------------------------------------
@@ -543,10 +590,10 @@ def rows_and_columns(first: bool, vocabulary: int, hidden: int, gates: int) -> t
 @section
 def layer_of(model: Model, flat: Array, index: int) -> Layer:
     """Layer `index` of a flat buffer."""
-    dense, hidden, width = model.cell != ELSTM, model.hidden, model.gates * model.hidden
-    w_hh = (width, hidden) if dense else (1, 2 * hidden)
-    w_co = (0, hidden) if dense else (hidden, hidden)
-    b_hh = width if dense else 0
+    hidden, width = model.hidden, model.gates * model.hidden
+    w_hh = (width, hidden) if dense(model.cell) else (1, 2 * hidden if model.cell == ELSTM else 0)
+    w_co = (hidden if model.cell == ELSTM else 0, hidden)
+    b_hh = width if dense(model.cell) else 0
     rest = w_hh[0] * w_hh[1] + w_co[0] * w_co[1] + width + b_hh
     start = 0 if index == 0 else model.vocabulary * width + rest + (index - 1) * (width * hidden + rest)
     rows, columns = rows_and_columns(index == 0, model.vocabulary, hidden, model.gates)
@@ -666,7 +713,7 @@ class Tape(NamedTuple):
     d_h       (N, H)         of what a layer passes upwards
     direct    (B, H)         of a state, passed back by no matrix product
     logits    (N, V)         then their gradients
-    unit      (L, 2H)        gradients of an elstm's w_f and w_z, after one character
+    unit      (L, 2H)        gradients of an elstm's w_f and w_z, after one character; (L, 0)
     one       (1,)           1
     """
 
@@ -701,7 +748,7 @@ def make_tape(model: Model, chars: int, streams: int, dropping: bool) -> Tape:
         np.empty((rows, hidden), f4),
         np.empty((streams, hidden), f4),
         np.empty((rows, model.vocabulary), f4),
-        np.empty((layers, 2 * hidden), f4),
+        np.empty((layers, 2 * hidden if model.cell == ELSTM else 0), f4),
         np.ones(1, f4),
     )
 
@@ -833,7 +880,7 @@ def read(cell: int, ready: bool, w: Layer, index: int, x: Symbols, mask: Array, 
     a, h, c, memo, u = tape.a[index], tape.h[index], tape.c[index], tape.memo[index], tape.u[index]
     add_input(w, index, x, output_of(tape, max(0, index - 1), streams), a)
     for t in range(x.shape[0]):
-        if cell != ELSTM and not ready:
+        if dense(cell) and not ready:
             multiply_all(w.w_hh, h[t * streams : (t + 1) * streams], u)
         for b in range(streams):
             r = t * streams + b
@@ -857,7 +904,7 @@ def go_back(cell: int, w: Layer, index: int, carry: Array, mask: Array, tape: Ta
             if t < len(carry):
                 for j in range(len(direct[b])):
                     direct[b, j] *= carry[t]
-                if cell != ELSTM and carry[t] != ZERO:
+                if dense(cell) and carry[t] != ZERO:
                     add_transposed(w.w_hh, carry[t], d_hidden[r + streams], d_h[r])
             backward(cell, w, a[r], h[r], c[r], c[r + streams], memo[r], d_h[r], direct[b], d_in[r], d_hidden[r])
     if index:
@@ -871,14 +918,14 @@ def write_gradient(model: Model, grad: Array, index: int, x: Symbols, tape: Tape
     """The gradient of layer `index`, sums of outer products, into grad (P,)."""
     g, d_in, d_hidden = layer_of(model, grad, index), tape.d_in[index], tape.d_hidden[index]
     sum_rows(d_in, g.b_ih)
-    if model.cell == ELSTM:
+    if dense(model.cell):
+        of_matrix, first, states, matrix = d_hidden, 0, tape.h[index, : len(d_in)], g.w_hh
+        sum_rows(d_hidden, g.b_hh)
+    else:
         of_matrix, first, states, matrix = d_in, 2 * model.hidden, tape.c[index, streams:], g.w_co
         fill(g.w_hh[0], ZERO)
         for r in range(len(d_in)):
             add_by_unit(d_in[r], tape.c[index, r], g.w_hh[0])
-    else:
-        of_matrix, first, states, matrix = d_hidden, 0, tape.h[index, : len(d_in)], g.w_hh
-        sum_rows(d_hidden, g.b_hh)
     sum_outer(of_matrix, first, states, matrix)
     if index:
         sum_outer(d_in, 0, output_of(tape, index - 1, streams), g.w_ih)
@@ -892,8 +939,8 @@ def write_gradient(model: Model, grad: Array, index: int, x: Symbols, tape: Tape
 
 @part
 def add_by_unit(d_in: Array, c: Array, out: Array) -> None:
-    """Add the gradients of an elstm's w_f and w_z, d_f c and d_z c, to out (2H,)."""
-    size = len(c)
+    """Add the gradients of an elstm's w_f and w_z, d_f c and d_z c, to out (2H,); to one that is empty, nothing."""
+    size = len(out) // 2
     d_z, out_z = d_in[size:], out[size:]
     for j in range(size):
         out[j] += d_in[j] * c[j]
@@ -962,11 +1009,11 @@ def square_norm(model: Model, tape: Tape) -> np.float32:
         d_in, d_hidden = tape.d_in[index, 0], tape.d_hidden[index, 0]
         below = square(output_of(tape, index - 1, 1)[0]) if index else ONE
         total += square(d_in) * (below + ONE)
-        if model.cell == ELSTM:
+        if dense(model.cell):
+            total += square(d_hidden) * (square(tape.h[index, 0]) + ONE)
+        elif model.cell == ELSTM:
             d_o = d_in[2 * model.hidden :]
             total += square(tape.unit[index]) + square(d_o) * square(tape.c[index, 1])
-        else:
-            total += square(d_hidden) * (square(tape.h[index, 0]) + ONE)
     return total
 
 
@@ -982,16 +1029,16 @@ def step_and_multiply(
         layer_of(model, descent.m, index),
         layer_of(model, descent.v, index),
     )
-    if model.cell == ELSTM:
-        matrix, mean, square, d, x = w.w_co, m.w_co, v.w_co, tape.d_in[index, 0, 2 * model.hidden :], tape.c[index, 1]
-    else:
+    if dense(model.cell):
         matrix, mean, square, d, x = w.w_hh, m.w_hh, v.w_hh, tape.d_hidden[index, 0], tape.h[index, 0]
+    else:
+        matrix, mean, square, d, x = w.w_co, m.w_co, v.w_co, tape.d_in[index, 0, 2 * model.hidden :], tape.c[index, 1]
     next_h, u = tape.h[index, 1 if moving else 0], tape.u[index, 0]
     for first in range(0, matrix.shape[0], ROWS):
         last = min(first + ROWS, matrix.shape[0])
         if moving:
             descend(rule, matrix[first:last], mean[first:last], square[first:last], scale, d[first:last], x)
-        if model.cell != ELSTM:
+        if dense(model.cell):
             multiply(matrix[first:last], next_h, u[first:last])
 
 
@@ -1007,14 +1054,16 @@ def step_others(
     )
     d_in, one = tape.d_in[index, 0], tape.one
     if index:
-        descend(rule, w.w_ih, m.w_ih, v.w_ih, scale, d_in, output_of(tape, index - 1, 1)[0])
+        d, x = d_in, output_of(tape, index - 1, 1)[0]
     else:
-        descend(rule, w.w_ih, m.w_ih, v.w_ih, scale, one_hot, d_in)
+        d, x = one_hot, d_in
+    descend(rule, w.w_ih, m.w_ih, v.w_ih, scale, d, x)
     descend(rule, w.b_ih, m.b_ih, v.b_ih, scale, one, d_in)
-    if model.cell == ELSTM:
-        descend(rule, w.w_hh, m.w_hh, v.w_hh, scale, one, tape.unit[index])
+    if dense(model.cell):
+        weights, mean, square, x = w.b_hh, m.b_hh, v.b_hh, tape.d_hidden[index, 0]
     else:
-        descend(rule, w.b_hh, m.b_hh, v.b_hh, scale, one, tape.d_hidden[index, 0])
+        weights, mean, square, x = w.w_hh, m.w_hh, v.w_hh, tape.unit[index]
+    descend(rule, weights, mean, square, scale, one, x)
 
 
 @section
@@ -1107,5 +1156,5 @@ def speak(model: Model, state: Array, tape: Tape, first: int, noise: Array, x: S
     leave(tape, state)
 
 
-CELLS = {"rnn": RNN, "gru": GRU, "lstm": LSTM, "elstm": ELSTM}
+CELLS = {"rnn": RNN, "gru": GRU, "lstm": LSTM, "elstm": ELSTM, "mingru": MINGRU}
 OPTIMIZERS = {"adam": ADAM, "rmsprop": RMSPROP, "sgd": SGD}

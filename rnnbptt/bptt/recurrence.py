@@ -101,9 +101,9 @@ class Cell:
     def tangent_outputs(self, weights: Weights, tape: LayerTape, span: Span) -> None:
         """After the `tangent` of each of them: the derivative of the same, in `d_h` of the tape."""
 
-    def back(self, weights: Weights, tape: LayerTape, alone: bool, count: int) -> Back:
+    def back(self, weights: Weights, tape: LayerTape, alone: bool, count: int) -> Back | None:
         """d -> d W_hh, for so many characters; `alone` from each unit to itself: with the diagonal of each block of
-        W_hh.
+        W_hh. None where no pre-activation reads the state.
         """
         d = tape.gradients
         if not alone:
@@ -168,6 +168,8 @@ class RecurrentLayer(Layer):
             if dense and tape.narrow:
                 at.h_op_new.copy_(at.h_new)
         cell.outputs(weights, tape, span)
+        if tape.narrow and not dense:
+            tape.h_op[span.after].copy_(tape.h[span.after])
         tape.leave(span.stop, state)
 
     def backward(
@@ -198,14 +200,15 @@ class RecurrentLayer(Layer):
         for factor, at in zip((None, *reversed(carry)), reversed(tape.steps[span.here]), strict=True):  # back in time
             if factor is not None and factor != 1:
                 direct.mul_(factor)
-            if factor:
+            if factor and back:
                 (at.d_h if cell.dense else direct).add_(back(later.d_hidden), alpha=factor)  # d W_hh
             cell.backward(at, direct)
             if copies:
                 at.d_hidden.copy_(at.d_inputs)
             later = at
         if boundary is not None:
-            through = self._back(tape, boundary.way, 1)(later.d_hidden)
+            back = self._back(tape, boundary.way, 1)
+            through = back(later.d_hidden) if back else torch.zeros_like(direct)
             for d_part, d_new in zip(boundary.d_before, cell.d_state(through, direct), strict=True):
                 d_part.zero_() if d_new is None else d_part.copy_(d_new)
 
@@ -222,12 +225,9 @@ class RecurrentLayer(Layer):
             at.d_h.copy_(cell.tangent(at, v_state))
         cell.tangent_outputs(weights, tape, span)
 
-    def _back(self, tape: LayerTape, way: Way, count: int) -> Back:
+    def _back(self, tape: LayerTape, way: Way, count: int) -> Back | None:
         """What passes through W_hh that way, for so many characters; the leak passes directly, see `Cell.backward`."""
-        if way is not Way.LEAK:
-            return self._cell.back(self._weights, tape, way is Way.OWN, count)
-        nothing = tape.gradients.back.zero_()
-        return lambda d_hidden: nothing
+        return None if way is Way.LEAK else self._cell.back(self._weights, tape, way is Way.OWN, count)
 
     def backward_alone(self, tape: LayerTape, span: Span, d_after: Tensor, d_before: Tensor, way: Way) -> None:
         """From d_after to d_before, (S, B, H) each, in no unit's way but its own: OWN or LEAK."""

@@ -43,11 +43,25 @@ def _elstm(p: Mapping[str, Tensor], x: Tensor, state: Parts) -> Parts:
     return torch.sigmoid(i_o + linear(c, p["weight_co"])) * c, c
 
 
+def _mingru(p: Mapping[str, Tensor], x: Tensor, state: Parts) -> Parts:
+    (h,) = state
+    i_z, candidate = linear(x, p["weight_ih"], p["bias_ih"]).chunk(2, -1)
+    z = torch.sigmoid(i_z)
+    return ((1 - z) * h + z * candidate,)
+
+
 def _feed_forward(p: Mapping[str, Tensor], x: Tensor, state: Parts) -> Parts:
     return (torch.tanh(linear(x, p["weight_ih"], p["bias_ih"])),)
 
 
-STEPS: dict[str, Step] = {"rnn": _rnn, "gru": _gru, "lstm": _lstm, "elstm": _elstm, "window": _feed_forward}
+STEPS: dict[str, Step] = {
+    "rnn": _rnn,
+    "gru": _gru,
+    "lstm": _lstm,
+    "elstm": _elstm,
+    "mingru": _mingru,
+    "window": _feed_forward,
+}
 
 
 def _windows(x: Tensor, state: Tensor, symbols: int) -> tuple[list[Tensor], Tensor]:

@@ -16,7 +16,7 @@ from rnnbptt.model.precision import Precision
 Shapes = Mapping[str, tuple[int, ...]]
 
 
-LONGEST_MEMORY = 1024  # characters after which the slowest unit of a fresh elstm layer keeps 1/e of its state
+LONGEST_MEMORY = 1024  # characters after which the slowest unit of a fresh elstm or mingru layer keeps 1/e of its state
 
 
 def input_columns(config: ModelConfig) -> int:
@@ -28,10 +28,10 @@ def input_columns(config: ModelConfig) -> int:
 
 def recurrent_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """The parameters of a layer that act on its own state, by kind: W_hh and b_hh as torch.nn has them; of an elstm,
-    w_f and w_z one after the other, and W_co; of a window none.
+    w_f and w_z one after the other, and W_co; of a mingru or a window none.
     """
     hidden, rows = config.hidden, config.sizes.gates * config.hidden
-    if config.window:
+    if config.window or config.cell == "mingru":
         return {}
     if config.cell == "elstm":
         return {"weight_hh": (2 * hidden,), "weight_co": (hidden, hidden)}
@@ -86,16 +86,16 @@ def _plain(dtype: torch.dtype) -> str:
 def initial_bias(config: ModelConfig) -> Tensor:
     """b_ih of a fresh layer, (G,): zero, but for what says how long a unit remembers.
 
-    The forget gates of an LSTM start open (Gers et al. 2000). Those of an elstm give its units time constants tau
-    spread evenly on a logarithmic scale from 2 characters on: f = 1 - 1/tau.
+    The forget gates of an LSTM start open (Gers et al. 2000). The gates of an elstm and a mingru give their units time
+    constants tau spread evenly on a logarithmic scale from 2 characters on: f = 1 - 1/tau, z = 1/tau.
     """
     hidden = config.hidden
     bias = torch.zeros(config.sizes.gates * hidden)
     if config.cell == "lstm":
         bias[hidden : 2 * hidden] = 1
-    elif config.cell == "elstm":
+    elif config.cell in ("elstm", "mingru"):
         tau = torch.logspace(math.log(2), math.log(LONGEST_MEMORY), hidden, base=math.e)
-        bias[:hidden] = torch.log(tau - 1)
+        bias[:hidden] = torch.log(tau - 1) if config.cell == "elstm" else -torch.log(tau - 1)
     return bias
 
 

@@ -1,7 +1,7 @@
 """Few streams: our engines and the usual loop of torch.nn, microseconds a character, and the ratios.
 
-    python tests/benchmarks/online.py [--rounds 5] [--seconds 0.3] [--cells rnn,gru,lstm,elstm] [--hidden 128,256,512]
-        [--streams 1,2,4,8,16,32] [--k 1,8,64] [--precision float32] [--asked]
+    python tests/benchmarks/online.py [--rounds 5] [--seconds 0.3] [--cells rnn,gru,lstm,elstm,mingru]
+        [--hidden 128,256,512] [--streams 1,2,4,8,16,32] [--k 1,8,64] [--precision float32] [--asked]
 
 One thread, Adam, no dropout, the built-in text. All sides are in one process and take turns; medians of the rounds, of
 the time that the thread was computing. "compiled" and "torch" are whole training loops with --engine compiled and
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=0.3, help="of each measurement")
     parser.add_argument("--asked", action="store_true", help="only what has a figure to reach")
     parser.add_argument("--precision", default="float32", help="of the engine of torch")
-    parser.add_argument("--cells", default="rnn,gru,lstm,elstm")
+    parser.add_argument("--cells", default="rnn,gru,lstm,elstm,mingru")
     for name, default in (("hidden", "128,256,512"), ("streams", "1,2,4,8,16,32"), ("k", "1,8,64")):
         parser.add_argument(f"--{name}", default=default)
     arguments = parser.parse_args()
@@ -65,7 +65,7 @@ def measure(corpus, cell: str, hidden: int, streams: int, k: int, arguments: arg
     """Median microseconds a character of each side."""
     precisions = {"torch": arguments.precision, "compiled": "float32"}
     sides = {name: trainer_of(corpus, name, kind, cell, hidden, streams, k) for name, kind in precisions.items()}
-    if cell != "elstm":
+    if cell not in ("elstm", "mingru"):
         sides["usual"] = usual_loop(corpus, cell, hidden, streams, k)
     times: dict[str, list[float]] = {side: [] for side in sides}
     for turn in range(arguments.rounds + 1):

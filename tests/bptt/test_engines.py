@@ -14,7 +14,7 @@ from rnnbptt.truncation.specs import parse_truncation
 from support.networks import make_model
 from support.refusals import message_of
 
-REFUSED = "--engine compiled: computes in --precision float32, on --device cpu, an rnn, gru, lstm or elstm, and "
+REFUSED = "--engine compiled: computes in --precision float32, on --device cpu, an rnn, gru, lstm, elstm or mingru, "
 
 
 def choice(name: str, trunc: str = "1", streams: int = 1, **change: object) -> Choice:

@@ -25,7 +25,7 @@ from support.refusals import message_of
 
 B = 3
 every_cell = pytest.mark.parametrize("cell", CELLS)
-DENSE = [cell for cell in CELLS if cell != "elstm"]
+DENSE, ELEMENT_WISE = ([name for name, cell in CELLS.items() if cell.dense == dense] for dense in (True, False))
 
 
 def remembering(cell: str, hidden: int = 4, layers: int = 1, dropout: float = 0.0) -> CharRNN:
@@ -40,6 +40,8 @@ def remembering(cell: str, hidden: int = 4, layers: int = 1, dropout: float = 0.
             value[hidden : 2 * hidden] += 4
         if cell == "elstm" and "bias_ih" in name:
             value[:hidden] += 4
+        if cell == "mingru" and "bias_ih" in name:
+            value[:hidden] -= 4
     model.parameters.refresh_operands()
     return model
 
@@ -140,16 +142,18 @@ def test_snap_is_exact_where_units_do_not_see_each_other(cell: str, kind: str, k
 
 
 @pytest.mark.parametrize(("kind", "k"), [("snap", 1), ("tail", 1), ("tail", 7), ("tail", 16)])
-def test_snap_is_exact_for_one_layer_of_an_element_wise_cell(kind: str, k: int) -> None:
-    model = remembering("elstm", hidden=6)
+@pytest.mark.parametrize("cell", ELEMENT_WISE)
+def test_snap_is_exact_for_one_layer_of_an_element_wise_cell(cell: str, kind: str, k: int) -> None:
+    model = remembering(cell, hidden=6)
     (x, y), state = random_text(model, 96, B), random_state(model, B)
     expected = full(model, x, y, state)
     assert worst(online(model, kind, segments(k, 96), x, y, state), expected) < 1e-10
     assert worst(online(model, "none", segments(k, 96), x, y, state), expected) > 0.1
 
 
-def test_of_two_layers_of_an_element_wise_cell_only_the_upper_is_exact() -> None:
-    model = remembering("elstm", hidden=6, layers=2)
+@pytest.mark.parametrize("cell", ELEMENT_WISE)
+def test_of_two_layers_of_an_element_wise_cell_only_the_upper_is_exact(cell: str) -> None:
+    model = remembering(cell, hidden=6, layers=2)
     (x, y), state = random_text(model, 64, B), random_state(model, B)
     ours, expected = online(model, "snap", segments(1, 64), x, y, state), full(model, x, y, state)
     assert max(error(ours[name], grad) for name, grad in expected.items() if "_l0" not in name) < 1e-10
@@ -435,7 +439,7 @@ def test_a_tail_is_the_whole_gradient_of_a_segment_times_the_influence_before(ce
     expected = {name: grad + expected.get(name, 0) for name, grad in cut.items()}
     assert worst(online(model, "tail", segments(k, 13), x, y, state), expected) < 1e-10
     assert worst(cut, expected) > 0.05, "nothing comes from before"
-    if cell != "elstm" or layers > 1:
+    if cell in DENSE or layers > 1:
         assert worst(full(model, x, y, state), expected) > 0.01, "the rest of it is nothing"
 
 

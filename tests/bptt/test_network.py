@@ -20,6 +20,7 @@ from rnnbptt.study.probe.decay import fit_decay
 from support.networks import EVERY_CELL, TorchNetwork, error, independent, make_model, random_state, random_text
 from support.refusals import message_of
 
+OWN_LEAK = {"elstm": 1, "mingru": -1}  # of cells whose first gate keeps a unit's state, or lets go of it: its sign
 every_cell = pytest.mark.parametrize("cell", EVERY_CELL)
 every_depth = pytest.mark.parametrize("layers", [1, 2, 3])
 
@@ -325,10 +326,10 @@ def test_streams_do_not_see_each_other(cell: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"cell": "mamba"}, "--cell mamba: unknown; give one of rnn, gru, lstm, elstm, window:N"),
-        ({"cell": "window"}, "--cell window: unknown; give one of rnn, gru, lstm, elstm, window:N"),
-        ({"cell": "window:-1"}, "--cell window:-1: unknown; give one of rnn, gru, lstm, elstm, window:N"),
-        ({"cell": "window:02"}, "--cell window:02: unknown; give one of rnn, gru, lstm, elstm, window:N"),
+        ({"cell": "mamba"}, "--cell mamba: unknown; give one of rnn, gru, lstm, elstm, mingru, window:N"),
+        ({"cell": "window"}, "--cell window: unknown; give one of rnn, gru, lstm, elstm, mingru, window:N"),
+        ({"cell": "window:-1"}, "--cell window:-1: unknown; give one of rnn, gru, lstm, elstm, mingru, window:N"),
+        ({"cell": "window:02"}, "--cell window:02: unknown; give one of rnn, gru, lstm, elstm, mingru, window:N"),
         ({"cell": "window:0"}, "--cell window:0: a window has 1 to 256 characters; give window:2, say"),
         ({"cell": "window:257"}, "--cell window:257: a window has 1 to 256 characters; give window:2, say"),
         ({"vocabulary": 0}, "--vocabulary 0: must be between 1 and 2,000,000"),
@@ -364,8 +365,8 @@ def test_fresh_weights(cell: str) -> None:
             expected = torch.zeros_like(value)
             if cell == "lstm" and "bias_ih" in name:
                 expected[hidden : 2 * hidden] = 1
-            if cell == "elstm" and "bias_ih" in name:  # half-lives of the units evenly spread on a logarithmic scale
-                tau = 1 + torch.exp(value[:hidden].double())
+            if cell in OWN_LEAK and "bias_ih" in name:  # half-lives of the units evenly spread on a logarithmic scale
+                tau = 1 + torch.exp(OWN_LEAK[cell] * value[:hidden].double())
                 ratio = 512 ** (1 / (hidden - 1))
                 torch.testing.assert_close(tau, 2 * ratio ** torch.arange(hidden).double(), rtol=1e-4, atol=0)
                 expected[:hidden] = value[:hidden]

@@ -22,7 +22,7 @@ from support.runs import train_run
 from support.texts import make_corpus, prose
 
 IDS = np.random.default_rng(0).integers(7, size=2000).astype(np.uint8)
-GATED = ["gru", "lstm", "elstm"]
+GATED = ["gru", "lstm", "elstm", "mingru"]
 UNGATED = [cell for cell in EVERY_CELL if cell not in GATED]
 PARTS = [
     (0, 2),
@@ -45,8 +45,8 @@ def remembering(cell: str = "lstm", bias: float = 3.0, layers: int = 1, precisio
     hidden = model.config.hidden
     for name, value in model.parameters.values.items():
         if "bias_ih" in name and cell in GATED:
-            first = 0 if cell == "elstm" else hidden
-            value[first : first + hidden] = bias
+            first = 0 if cell in ("elstm", "mingru") else hidden
+            value[first : first + hidden] = -bias if cell == "mingru" else bias
     model.parameters.refresh_operands()
     return model
 

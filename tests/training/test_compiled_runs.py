@@ -32,7 +32,7 @@ RUNS: list[dict[str, Any]] = [
     {"trunc": "random:8", "streams": 2, "cell": "lstm"},
     {"trunc": "artbp:4", "streams": 3, "cell": "gru"},
     {"trunc": "6/2", "streams": 3, "cell": "lstm", "budget": Budget("updates", 150)},
-    {"trunc": "8..1", "streams": 1, "cell": "rnn"},
+    {"trunc": "8..1", "streams": 1, "cell": "mingru"},
 ]
 
 
@@ -64,7 +64,7 @@ def assert_same_end(a: Trainer, b: Trainer) -> None:
     assert without_time(asdict(document.standing)) == without_time(asdict(other_document.standing))
 
 
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "elstm"])
+@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm", "elstm", "mingru"])
 def test_a_thousand_characters_stay_as_near_to_float64_as_torch_does(corpus: Corpus, cell: str) -> None:
     """Pure online learning; the distance is relative to how far the weights have moved."""
     online = {"trunc": "1", "streams": 1, "budget": Budget("chars", 1000), "eval_every": 10**6, "lr": 1e-3}
