@@ -2,9 +2,9 @@
 
     python data/make_walk.py > walk.csv
 
-The next move is up with probability 1/2 + 0.4 tanh(m), m the sum of the last eight moves (+1, -1) divided by 4. What a model
-that knows this needs, in bits a move, goes to standard error: the mean of the entropy of the next move over the 256 kinds of
-past, each as often as it comes, which is the limit of its chances from any start.
+The next move is up with probability 1/2 + 0.4 tanh(m), m the sum of the last eight moves (+1, -1) divided by 4. What a
+model that knows this needs, in bits a move, goes to standard error: the mean of the entropy of the next move over the
+256 kinds of past, each as often as it comes, which is the limit of its chances from any start.
 """
 
 import argparse

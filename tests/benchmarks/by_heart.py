@@ -2,16 +2,15 @@
 
     python tests/benchmarks/by_heart.py TEXT [--minutes 10] [--hidden 256] [--lr 0.003] [--first 250]
 
-For each truncation in turn: an LSTM reads the first n characters of TEXT over and over in one stream, for so many minutes at
-most, and is asked, at each of 20 validations, to go on from the very first character, always with the most probable next
-one. Where it has them all right, n is doubled; where time is up, it is told how far it came at best. `--only NAME` is for one
-of them alone.
+For each truncation in turn: an LSTM reads the first n characters of TEXT over and over in one stream, for so many
+minutes at most, and is asked, at each of 20 validations, to go on from the very first character, always with the most probable
+next one. Where it has them all right, n is doubled; where time is up, it is told how far it came at best. `--only NAME`
+is for one of them alone.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
@@ -74,7 +73,9 @@ def learn(text: str, training: TrainConfig, model: ModelConfig) -> Attempt:
         for record in RunFolder(folder).follow(trainer):
             if record["kind"] == "eval":
                 said = text[0] + "".join(sample(trainer.model, vocabulary, asked))
-                right = len(os.path.commonprefix([text, said]))
+                right = next(
+                    (i for i, pair in enumerate(zip(text, said, strict=True)) if pair[0] != pair[1]), len(text)
+                )
                 if right > best.right:
                     axes = trainer.standing.axes
                     best = Attempt(right, axes.chars, axes.seconds)
