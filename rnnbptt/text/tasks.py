@@ -33,22 +33,19 @@ Codes = NDArray[np.uint8]
 
 
 class Problem(Protocol):
-    """A source of text.
-
-    span     characters of text that show once, whole, what is asked for
-    scored   the symbols that are asked for
-    optimum  bits for each of them
-    """
+    """A source of text."""
 
     @property
     def span(self) -> int:
-        """See above, as all of these."""
+        """Characters of text that show once, whole, what is asked for."""
 
     @property
-    def scored(self) -> str: ...
+    def scored(self) -> str:
+        """The symbols that are asked for, in order of code point."""
 
     @property
-    def optimum(self) -> float: ...
+    def optimum(self) -> float:
+        """Bits for each of them."""
 
     def pieces(self, rng: np.random.Generator) -> Iterator[Codes]:
         """The text as code points, without end."""
