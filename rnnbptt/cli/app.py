@@ -16,7 +16,7 @@ from rnnbptt.cli.compare import compare
 from rnnbptt.cli.hints import suggest
 from rnnbptt.cli.info import info
 from rnnbptt.cli.options import with_fields
-from rnnbptt.cli.prepare import prepare
+from rnnbptt.cli.prepare import prepare, refuse_what_a_task_does_not_take
 from rnnbptt.cli.probe import probe
 from rnnbptt.cli.race import race, refuse_what_has_no_effect_on_a_race
 from rnnbptt.cli.sample import refuse_two_prompts, sample
@@ -131,7 +131,7 @@ def _options(
 
 
 for command in (
-    with_fields(prepare),
+    with_fields(prepare, check=refuse_what_a_task_does_not_take),
     with_fields(train, first="trunc", check=refuse_what_has_no_effect),
     with_fields(sample, first="prompt", check=refuse_two_prompts),
     compare,

@@ -1,4 +1,5 @@
-"""Evaluation: the loss of every character of a stretch of text, as one continuous reading of the text has it.
+"""Evaluation: the loss of every character of a stretch of text, as one continuous reading of the text has it; or only
+of those whose symbols are scored.
 
 Read one character after the other, a split of a megabyte would take minutes. So the stretch is cut into lanes that are
 read side by side, each from a zero state some way before its own first character. What a state came from is soon
@@ -24,6 +25,8 @@ from torch import Tensor
 
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
+from rnnbptt.errors import UserError
+from rnnbptt.text.corpus import count_scored
 
 LANES = 64
 WARM_UP = 256  # characters read before each lane, and before the stretch at first
@@ -39,14 +42,15 @@ LN2 = float(np.log(2))
 Ids = NDArray[np.integer]
 Targets = NDArray[np.int64]  # positions of characters that are predicted
 Nats = NDArray[np.floating]
+Scored = NDArray[np.bool_] | None  # whether a loss of each symbol counts, (V,); None: of all
 Take = Callable[[Targets, Nats], None]  # told positions (n,) and what is to be added to their losses
 
 
 class Score(NamedTuple):
     """How a model reads a stretch of text.
 
-    nats       mean negative log-likelihood per character
-    stretches  its sums over each STRETCH characters, the last one may be shorter
+    nats       mean negative log-likelihood per scored character
+    stretches  its sums over each STRETCH characters of text, the last one may be shorter
     settled    see Reading
     """
 
@@ -65,12 +69,18 @@ def _never() -> bool:
 
 @torch.no_grad()
 def score(
-    model: CharRNN, ids: Ids, start: int, stop: int, piece: int = PIECE, give_up: Callable[[], bool] = _never
+    model: CharRNN,
+    ids: Ids,
+    start: int,
+    stop: int,
+    piece: int = PIECE,
+    give_up: Callable[[], bool] = _never,
+    scored: Scored = None,
 ) -> Score:
     """Of ids[start:stop], each character given all the text before it. Memory grows by a number a stretch.
 
     The very first character of a text has no text before it and is not scored. `GivenUpError` where `give_up()`, asked
-    between pieces, says so.
+    between pieces, says so; UserError where no character is of the symbols that are `scored`.
     """
     first = max(start, 1)
     stretches = np.zeros(-(-(stop - first) // STRETCH))
@@ -78,16 +88,17 @@ def score(
     def take(targets: Targets, nats: Nats) -> None:
         stretches[:] += np.bincount((targets - first) // STRETCH, nats, len(stretches))
 
-    reading = Reading(model, ids, start, stop, take, piece, give_up)
-    return Score(float(stretches.sum()) / reading.count, stretches, reading.settled)
+    reading = Reading(model, ids, start, stop, take, piece, give_up, scored)
+    total = max(float(stretches.sum()), 0.0)  # what was taken back may be rounded below 0; what is no number stays so
+    return Score(total / reading.count, stretches, reading.settled)
 
 
 @torch.no_grad()
 def character_nats(
-    model: CharRNN, ids: Ids, start: int, stop: int, piece: int = PIECE
+    model: CharRNN, ids: Ids, start: int, stop: int, piece: int = PIECE, scored: Scored = None
 ) -> tuple[NDArray[np.float64], bool]:
-    """The negative log-likelihood of each character of ids[max(start, 1):stop] in nats, in the order of the text; and
-    whether these are `Reading.settled`.
+    """The negative log-likelihood of each scored character of ids[max(start, 1):stop] in nats, in the order of the
+    text; and whether these are `Reading.settled`. UserError where there is none.
     """
     first = max(start, 1)
     losses = np.zeros(stop - first)
@@ -95,7 +106,9 @@ def character_nats(
     def take(targets: Targets, nats: Nats) -> None:
         losses[targets - first] += nats
 
-    return losses, Reading(model, ids, start, stop, take, piece).settled
+    settled = Reading(model, ids, start, stop, take, piece, scored=scored).settled
+    np.maximum(losses, 0, out=losses)  # what was taken back may be rounded below
+    return losses if scored is None else losses[scored[ids[first:stop]]], settled
 
 
 def remarks(nats: float, stretches: NDArray[np.float64], settled: bool, symbols: int) -> list[str]:
@@ -103,12 +116,14 @@ def remarks(nats: float, stretches: NDArray[np.float64], settled: bool, symbols:
     dominate it where a few do, and whether it is not settled.
 
     A few: a tenth of them at most, each with more than three times the usual loss, and a tenth of all loss together.
+    Those without a loss have nothing that is scored, and do not count.
     """
-    said, heavy = [], np.flatnonzero(stretches > 3 * np.median(stretches))
-    if 0 < len(heavy) <= len(stretches) / 10 and (share := stretches[heavy].sum() / stretches.sum()) >= 0.1:
+    lossy = stretches[stretches > 0]
+    said, heavy = [], np.flatnonzero(stretches > 3 * np.median(lossy)) if lossy.size else lossy
+    if 0 < len(heavy) <= len(lossy) / 10 and (share := stretches[heavy].sum() / stretches.sum()) >= 0.1:
         heaviest = heavy[np.argsort(-stretches[heavy], kind="stable")][:5]
         places = ", ".join(f"{STRETCH * number:,}" for number in heaviest) + ", ..." * (len(heavy) > 5)
-        few = f"{len(heavy)} of {len(stretches)} stretches of {STRETCH:,} characters"
+        few = f"{len(heavy)} of {len(lossy)} stretches of {STRETCH:,} characters"
         said.append(f"{few} make {share:.0%} of this loss: at {places}")
     if nats > math.log(symbols):
         said.append(f"worse than guessing among {symbols:,} symbols, which takes {math.log2(symbols):.4f} bits each")
@@ -142,14 +157,17 @@ class Reading:
         take: Take,
         piece: int = PIECE,
         give_up: Callable[[], bool] = _never,
+        scored: Scored = None,
     ) -> None:
         self._model, self._ids, self._take, self._piece = model.apart(), ids, take, piece
-        self._give_up = give_up
+        self._give_up, self._scored = give_up, scored
         self._near = max(AGREE, ROUNDED * torch.finfo(model.precision.operand).eps)
         start = max(start, 1)
-        self.count, self.settled, self._stop, self._left = stop - start, True, stop, FURTHEST
-        lanes = min(LANES, max(1, self.count // SHORTEST_LANE))
-        self._length = -(-self.count // lanes)  # of each lane, but for the last, which ends at `stop`
+        self.count, self.settled, self._stop, self._left = count_scored(ids, start, stop, scored), True, stop, FURTHEST
+        if not self.count:
+            raise UserError(f"of the characters {start + 1:,} to {stop:,} of the text none is scored; prepare it again")
+        lanes = min(LANES, max(1, (stop - start) // SHORTEST_LANE))
+        self._length = -(-(stop - start) // lanes)  # of each lane, but for the last, which ends at `stop`
         self._begins = start + np.arange(lanes) * self._length
         pending = self._side_by_side(self._first_state(start))
         while pending.lanes.size and self._left > 0:
@@ -206,8 +224,10 @@ class Reading:
         return Pending(lanes[follow] + 1, old[:, :, follow], new[:, :, follow])
 
     def _give(self, targets: Targets, nats: Nats) -> None:
-        """Hand over what is within the stretch."""
+        """Hand over what is within the stretch, and scored."""
         within = targets < self._stop
+        if self._scored is not None:
+            within &= self._scored[self._ids[np.minimum(targets, self._stop - 1)]]
         self._take(targets[within], nats[within])
 
     def _read(self, begins: Targets, first: int, last: int, state: Tensor) -> Iterator[tuple[Targets, Nats]]:

@@ -12,6 +12,8 @@ from itertools import takewhile
 import numpy as np
 from numpy.typing import NDArray
 
+from rnnbptt.report.page import Level
+
 Line = tuple[Sequence[float], Sequence[float]]
 Floats = NDArray[np.float64]
 
@@ -66,14 +68,14 @@ def band_of(lines: Sequence[Line], grid: Floats) -> Band:
     return Band(values.mean(0), values.min(0), values.max(0))
 
 
-def limits(lines: Sequence[Line], levels: Sequence[float] = ()) -> tuple[float, float]:
+def limits(lines: Sequence[Line], levels: Sequence[Level] = ()) -> tuple[float, float]:
     """What the axis of bits per character shows: from the best value of all to the worst that any line had once a
-    tenth of it was done, the levels that lie no farther off than half of that, and a margin.
+    tenth of it was done, the levels that are an optimum or lie no farther off than half of that, and a margin.
     """
     low = min(min(bpc) for _, bpc in lines)
     high = max(max(bpc[bisect_left(places, SETTLED * places[-1]) :]) for places, bpc in lines)
     reach = 0.5 * (high - low)
-    near = [level for level in levels if low - reach <= level <= high + reach]
+    near = [level.bpc for level in levels if level.optimum or low - reach <= level.bpc <= high + reach]
     low, high = min([low, *near]), max([high, *near])
     margin = 0.05 * (high - low) or 0.05
     return low - margin, high + margin

@@ -53,6 +53,7 @@ def _notes(trainer: Trainer) -> Iterator[str]:
     if (initial := trainer.initial) and not trainer.standing.axes.updates:
         fresh = f"{counted(initial.added, 'symbol')} of the text new to it, {initial.dropped:,} of its own left out"
         yield f"begins with the weights of {initial.path}; {fresh}"
+    yield from trainer.corpus.task_notes()
     yield from trainer.notes
     if trainer.memory > MEMORY_NOTE:
         advice = "a shorter --trunc, fewer --streams or less --hidden takes less"

@@ -17,6 +17,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethod
 from rnnbptt.errors import UserError
 from rnnbptt.report.bands import AXES, is_logarithmic, limits
 from rnnbptt.report.drawing import COLOURS, GREY, MARKERS, STYLES, draw_level, label, panels_side_by_side, save
+from rnnbptt.report.page import levels_of
 from rnnbptt.report.terminal import escaped
 from rnnbptt.study.results import Row, Yardstick
 
@@ -50,7 +51,7 @@ def _note(row: Row) -> str:
 
 def draw_curves(rows: Sequence[Row], yardsticks: Sequence[Yardstick] = ()) -> Figure:
     """A panel for each axis, with the curve of every row that has one, and one legend for all."""
-    levels = {each.label: each.bpc for each in yardsticks if each.split == "valid"}
+    levels = levels_of(yardsticks)
     curves = [row.curve for row in rows if row.curve]
     figure, panels = panels_side_by_side(12, 4.4, space=0.02, share_y=True)
     for axes, axis in zip(panels, PANELS, strict=True):
@@ -61,7 +62,7 @@ def draw_curves(rows: Sequence[Row], yardsticks: Sequence[Yardstick] = ()) -> Fi
             axes.plot(getattr(curve, axis), curve.bpc, **look)
         scale(axes, axis, (value for curve in curves for value in getattr(curve, axis)))
         label(axes, AXES[axis])
-    shown = limits([(curve.chars, curve.bpc) for curve in curves], list(levels.values()))
+    shown = limits([(curve.chars, curve.bpc) for curve in curves], levels)
     panels[0].set_ylim(*shown)
     panels[0].set_ylabel("validation bits per character", color=GREY)
     legend = figure.legend(
@@ -76,8 +77,8 @@ def draw_curves(rows: Sequence[Row], yardsticks: Sequence[Yardstick] = ()) -> Fi
     for text, row in zip(legend.get_texts(), (row for row in rows if row.curve), strict=True):
         text.set_parse_math(False)
         text.set_text(escaped(f"{row.name}  (trunc {row.trunc})"))
-    for axes, (name, bpc) in product(panels, levels.items()):
-        draw_level(axes, name, bpc, sum(shown) / 2)
+    for axes, level in product(panels, levels):
+        draw_level(axes, level, sum(shown) / 2)
     return figure
 
 

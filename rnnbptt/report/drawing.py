@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from rnnbptt.errors import UserError
+from rnnbptt.report.page import Level
 from rnnbptt.report.terminal import escaped
 from rnnbptt.storage.files import result_file
 
@@ -68,12 +69,13 @@ def label(axes: Axes, x: str, y: str = "") -> None:
     axes.spines[["left", "bottom"]].set_color(SPINE)
 
 
-def draw_level(axes: Axes, name: str, height: float, middle: float) -> None:
-    """A horizontal line to hold curves against, with its name at the end where those that fall are far from it; the
-    panel's middle is at that height.
+def draw_level(axes: Axes, level: Level, middle: float) -> None:
+    """A horizontal line to hold curves against, dashed for an optimum, dotted for others, with its name at the end
+    where those that fall are far from it; the panel's middle is at that height.
     """
-    axes.axhline(height, color=GREY, linestyle=(0, (1, 2)), linewidth=1)
+    height = level.bpc
+    axes.axhline(height, color=GREY, linestyle=(0, (6, 3)) if level.optimum else (0, (1, 2)), linewidth=1)
     where = axes.get_yaxis_transform()  # across the panel, at its own height
     x, side = (0.01, "left") if height < middle else (0.99, "right")
     words = axes.text(x, height, " ", transform=where, ha=side, va="bottom", color=GREY, fontsize=8)
-    words.set(parse_math=False, text=escaped(name), clip_on=True)
+    words.set(parse_math=False, text=escaped(level.label), clip_on=True)

@@ -63,6 +63,7 @@ def _lines(checkpoint: Checkpoint) -> Iterator[Line]:
     corpus = find_corpus(checkpoint)
     place = str(corpus.path) if corpus else f"{document.corpus.path}, no longer there"
     yield "text", f"{place}, {counted(len(document.vocabulary), 'symbol')}"
+    yield from (("", note) for note in (corpus.task_notes() if corpus else ()))
     yield "trained", f"{_spent(document):.0%} of {document.train.budget} with truncation {document.train.trunc}"
     axes = standing.axes
     yield "", f"{axes.chars:,} characters, {counted(axes.updates, 'update')}, {axes.seconds:,.1f} s of training"

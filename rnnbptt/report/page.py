@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rnnbptt.study.results import Yardstick
+
 
 @dataclass(frozen=True)
 class Curve:
@@ -19,10 +21,16 @@ class Curve:
 
 @dataclass(frozen=True)
 class Level:
-    """A horizontal line to compare with, in bits per character."""
+    """A horizontal line to compare with, in bits per character; that of an `optimum` is always in sight."""
 
     label: str
     bpc: float
+    optimum: bool = False
+
+
+def levels_of(yardsticks: Sequence[Yardstick]) -> list[Level]:
+    """Those of the validation split, as curves are."""
+    return [Level(each.label, each.bpc, each.optimum) for each in yardsticks if each.split == "valid"]
 
 
 @dataclass(frozen=True)

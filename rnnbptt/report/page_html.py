@@ -123,11 +123,16 @@ def _plot(page: Page) -> str:
 
 
 def _levels(levels: Sequence[Level]) -> str:
-    """In words: a level far from all curves is not in the plot."""
-    if not levels:
-        return ""
+    """In words: a level far from all curves is not in the plot, unless it is an optimum."""
+    best, others = ([level for level in levels if level.optimum == kind] for kind in (True, False))
+    return _listed(" Dashed, what no model beats in the long run, in bits per character: ", best) + _listed(
+        " To compare with, in bits per character, and drawn where it is near: ", others
+    )
+
+
+def _listed(what: str, levels: Sequence[Level]) -> str:
     words = ", ".join(f"{_text(level.label)} = {level.bpc:.3f}" for level in levels)
-    return f" To compare with, in bits per character, and drawn where it is near: {words}."
+    return f"{what}{words}." if levels else ""
 
 
 def _table(table: Table, name: str) -> str:

@@ -36,7 +36,7 @@ def lines_of(curves: Iterable[Curve], axis: str) -> list[Line]:
 def limits_of(curves: Sequence[Curve], levels: Sequence[Level]) -> tuple[float, float]:
     """What the axis of bits per character of a drawable plot shows."""
     lines = [line for line in lines_of(curves, next(iter(axes_of(curves)))) if line[0]]
-    return limits(lines, [level.bpc for level in levels])
+    return limits(lines, levels)
 
 
 def figures(curves: Sequence[Curve], levels: Sequence[Level]) -> dict[str, Any]:
@@ -47,7 +47,7 @@ def figures(curves: Sequence[Curve], levels: Sequence[Level]) -> dict[str, Any]:
         "strategies": list(map(_strategy, groups.items(), cycle(COLOURS), cycle(DARK), cycle(STYLES))),
         "axes": {axis: {"title": title, **_axis(groups, axis)} for axis, title in axes.items()},
         "runs": [_run(curve, list(groups).index(curve.strategy), axes) for curve in curves],
-        "levels": [{"label": escaped(level.label), "bpc": level.bpc} for level in levels],
+        "levels": [{"label": escaped(each.label), "bpc": each.bpc, "optimum": each.optimum} for each in levels],
         "limits": limits_of(curves, levels),
     }
 

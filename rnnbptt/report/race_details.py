@@ -44,6 +44,10 @@ def _text(race: Race) -> Iterator[str]:
     corpus = race.corpus
     for source in corpus.sources:
         yield f"{source.name}  SHA-256 {source.sha256}"
+    if task := corpus.task:
+        made = "" if task.seed is None else f" --size {len(corpus.ids)} --seed {task.seed}"
+        options = " ".join(filter(None, [shlex.quote(task.spec) + made, chosen(corpus.options)]))
+        yield f"rnnbptt prepare --task {options}"
     yield f"{len(corpus.vocabulary):,} symbols; fingerprint {corpus.fingerprint}"
     for name, (start, stop) in corpus.splits.items():
         yield f"{name:<6}{stop - start:>14,} characters"

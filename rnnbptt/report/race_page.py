@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from rnnbptt.errors import UserError
-from rnnbptt.report.page import Curve, Level, Page, Sample
+from rnnbptt.report.page import Curve, Page, Sample, levels_of
 from rnnbptt.report.page_html import write_page
 from rnnbptt.report.race_picture import plot_race
 from rnnbptt.report.race_words import sentences, tables
@@ -65,7 +65,7 @@ def make_page(
         title=f"{result.text}: {', '.join(contestant.label for contestant in result.contestants)}",
         summary=[*sentences(result)],
         curves=curves,
-        levels=[Level(each.label, each.bpc) for each in result.yardsticks if each.split == "valid"],
+        levels=levels_of(result.yardsticks),
         tables=tables(result),
         samples=samples,
         details=[("What to know", "\n".join(result.notes)), *details],

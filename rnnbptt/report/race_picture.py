@@ -56,7 +56,7 @@ def _draw_axis(
         axes.plot(grid, band.mean, color=colour, linestyle=style, linewidth=1.8)
         axes.fill_between(grid, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
     for level in levels:
-        draw_level(axes, level.label, level.bpc, middle)
+        draw_level(axes, level, middle)
     scale(axes, axis, grid.tolist())
 
 

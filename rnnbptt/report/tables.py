@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 from rich.table import Table
 
 from rnnbptt.report.layout import add_row, bold, make_console, make_table, number
@@ -37,11 +39,27 @@ def show_corpus(corpus: Corpus) -> None:
     console = make_console()
     console.print(bold(str(corpus.path)), soft_wrap=True)
     console.print(table)
+    for label, line in _task_lines(corpus):
+        console.print(shown(f"{label:15}  {line}"), soft_wrap=True)
     console.print(f"order-0 entropy  {corpus.entropy():.4f} bits per character")
     common = [f"{symbol!r} {count / len(corpus.ids):5.1%}" for symbol, count in corpus.most_common(2 * COMMON)]
     for label, start in (("most common", 0), ("", COMMON)):
         if symbols := "  ".join(common[start : start + COMMON]):
             console.print(shown(f"{label:15}  {symbols}"), soft_wrap=True)
+
+
+def _task_lines(corpus: Corpus) -> Iterator[tuple[str, str]]:
+    """The task that it poses, if any."""
+    if not (task := corpus.task):
+        return
+    yield "task", task.spec if task.seed is None else f"{task.spec}, seed {task.seed}"
+    if corpus.scored is None:
+        yield "scored", "every character"
+    else:
+        share = sum(np.array(corpus.counts)[corpus.scored]) / len(corpus.ids)
+        yield "scored", f"{task.scored!r} alone, {share:.1%} of the text"
+    if task.optimum is not None:
+        yield "optimum", f"{task.optimum:.4f} bits per scored character"
 
 
 @printing

@@ -89,7 +89,7 @@ def _measure(
         members: list[Member] = []
         for entry, own_scores in zip(entries, scores, strict=True):
             nats, settled = passage.nats(entry.checkpoint)
-            own_scores.append(_score(passage.name, nats, settled, entry))
+            own_scores.append(_score(passage, nats, settled, entry))
             members.append(_member(entry, nats / LN2))
             if entry is first:
                 baseline = nats
@@ -114,13 +114,15 @@ def losses_by_context(checkpoint: Checkpoint, passage: Passage) -> tuple[Context
         raise UserError("--contexts: of the splits of the corpus alone; leave out --text, or it")
     model, ids = checkpoint.build_model("float32"), passage.corpus.ids
     first = max(passage.start, CONTEXTS[-1])
-    if first >= passage.stop:
-        raise UserError(f"--contexts: the {passage.name} split ends before character {first + 1}; leave it out")
-    targets = spread_targets(first, passage.stop)
+    targets = spread_targets(passage.corpus, first, passage.stop)
+    if not len(targets):
+        raise UserError(
+            f"--contexts: the {passage.name} split has nothing to score from character {first + 1} on; leave it out"
+        )
     return tuple(ContextLoss(n, context_bpc(model, ids, targets, n)) for n in CONTEXTS)
 
 
-def _score(split: str, nats: Nats, settled: bool, entry: Entry) -> Score:
+def _score(passage: Passage, nats: Nats, settled: bool, entry: Entry) -> Score:
     mean = float(nats.mean())
     if not math.isfinite(mean):
         raise UserError(
@@ -128,9 +130,9 @@ def _score(split: str, nats: Nats, settled: bool, entry: Entry) -> Score:
             "leave it out, or give an earlier checkpoint of that run"
         )
     perplexity = math.exp(mean) if mean < 700 else math.inf  # beyond, the exponential overflows
-    stretches = np.add.reduceat(nats, np.arange(0, len(nats), STRETCH))
+    stretches = np.bincount(passage.places // STRETCH, nats).astype(np.float64)
     return Score(
-        split,
+        passage.name,
         len(nats),
         mean / LN2,
         perplexity,

@@ -11,7 +11,7 @@ from torch import Tensor
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.inference.evaluation import LN2, PIECE
-from rnnbptt.text.corpus import Ids
+from rnnbptt.text.corpus import Corpus, Ids
 from rnnbptt.text.streams import gather
 
 Count = Callable[[int], None]
@@ -28,9 +28,11 @@ class ContextLoss:
     bpc: float
 
 
-def spread_targets(start: int, stop: int) -> NDArray[np.int64]:
-    """Positions to predict, spread over start to stop."""
-    return np.unique(np.linspace(start, stop, TARGETS, endpoint=False).astype(np.int64))
+def spread_targets(corpus: Corpus, start: int, stop: int) -> NDArray[np.int64]:
+    """Positions to predict, spread over those from start to stop that are scored; none where there are none."""
+    places = corpus.scored_places(start, stop)
+    chosen = np.linspace(0, len(places), min(TARGETS, len(places)), endpoint=False)
+    return places[chosen.astype(np.int64)]
 
 
 def context_bpc(

@@ -33,18 +33,28 @@ class Table(NamedTuple):
     discount: float
 
 
-def kneser_ney(train: NDArray[np.integer], text: NDArray[np.integer], first: int, symbols: int) -> float:
-    """Bits per symbol of text[first:] by a model of order 5, or as high as its n-grams fit 63 bits, that was counted on
-    `train`, which is not empty. A symbol at the beginning of `text` has what stands before it as its context.
+def kneser_ney(
+    train: NDArray[np.integer],
+    text: NDArray[np.integer],
+    first: int,
+    symbols: int,
+    scored: NDArray[np.bool_] | None = None,
+) -> float:
+    """Bits per symbol of text[first:], or only of those that are `scored` (V,), by a model of order 5, or as high as
+    its n-grams fit 63 bits, that was counted on `train`, which is not empty. A symbol at the beginning of `text` has
+    what stands before it as its context.
     """
     order = order_of(len(train), symbols)
     tables = count(train.astype(np.int64), order, symbols)
-    bits = 0.0
+    bits, number = 0.0, 0
     for start in range(first, len(text), PIECE):
         end = min(start + PIECE, len(text))
         from_ = max(0, start - order + 1)
-        bits -= float(np.log2(probabilities(tables, text[from_:end].astype(np.int64), start - from_, symbols)).sum())
-    return bits / (len(text) - first)
+        found = probabilities(tables, text[from_:end].astype(np.int64), start - from_, symbols)
+        found = found if scored is None else found[scored[text[start:end]]]
+        bits -= float(np.log2(found).sum())
+        number += len(found)
+    return bits / number
 
 
 def order_of(length: int, symbols: int) -> int:

@@ -36,15 +36,21 @@ class Split:
 
     @property
     def characters(self) -> int:
-        """How many are scored: all but the first of the whole corpus, which has no text before it."""
-        return self.stop - max(1, self.start)
+        """How many are scored: all that the corpus scores, but the first of it, which has no text before it."""
+        return self.corpus.count_scored(self.start, self.stop)
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Which they are, (characters,), counted from the first that has text before it."""
+        return self.corpus.scored_places(self.start, self.stop) - max(1, self.start)
 
     def nats(self, checkpoint: Checkpoint) -> tuple[Nats, bool]:
         """The negative log-likelihood of each of them, (characters,), given all the text before it in the corpus; and
         whether they are settled, see `Reading`. UserError where the text is not what it was any more.
         """
         self.corpus.check_unchanged()
-        return character_nats(checkpoint.build_model("float32"), self.corpus.ids, self.start, self.stop)
+        model, scored = checkpoint.build_model("float32"), self.corpus.scored
+        return character_nats(model, self.corpus.ids, self.start, self.stop, scored=scored)
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,11 @@ class Text:
     def characters(self) -> int:
         """How many are scored: all but the first, which has no text before it."""
         return len(self.content) - 1
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """Which they are, (characters,), counted from the second."""
+        return np.arange(self.characters)
 
     def nats(self, checkpoint: Checkpoint) -> tuple[Nats, bool]:
         """The negative log-likelihood of each of them, (characters,): the sum over what the model reads it as; and
@@ -129,6 +140,7 @@ def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
     if "valid" in filled:
         advice = "quote the test split" if "test" in filled else "quote a text that was not used: --text FILE"
         notes.append(f"The validation split chose the best checkpoint of each run, which flatters it: {advice}.")
+    notes += corpus.task_notes()
     return [Split(name, corpus, start, stop) for name, (start, stop) in filled.items()], notes
 
 

@@ -13,19 +13,26 @@ CONTEXT = 10  # symbols before a split that a character may need to be predicted
 
 
 def yardsticks(corpus: Corpus, split: str) -> list[Yardstick]:
-    """Of a split that is not empty: the entropy of its symbols; an interpolated Kneser-Ney model of order 5, counted on
-    the training split; and what `xz -9e` takes for training text and split, less what it takes for the training text.
+    """Of a split that is not empty: the optimum of its task; the entropy of its symbols; an interpolated Kneser-Ney
+    model of order 5, counted on the training split; and what `xz -9e` takes for training text and split, less what it
+    takes for the training text.
 
-    The last two only where the training split is of `LONGEST` symbols at most.
+    The last two only where the training split is of `LONGEST` symbols at most, and where only some symbols are scored
+    neither entropy nor xz, which cannot tell them from others.
     """
     train, text, symbols = corpus.split("train"), corpus.split(split), len(corpus.vocabulary)
-    found = [Yardstick(split, "order-0 entropy", entropy(text, symbols))]
+    every, found = corpus.scored is None, []
+    if corpus.task and corpus.task.optimum is not None:
+        found.append(Yardstick(split, f"optimum of {corpus.task.spec}", corpus.task.optimum, optimum=True))
+    if every:
+        found.append(Yardstick(split, "order-0 entropy", entropy(text, symbols)))
     if len(train) <= LONGEST:
         start, stop = corpus.splits[split]
         before = max(0, start - CONTEXT)
-        bits = kneser_ney(train, corpus.ids[before:stop], start - before, symbols)
+        bits = kneser_ney(train, corpus.ids[before:stop], start - before, symbols, corpus.scored)
         found.append(Yardstick(split, f"Kneser-Ney, order {order_of(len(train), symbols)}", bits))
-        found.append(Yardstick(split, "xz -9e", compressed_bits(corpus, train, text) / len(text)))
+        if every:
+            found.append(Yardstick(split, "xz -9e", compressed_bits(corpus, train, text) / len(text)))
     return found
 
 

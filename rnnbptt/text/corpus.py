@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import warnings
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from rnnbptt.errors import UserError, check_file
 from rnnbptt.text.options import TextOptions, split_offsets, stand_in
 from rnnbptt.text.vocabulary import Vocabulary
 
-FORMAT = 1
+FORMAT = 2  # of a corpus with a task; without one it is 1
 KIND = "rnnbptt corpus"  # what tells our corpus.json from anybody else's
 JSON_NAME, IDS_NAME = "corpus.json", "ids.npy"
 BLOCK = 1 << 20  # bytes of the ids that are checked at a time
@@ -41,13 +43,31 @@ class Source:
     bytes: int
 
 
+@dataclass(frozen=True)
+class Task:
+    """The standard problem that a text poses, where it does.
+
+    spec     as it was given, such as copy:20
+    seed     that the text was made with; None where it was made of a file
+    scored   the symbols that evaluation scores, in order of code point
+    optimum  bits per scored character, in the mean, that no model can do better than; None where nobody knows it
+    """
+
+    spec: str
+    seed: int | None
+    scored: str
+    optimum: float | None
+
+
 @dataclass(frozen=True, eq=False)
 class Description:
     """What corpus.json says of a text.
 
-    fingerprint  SHA-256 over the vocabulary and the ids: the same text in the same symbols, however it is split
+    fingerprint  SHA-256 over the vocabulary, what of it is scored where that is not all, and the ids: the same text in
+                 the same symbols, however it is split
     splits       name -> (start, stop) into the ids
     counts       how often each symbol occurs, V numbers
+    task         None for a text that poses none, which has no such key in the file
     """
 
     fingerprint: str
@@ -56,10 +76,15 @@ class Description:
     options: TextOptions
     vocabulary: Vocabulary
     counts: list[int]
+    task: Task | None = field(default=None, kw_only=True)
 
     def to_json(self) -> str:
         """The content of corpus.json. Only ASCII: a lone surrogate, as in a name that is not UTF-8, has no UTF-8."""
-        return json.dumps({"kind": KIND, "format": FORMAT, **asdict(self)}, indent=1) + "\n"
+        data = {"kind": KIND, "format": FORMAT, **asdict(self)}
+        if not self.task:  # as it was written, and is read, by versions that knew no tasks
+            del data["task"]
+            data["format"] = 1
+        return json.dumps(data, indent=1) + "\n"
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +134,9 @@ class Corpus(Description):
             raise ValueError("counts")
         if self.splits != split_offsets(self.options.split, len(self.ids)):
             raise ValueError("splits")
-        digest = start_digest(self.vocabulary)
+        if self.task and not _is_of(self.task, self.vocabulary):
+            raise ValueError("task")
+        digest = start_digest(self.vocabulary, self.task)
         # Read from the file, not through the map, whose pages would count as memory of this process.
         with (self.path / IDS_NAME).open("rb") as file:
             file.seek(-self.ids.nbytes, os.SEEK_END)
@@ -145,12 +172,39 @@ class Corpus(Description):
         """Symbols after the end of the test part, which sizes in `--split` may leave over."""
         return len(self.ids) - self.splits["test"][1]
 
+    def task_notes(self) -> list[str]:
+        """What to know of figures on it, where it poses a task."""
+        task, known = self.task, []
+        if task and self.scored is not None:
+            known.append(f"only the characters {task.scored!r} are scored")
+        if task and task.optimum is not None:
+            known.append(f"in the long run no model takes less than {task.optimum:.4f} bits for each")
+        return [f"{task.spec}: {', and '.join(known)}."] if task and known else []
+
     def validation_part(self) -> tuple[str, tuple[int, int]]:
         """The split that validations score, and where it lies: the validation split; where that is empty, what stands
         in for it at the end of the training text.
         """
         start, stop = self.splits["valid"]
         return ("valid", (start, stop)) if start < stop else ("train", stand_in(self.splits))
+
+    @cached_property
+    def scored(self) -> NDArray[np.bool_] | None:
+        """Whether each symbol is scored by evaluation, (V,); None where all are."""
+        if not self.task or len(self.task.scored) == len(self.vocabulary):
+            return None
+        return np.array([symbol in self.task.scored for symbol in self.vocabulary.symbols])
+
+    def count_scored(self, start: int, stop: int) -> int:
+        """How many of ids[start:stop] evaluation scores: not the first character of all, which has no text before it,
+        and where only some symbols are scored, none but those.
+        """
+        return count_scored(self.ids, max(1, start), stop, self.scored)
+
+    def scored_places(self, start: int, stop: int) -> NDArray[np.int64]:
+        """Where they are in `ids`, ascending."""
+        places = np.arange(max(1, start), stop)
+        return places if self.scored is None else places[self.scored[self.ids[places]]]
 
     def split(self, name: str) -> Ids:
         """The ids of "train", "valid" or "test", a view."""
@@ -178,9 +232,26 @@ def id_dtype(size: int) -> np.dtype[Any]:
     return np.min_scalar_type(size - 1).newbyteorder("<")
 
 
-def start_digest(vocabulary: Vocabulary) -> Any:
-    """The SHA-256 of a fingerprint, begun: of the vocabulary; the bytes of the ids are to follow."""
-    return hashlib.sha256(json.dumps(asdict(vocabulary)).encode("ascii"))
+def count_scored(ids: NDArray[np.integer[Any]], start: int, stop: int, scored: NDArray[np.bool_] | None) -> int:
+    """How many of ids[start:stop] are of the symbols that are `scored` (V,), all where that is None."""
+    if scored is None:
+        return max(0, stop - start)
+    return sum(int(scored[ids[at : min(at + BLOCK, stop)]].sum()) for at in range(start, stop, BLOCK))
+
+
+def start_digest(vocabulary: Vocabulary, task: Task | None = None) -> Any:
+    """The SHA-256 of a fingerprint, begun: of the vocabulary, and of what is scored where that is not all of it; the
+    bytes of the ids are to follow.
+    """
+    some = {"scored": task.scored} if task and len(task.scored) < len(vocabulary) else {}
+    return hashlib.sha256(json.dumps(asdict(vocabulary) | some).encode("ascii"))
+
+
+def _is_of(task: Task, vocabulary: Vocabulary) -> bool:
+    """Whether it can be that of a text with this vocabulary."""
+    scored = "".join(symbol for symbol in vocabulary.symbols if symbol in task.scored)
+    possible = task.optimum is None or 0 <= task.optimum < math.inf
+    return bool(scored) and task.scored == scored and possible
 
 
 def _map_ids(path: Path) -> Ids:

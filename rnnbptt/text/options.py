@@ -14,6 +14,10 @@ from annotated_doc import Doc
 from rnnbptt.errors import UserError, check_option
 
 PARTS = ("train", "valid", "test")
+TASKS = "copy:LAG, recall:LAG, echo:LAG, anbn:N, brackets:DEPTH, updown:FILE.csv:COLUMN"  # see tasks.py
+
+_NUMBER = r"([0-9]{0,18}\.?[0-9]{1,18})([kKMG]?)"
+_SCALE = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
 
 
 @dataclass(frozen=True)
@@ -77,16 +81,24 @@ def stand_in(splits: Mapping[str, Sequence[int]]) -> tuple[int, int]:
     return stop - math.ceil((stop - start) / 20), stop
 
 
+def parse_size(size: str) -> int:
+    """The characters that a `--size` means, 1 at least, in the notation of `--split`; UserError for anything else."""
+    match = re.fullmatch(_NUMBER, size)
+    number = Fraction(match[1]) * _SCALE[match[2]] if match else Fraction()
+    advice = "must be a whole number of characters, 1 or more, such as 300k or 1M"
+    check_option(number >= 1 and number.denominator == 1, "size", repr(size), advice)
+    return int(number)
+
+
 def _parse_split(split: str) -> tuple[list[Fraction], bool]:
     """The three parts of `split`, and whether they are fractions (otherwise sizes)."""
-    match = re.fullmatch("/".join([r"([0-9]{0,18}\.?[0-9]{1,18})([kKMG]?)"] * 3), split)
+    match = re.fullmatch("/".join([_NUMBER] * 3), split)
     if not match:
         raise UserError(
             f"--split {split!r}: give train/valid/test as three fractions (0.9/0.05/0.05) or three sizes (90M/5M/5M)"
         )
     numbers, suffixes = match.groups()[::2], match.groups()[1::2]
-    scale = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
-    parts = [Fraction(number) * scale[suffix] for number, suffix in zip(numbers, suffixes, strict=True)]
+    parts = [Fraction(number) * _SCALE[suffix] for number, suffix in zip(numbers, suffixes, strict=True)]
     fractions = not any(suffixes) and max(parts) <= 1
     total = sum(parts, Fraction())
     if fractions and abs(total - 1) > Fraction(1, 10**9):

@@ -7,9 +7,11 @@ is read back, and the code points become ids. Neither takes more memory for a lo
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +20,23 @@ from rnnbptt.errors import UserError, check_option
 from rnnbptt.storage.files import writing
 from rnnbptt.storage.lock import hold, release
 from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
-from rnnbptt.text.corpus import IDS_NAME, JSON_NAME, Corpus, Description, Ids, id_dtype, may_be_replaced, start_digest
+from rnnbptt.text.corpus import (
+    IDS_NAME,
+    JSON_NAME,
+    Corpus,
+    Description,
+    Ids,
+    Source,
+    Task,
+    id_dtype,
+    may_be_replaced,
+    start_digest,
+)
 from rnnbptt.text.options import TextOptions, split_offsets
 from rnnbptt.text.reading import Reader, Tell, code_blocks
 from rnnbptt.text.sources import text_files
+from rnnbptt.text.tasks import Made
+from rnnbptt.text.updown import UpDown
 from rnnbptt.text.vocabulary import UNKNOWN, Vocabulary
 
 
@@ -45,8 +60,41 @@ def prepare(
     reader = Reader(text_files(sources), tell)
     # Errors of reading are UserErrors already: what is left is about the folder.
     with writing(repr(str(out))), _taking_place_of(Path(out), force) as folder:
-        _build(folder, reader, options)
+        _build(folder, code_blocks(reader, options), reader.finished, options)
     return Corpus.open(out)
+
+
+def prepare_task(
+    posed: Made | UpDown, out: str | Path, options: TextOptions, *, force: bool = False, tell: Tell | None = None
+) -> Corpus:
+    """The same of a text that poses a task: only `options.split` is of any matter.
+
+    UserError also where a split would have no character that is scored, or training none that shows what is asked.
+    """
+    if isinstance(posed, Made):
+        _check_span(posed, options)
+    pieces, sources = posed.text(tell)
+    with writing(repr(str(out))), _taking_place_of(Path(out), force) as folder:
+        _build(folder, pieces, sources, options, posed.task)
+        _check_scored(Corpus.open(folder))
+    return Corpus.open(out)
+
+
+def _check_span(made: Made, options: TextOptions) -> None:
+    _, length = split_offsets(options.split, made.size)["train"]
+    advice = (
+        f"{made.task.spec} takes {made.problem.span:,} characters to show once what it asks, and the training part has"
+        f" {length:,}; give a larger --size"
+    )
+    check_option(made.problem.span <= length, "size", f"{made.size:,}", advice)
+
+
+def _check_scored(corpus: Corpus) -> None:
+    for name, (start, stop) in (corpus.validation_part(), ("test", corpus.splits["test"])):
+        if start < stop and not corpus.count_scored(start, stop):
+            part = "the end of the training part" if name == "train" else f"the {name} part"
+            advice = f"{part} has no character that is scored; give a larger --size, or another split"
+            raise UserError(f"--split {corpus.options.split}: {advice}")
 
 
 @contextmanager
@@ -85,20 +133,28 @@ def _refuse_to_overwrite(out: Path, target: Path, force: bool) -> None:
         raise UserError(f"{str(out)!r} is not a prepared corpus, and --force replaces nothing else; move it away")
 
 
-def _build(folder: Path, reader: Reader, options: TextOptions) -> None:
-    """Write both files of the corpus into `folder`."""
+def _build(
+    folder: Path,
+    blocks: Iterable[NDArray[Any]],
+    sources: Sequence[Source],
+    options: TextOptions,
+    task: Task | None = None,
+) -> None:
+    """Write both files of the corpus into `folder`: code points, block by block, of sources that are known then."""
     counts = np.zeros(sys.maxunicode + 1, dtype=np.int64)  # of each code point
     with tempfile.TemporaryFile(dir=folder) as scratch:
-        for codes in code_blocks(reader, options):
+        for codes in blocks:
             found = np.bincount(codes)
             counts[: len(found)] += found
             np.save(scratch, codes)
         n = int(counts.sum())
         if not n:
-            raise UserError(f"the text is empty: {', '.join(map(repr, reader.names))}")
+            raise UserError(f"the text is empty: {', '.join(repr(source.name) for source in sources)}")
         splits = split_offsets(options.split, n)
         vocabulary, table = _choose_symbols(counts, options)
-        digest = start_digest(vocabulary)
+        if task:
+            task = replace(task, scored="".join(symbol for symbol in vocabulary.symbols if symbol in task.scored))
+        digest = start_digest(vocabulary, task)
         with (folder / IDS_NAME).open("xb") as file:
             header = {"descr": table.dtype.str, "fortran_order": False, "shape": (n,)}
             np.lib.format.write_array_header_1_0(file, header)
@@ -109,8 +165,7 @@ def _build(folder: Path, reader: Reader, options: TextOptions) -> None:
                 digest.update(ids.data)
                 file.write(ids.data)
     symbol_counts = np.bincount(table, counts).astype(np.int64).tolist()
-    sources = tuple(reader.finished)
-    description = Description(digest.hexdigest(), splits, sources, options, vocabulary, symbol_counts)
+    description = Description(digest.hexdigest(), splits, tuple(sources), options, vocabulary, symbol_counts, task=task)
     (folder / JSON_NAME).write_text(description.to_json(), encoding="ascii")
 
 

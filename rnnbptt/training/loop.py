@@ -193,7 +193,8 @@ class Trainer:
         axes, validations = self.standing.axes, self.standing.validations
         split, (start, stop) = self.corpus.validation_part()
         self.corpus.check_unchanged()
-        nats, stretches, settled = score(self.model, self.corpus.ids, start, stop, give_up=give_up)
+        scored = self.corpus.scored
+        nats, stretches, settled = score(self.model, self.corpus.ids, start, stop, give_up=give_up, scored=scored)
         if not math.isfinite(nats):
             raise self._diverged("validation loss", axes.chars, axes.updates)
         validations.chars.append(axes.chars)

@@ -3,9 +3,9 @@
     python tests/benchmarks/by_heart.py TEXT [--minutes 10] [--hidden 256] [--lr 0.003] [--first 250]
 
 For each truncation in turn: an LSTM reads the first n characters of TEXT over and over in one stream, for so many
-minutes at most, and is asked, at each of 20 validations, to go on from the very first character, always with the most probable
-next one. Where it has them all right, n is doubled; where time is up, it is told how far it came at best. `--only NAME`
-is for one of them alone.
+minutes at most, and is asked, at each of 20 validations, to go on from the very first character, always with the most
+probable next one. Where it has them all right, n is doubled; where time is up, it is told how far it came at best.
+`--only NAME` is for one of them alone.
 """
 
 from __future__ import annotations

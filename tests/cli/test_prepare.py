@@ -49,4 +49,49 @@ def test_prepare_refuses() -> None:
     succeed("prepare", "text.txt")
     assert refusal("prepare", "text.txt") == "'text.corpus' exists; give --force to prepare it again, or another folder"
     succeed("prepare", "text.txt", "--force")
-    assert "Missing argument" in misuse("prepare")
+    assert "no text was given; give one, such as data/shakespeare.txt, or --task SPEC" in misuse("prepare")
+
+
+def test_prepare_shows_the_task_that_a_text_poses() -> None:
+    lines = succeed("prepare", "--task", "copy:02", "--size", "1.2k", "--seed", "7").splitlines()
+    shown = [re.split("  +", line.strip()) for line in lines]
+    assert (shown[0], shown[1]) == (["copy-2.corpus"], ["characters", "1,200"])
+    assert [line for line in shown if line[0] in ("task", "scored", "optimum")] == [
+        ["task", "copy:2, seed 7"],
+        ["scored", "'ABCDEFGH' alone, 40.0% of the text"],
+        ["optimum", "0.0000 bits per scored character"],
+    ]
+    info = succeed("info", "copy-2.corpus")
+    assert "made of          copy:2: 1,200 bytes, sha256 " in info
+    assert "\nscored           'ABCDEFGH' alone" in info
+
+
+def test_prepare_makes_a_text_of_a_column() -> None:
+    Path("prices.csv").write_text("day,close\n" + "".join(f"{day},{day * day % 7}\n" for day in range(100)))
+    shown = succeed("prepare", "--task", "updown:prices.csv:close", "--split", "80/10/9", "--out", "mine")
+    assert "characters  99" in shown
+    assert "task             updown:prices.csv:close\nscored           every character\norder-0" in shown
+    assert "made of          prices.csv: " in succeed("info", "mine")
+
+
+def test_prepare_refuses_what_a_task_does_not_take() -> None:
+    for bad, said in (
+        (["--task", "copy:0"], "--task 'copy:0': give copy:LAG, where LAG is a whole number, 1 or more"),
+        (["--task", "updown:no.csv:1"], "cannot read 'no.csv': No such file or directory; give the path of a readable"),
+        (
+            ["--task", "copy:3", "--size", "lots"],
+            "--size 'lots': must be a whole number of characters, 1 or more, such",
+        ),
+        (["--task", "copy:500", "--size", "500"], "--size 500: copy:500 takes 504 characters to show once what it"),
+    ):
+        assert refusal("prepare", *bad).startswith(said)
+    for bad, said in (
+        (["text.txt", "--task", "copy:3"], "--task copy:3 makes a text of its own; leave out text.txt, or --task"),
+        (["text.txt", "--size", "3k"], "--size is for a text that is made; give it with --task SPEC"),
+        (["text.txt", "--seed", "0"], "--seed is for a text that is made; give it with --task SPEC"),
+        (["--task", "echo:3", "--encoding", "utf-8"], "--encoding is for a text that is read; leave it out, or --task"),
+        (["--task", "echo:3", "--nfc"], "--nfc is for a text that is read; leave it out, or --task"),
+        (["--task", "updown:a:1", "--size", "9"], "--size is for a text that is drawn: updown:a:1 is of a file; leave"),
+    ):
+        assert said in misuse("prepare", *bad)
+    assert [path.name for path in Path().iterdir()] == ["text.txt"]

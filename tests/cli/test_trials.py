@@ -142,17 +142,18 @@ def test_a_changed_checkpoint(trained: Path, trial: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def prepared(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> Path:
-    """A corpus of a short text."""
-    folder = tmp_path_factory.mktemp("prepared") / "corpus"
-    succeed("prepare", str(trained / "text.txt"), "--out", str(folder))
-    return folder
+def prepared(tmp_path_factory: pytest.TempPathFactory, trained: Path) -> list[Path]:
+    """A corpus of a short text, and one that poses a task."""
+    folder = tmp_path_factory.mktemp("prepared")
+    succeed("prepare", str(trained / "text.txt"), "--out", str(folder / "text"))
+    succeed("prepare", "--task", "copy:9", "--size", "3k", "--out", str(folder / "task"))
+    return [folder / "text", folder / "task"]
 
 
 @pytest.mark.parametrize("trial", range(TRIALS or 60))
-def test_a_changed_corpus(prepared: Path, trial: int) -> None:
+def test_a_changed_corpus(prepared: list[Path], trial: int) -> None:
     rng = random.Random(trial)
-    shutil.copytree(prepared, "text.corpus")
+    shutil.copytree(prepared[trial % 2], "text.corpus")
     if rng.random() < 0.7:
         change_file(Path("text.corpus/corpus.json"), [flip, cut, change_json, change_json], rng)
     else:
@@ -162,7 +163,7 @@ def test_a_changed_corpus(prepared: Path, trial: int) -> None:
 
 
 OPTIONS = {
-    "prepare": ["--out", "--unit", "--encoding", "--min-count", "--split"],
+    "prepare": ["--out", "--unit", "--encoding", "--min-count", "--split", "--task", "--size", "--seed"],
     "sample": ["--prompt", "--prompt-file", "--temperature", "--top-k", "--top-p", "--stop", "--count", "--seed"],
     "train": [
         *("--trunc", "--run", "--cell", "--hidden", "--layers", "--dropout", "--streams", "--optimizer", "--lr"),

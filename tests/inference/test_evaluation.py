@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,10 +15,11 @@ from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.window import create_network
 from rnnbptt.inference import evaluation
-from rnnbptt.inference.evaluation import LN2, STRETCH, character_nats, remarks, score
+from rnnbptt.inference.evaluation import LN2, STRETCH, Reading, character_nats, remarks, score
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.training.checkpoint import load_checkpoint
 from support.networks import EVERY_CELL, independent, make_model
+from support.refusals import message_of
 from support.runs import train_run
 from support.texts import make_corpus, prose
 
@@ -184,6 +186,42 @@ def test_the_losses_of_stretches_are_those_of_their_characters(start: int, stop:
     np.testing.assert_allclose(score(model, IDS, start, stop).stretches, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize(("start", "stop"), [(0, 700), (1000, 2100)])
+def test_of_some_symbols_the_losses_are_those_of_all_symbols_there(start: int, stop: int) -> None:
+    """In lanes that are corrected, too; none is counted twice or lost."""
+    ids, model = rows(4000, row=330, every=500), remembering(bias=5.0)
+    scored, first = np.isin(np.arange(7), [2, 3, 6]), max(start, 1)
+    there = scored[ids[first:stop]]
+    losses, settled = character_nats(model, ids, start, stop)
+    some, agreed = character_nats(model, ids, start, stop, scored=scored)
+    assert settled is agreed is True
+    np.testing.assert_array_equal(some, losses[there])
+    found = score(model, ids, start, stop, scored=scored)
+    assert found.nats == pytest.approx(losses[there].mean(), rel=1e-12)
+    expected = [(losses * there)[at : at + STRETCH].sum() for at in range(0, stop - first, STRETCH)]
+    np.testing.assert_allclose(found.stretches, expected, rtol=1e-9)
+
+
+def test_where_nothing_is_scored_there_is_no_loss() -> None:
+    said = "of the characters 301 to 2,000 of the text none is scored; prepare it again"
+    for evaluate in (score, character_nats):
+        assert message_of(evaluate, make_model(), IDS, 300, 2000, scored=np.zeros(7, bool)) == said
+
+
+def test_losses_that_are_taken_back_leave_nothing_below_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint with a loss below 0 could not be read."""
+
+    def taken_back(self: Reading, *args: Any, **kwargs: Any) -> None:
+        self.count, self.settled, take = 2, True, args[4]
+        for nats in ([0.3, 0.6], [-0.3, 0.0], [0.0, -0.6], [0.0, -1e-17]):
+            take(np.array([5, 6]), np.array(nats))
+
+    monkeypatch.setattr(Reading, "__init__", taken_back)
+    assert score(make_model(), IDS, 0, 9).stretches.sum() < 0
+    assert score(make_model(), IDS, 0, 9).nats == 0
+    assert character_nats(make_model(), IDS, 0, 9)[0].min() == 0
+
+
 OFF = "this loss may be off by more than 0.001 bits per character"
 
 
@@ -211,6 +249,18 @@ def test_what_to_know_of_a_score_is_said(heavy: list[tuple[int, float]], settled
     for place, nats in heavy:
         stretches[place] = nats
     assert remarks(2.0, stretches, settled, symbols=64) == said
+
+
+def test_stretches_without_anything_scored_do_not_count() -> None:
+    """Otherwise the few that have it would make all of the loss."""
+    sparse = np.zeros(100)
+    sparse[::5] = 6.0
+    assert remarks(2.0, sparse, True, symbols=64) == []
+    sparse[10] = 60.0
+    assert remarks(2.0, sparse, True, symbols=64) == [
+        "1 of 20 stretches of 1,000 characters make 34% of this loss: at 10,000"
+    ]
+    assert remarks(0.0, np.zeros(3), True, symbols=64) == []
 
 
 def test_a_score_worse_than_guessing_is_called_that() -> None:

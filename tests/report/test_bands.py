@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rnnbptt.report.bands import MOST, Line, band_of, common, finite, grid_of, is_logarithmic, limits
+from rnnbptt.report.page import Level
 
 FIRST: Line = ([0, 10], [4, 2])
 SECOND: Line = ([5, 15], [5, 1])
@@ -62,8 +63,9 @@ def test_limits_leave_out_the_start_and_far_levels() -> None:
     """The first tenth of 100 is before 10: from 3 down to 1, which is 2; half of that is 1, and the margin 0.1."""
     line: Line = ([1, 10, 100], [9, 3, 1])
     assert limits([line]) == pytest.approx((0.9, 3.1))
-    assert limits([line], [4.1, -0.1]) == pytest.approx((0.9, 3.1))
-    assert limits([line], [0.0, 4.0]) == pytest.approx((-0.2, 4.2))
+    assert limits([line], [Level("", 4.1), Level("", -0.1)]) == pytest.approx((0.9, 3.1))
+    assert limits([line], [Level("", 0.0), Level("", 4.0)]) == pytest.approx((-0.2, 4.2))
+    assert limits([line], [Level("", -2.0, optimum=True)]) == pytest.approx((-2.25, 3.25)), "an optimum is never far"
     assert limits([([1], [2])]) == pytest.approx((1.95, 2.05))
 
 

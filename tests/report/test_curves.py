@@ -109,6 +109,18 @@ def test_yardsticks_of_the_validation_split_are_lines_where_they_are_near(tmp_pa
     assert len(figure.legends[0].get_texts()) == 1
 
 
+def test_an_optimum_is_a_dashed_line_in_sight(tmp_path: Path) -> None:
+    known = [Yardstick("valid", "optimum of copy:20", 0.0, optimum=True), Yardstick("valid", "near", 2.6)]
+    figure = draw_curves([row("one", 1)], known)
+    for axes in figure.axes:
+        assert axes.get_ylim()[0] < 0
+        best, other = axes.lines[1:]
+        assert best.get_ydata()[0] == 0.0
+        assert best._unscaled_dash_pattern[1] == (6, 3) != other._unscaled_dash_pattern[1]
+    plot_curves([row("one", 1)], path := tmp_path / "curves.svg", known)
+    assert "optimum of copy:20" in words_of(path)
+
+
 def test_a_row_without_a_curve_is_left_out_and_named(tmp_path: Path) -> None:
     trained_only = row("whole", 2)
     assert trained_only.curve is not None

@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 from rnnbptt.report import page_html
-from rnnbptt.report.page import Page, Table
+from rnnbptt.report.page import Level, Page, Table
 from rnnbptt.report.page_html import read_data, render, write_page
 from support.commands import ROOT
 from support.race_findings import NASTY, a_page
@@ -62,6 +62,14 @@ def test_words_are_escaped_exactly() -> None:
     assert f"<details><summary>{line}</summary><pre>\n{block}</pre></details>" in page
     assert f'aria-label="Validation bits per character of 1, {line}, 1..64: mean' in page
     assert f"in bits per character, and drawn where it is near: order-0 {line} = 7.000, optimum = 2.000." in page
+
+
+def test_an_optimum_is_said_in_words_and_drawn_by_its_own_dashes() -> None:
+    page = render(replace(a_page(), levels=[Level("optimum of <b>", 0.0, optimum=True), Level("order-0", 7.0)]))
+    said = "its line. Dashed, what no model beats in the long run, in bits per character: optimum of &lt;b&gt; = 0.000."
+    assert f"{said} To compare with, in bits per character, and drawn where it is near: order-0 = 7.000.</p>" in page
+    assert '{"label":"optimum of \\u003cb>","bpc":0.0,"optimum":true}' in page
+    assert "level.optimum ?" in page
 
 
 def test_no_other_place_is_named() -> None:

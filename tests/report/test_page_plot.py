@@ -30,7 +30,7 @@ def test_means_bands_and_runs() -> None:
     assert made["axes"]["seconds"]["grid"] == [1, 2, 3]
     assert made["axes"]["seconds"]["bands"][0]["mean"] == [3.5, 2.53086, None], "the first seed has ended at 2"
     assert made["runs"][1] == {"strategy": 0, "axes": {"chars": [10, 20], "seconds": [1, 3]}, "bpc": [4, 2.12346]}
-    assert made["levels"] == [{"label": "optimum", "bpc": 1.5}]
+    assert made["levels"] == [{"label": "optimum", "bpc": 1.5, "optimum": False}]
 
 
 def test_only_axes_that_all_runs_have() -> None:

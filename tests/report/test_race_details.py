@@ -7,10 +7,17 @@ from typing import Any
 
 import pytest
 
-from rnnbptt.report.race_details import command
+from rnnbptt.report.race_details import command, details
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.config import Budget, TrainConfig
 from support.races import begun, race_config
+from support.texts import task_corpus
+
+
+def test_the_text_of_a_task_can_be_made_again(tmp_path: Path) -> None:
+    race = begun(tmp_path / "race", task_corpus(tmp_path, "copy:2", 1000, seed=3).path, race_config())
+    made = "rnnbptt prepare --task copy:2 --size 1000 --seed 3 --split 0.8/0.1/0.1"
+    assert dict(details(race))["Text"].splitlines()[1] == made
 
 
 @pytest.mark.parametrize(

@@ -366,5 +366,5 @@ def test_losses_by_context_take_so_many_characters_before(tmp_path: Path) -> Non
     corpus = make_corpus(tmp_path, prose(250), "150/50/50")
     for trunc in ("1", "8"):
         train_run(tmp_path / trunc, corpus, trunc=trunc, chars=80)
-    said = "--contexts: the test split ends before character 257; leave it out"
+    said = "--contexts: the test split has nothing to score from character 257 on; leave it out"
     assert message_of(compare, [tmp_path / "1", tmp_path / "8"], contexts=True) == said

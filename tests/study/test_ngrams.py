@@ -50,6 +50,13 @@ def test_every_symbol_has_the_probability_of_the_equations(order: int, monkeypat
     assert kneser_ney(TRAIN, TEXT, 2, 6) == pytest.approx(bits / (len(text) - 2), rel=1e-12)
 
 
+def test_only_what_is_scored_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ngrams, "PIECE", 7)
+    scored = np.isin(np.arange(6), [1, 4])
+    found = -np.log2(probabilities(count(TRAIN, 5, 6), TEXT, 2, 6))[scored[TEXT[2:]]]
+    assert kneser_ney(TRAIN, TEXT, 2, 6, scored) == pytest.approx(found.mean(), rel=1e-12)
+
+
 def test_counts_are_those_made_by_hand() -> None:
     """abab a: ab and ba twice each; before a stood b, and before b a."""
     one, two = count(np.array([0, 1, 0, 1, 0]), 2, 2)

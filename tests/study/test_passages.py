@@ -28,7 +28,7 @@ from rnnbptt.training.loop import Trainer
 from rnnbptt.training.state import snapshot
 from support.networks import make_model
 from support.refusals import message_of
-from support.texts import make_corpus, prose
+from support.texts import make_corpus, prose, task_corpus
 
 
 def make_entry(corpus: Corpus, name: str = "one", **changes: Any) -> Entry:
@@ -69,6 +69,23 @@ def test_the_validation_and_the_test_split(entry: Entry, corpus: Corpus) -> None
     assert notes == [
         "The validation split chose the best checkpoint of each run, which flatters it: quote the test split."
     ]
+
+
+def test_of_a_task_only_what_is_scored(tmp_path: Path) -> None:
+    corpus = task_corpus(tmp_path, "recall:4")
+    entry = make_entry(corpus)
+    passages, notes = open_splits([entry, make_entry(corpus, "two")])
+    assert notes[-1] == (
+        "recall:4: only the characters 'ABCDEFGH' are scored, and in the long run no model takes less than 0.0000 bits"
+        " for each."
+    )
+    for passage in passages:
+        start, stop = corpus.splits[passage.name]
+        losses, _ = character_nats(entry.checkpoint.build_model("float32"), corpus.ids, start, stop)
+        places = [at - start for at in range(start, stop) if corpus.vocabulary.symbols[corpus.ids[at]] in "ABCDEFGH"]
+        assert passage.characters == len(places) > 30
+        assert passage.places.tolist() == places
+        np.testing.assert_array_equal(passage.nats(entry.checkpoint)[0], losses[places])
 
 
 def test_the_first_character_of_the_corpus_is_not_scored(entry: Entry, corpus: Corpus) -> None:

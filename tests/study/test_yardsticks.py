@@ -13,7 +13,7 @@ from rnnbptt.study import yardsticks as module
 from rnnbptt.study.ngrams import kneser_ney
 from rnnbptt.study.yardsticks import yardsticks
 from rnnbptt.text.corpus import Corpus
-from support.texts import make_corpus
+from support.texts import make_corpus, task_corpus
 
 
 def test_each_is_of_the_split_and_knows_the_training_text(text_corpus: Corpus) -> None:
@@ -44,3 +44,23 @@ def test_characters_of_several_bytes_are_compressed_as_they_are(tmp_path: Path) 
     corpus = make_corpus(tmp_path, "жёлтый" * 100, "400/100/100")
     *_, compressed = yardsticks(corpus, "test")
     assert 0 <= compressed.bpc < 1
+
+
+@pytest.mark.parametrize(
+    ("spec", "off", "labels"),
+    [
+        ("copy:2", 0.01, ["Kneser-Ney, order 5"]),
+        ("brackets:1", 0.001, ["Kneser-Ney, order 5"]),
+        ("echo:2", 0.02, ["order-0 entropy", "Kneser-Ney, order 5", "xz -9e"]),
+    ],
+)
+def test_counting_comes_to_the_optimum_of_a_task_that_it_can_see(
+    tmp_path: Path, spec: str, off: float, labels: list[str]
+) -> None:
+    """Of symbols that only some are scored of, entropy and xz would be about something else."""
+    best, *others = yardsticks(task_corpus(tmp_path, spec, 60_000), "test")
+    assert (best.label, best.optimum) == (f"optimum of {spec}", True)
+    assert [each.label for each in others] == labels
+    counted = next(each for each in others if each.label.startswith("Kneser"))
+    assert abs(counted.bpc - best.bpc) < off
+    assert not any(each.optimum for each in others)

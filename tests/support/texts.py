@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from rnnbptt.text import reading
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
-from rnnbptt.text.preparing import prepare
+from rnnbptt.text.preparing import prepare, prepare_task
+from rnnbptt.text.tasks import parse_task
 
 NASTY = [
     "a",
@@ -78,6 +79,11 @@ def prose(length: int, seed: int = 0) -> str:
     rng = random.Random(seed)
     words = [rng.choice(PHRASE.split()) + rng.choice([" ", " ", " ", ", ", ".\n"]) for _ in range(length)]
     return "".join(words)[:length]
+
+
+def task_corpus(folder: Path, spec: str, size: int = 2000, split: str = "0.8/0.1/0.1", seed: int = 0) -> Corpus:
+    """A text that poses a task, prepared below `folder`."""
+    return prepare_task(parse_task(spec, size, seed), folder / "task.corpus", TextOptions(split=split))
 
 
 def make_corpus(folder: Path, text: str, split: str = "0.9/0.05/0.05") -> Corpus:

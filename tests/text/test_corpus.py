@@ -17,7 +17,7 @@ from rnnbptt.text.corpus import Corpus, start_digest
 from rnnbptt.text.options import TextOptions
 from rnnbptt.text.preparing import prepare
 from support.refusals import message_of
-from support.texts import pieces_of, prepared
+from support.texts import make_corpus, pieces_of, prepared, task_corpus, text_of
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,52 @@ def test_damage_is_noticed(tmp_path: Path, damage: Callable[[Path], None]) -> No
     assert message_of(Corpus.open, out) == f"{str(out)!r} is damaged or incomplete; prepare the text again"
 
 
+def _change_task(**changes: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        data = json.loads((folder / "corpus.json").read_text())
+        (folder / "corpus.json").write_text(json.dumps(data | {"task": data["task"] | changes}))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(_change_json(format=1), _change_json(task=None), _change_json(task={}), _change_json(task="copy:2")),
+        *(_change_task(scored=scored) for scored in ("", "x", "HGFEDCBA", "ABCDEFG", "ABCDEFGHa", None)),
+        *(_change_task(optimum=optimum) for optimum in (-1, float("nan"), float("inf"), "0")),
+        *(_change_task(spec=3), _change_task(seed="0"), _change_task(novel=1)),
+    ],
+)
+def test_damage_to_a_task_is_noticed(tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    out = task_corpus(tmp_path, "copy:2").path
+    damage(out)
+    assert message_of(Corpus.open, out) == f"{str(out)!r} is damaged or incomplete; prepare the text again"
+
+
+def test_only_a_corpus_with_a_task_is_of_format_2(tmp_path: Path) -> None:
+    """Which an older version does not read; any other it does, as it always did."""
+    corpus = task_corpus(tmp_path, "copy:2", split="0.9/0.05/0.05")
+    plain = make_corpus(tmp_path, text_of(corpus))
+    before, now = (json.loads((each.path / "corpus.json").read_text()) for each in (plain, corpus))
+    names = ["kind", "format", "fingerprint", "splits", "sources", "options", "vocabulary", "counts"]
+    assert (list(before), before["format"]) == (names, 1)
+    assert (list(now), now["format"]) == ([*names, "task"], 2)
+    assert now["task"] == {"spec": "copy:2", "seed": 0, "scored": "ABCDEFGH", "optimum": 0.0}
+    assert before["fingerprint"] != now["fingerprint"], "the same text, but another loss"
+    assert [each for each in names if before[each] != now[each]] == ["format", "fingerprint", "sources"]
+
+
+def test_what_is_scored(tmp_path: Path, text_corpus: Corpus) -> None:
+    corpus, text = task_corpus(tmp_path, "brackets:3"), text_corpus
+    places = [at for at, char in enumerate(text_of(corpus)) if char in ")]"]
+    assert corpus.scored_places(0, 2000).tolist() == places
+    assert corpus.count_scored(100, 1000) == sum(100 <= place < 1000 for place in places)
+    assert text.scored is None
+    assert text.scored_places(0, 5).tolist() == [1, 2, 3, 4], "the first has no text before it"
+    assert (text.count_scored(0, 5), text.count_scored(3, 5), text.count_scored(0, 0)) == (4, 2, 0)
+
+
 def test_a_flipped_byte_in_the_header_of_the_ids_is_damage_or_nothing(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("text " * 20)
     out = tmp_path / "out"
@@ -157,7 +203,7 @@ def test_a_newer_format_is_named(tmp_path: Path) -> None:
     (tmp_path / "t").write_text("text " * 20)
     out = tmp_path / "out"
     prepare([tmp_path / "t"], out, TextOptions())
-    _change_json(format=2, counts="in another way")(out)
+    _change_json(format=3, counts="in another way")(out)
     assert message_of(Corpus.open, out) == (
-        f"{str(out)!r} has format 2, and this rnnbptt reads up to 1; update rnnbptt, or prepare the text again"
+        f"{str(out)!r} has format 3, and this rnnbptt reads up to 2; update rnnbptt, or prepare the text again"
     )

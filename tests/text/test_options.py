@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnbptt.errors import UserError
-from rnnbptt.text.options import TextOptions, split_offsets
+from rnnbptt.text.options import TextOptions, parse_size, split_offsets
 from support.refusals import message_of
 
 
@@ -113,3 +113,10 @@ def test_fractions_share_out_the_whole_text(a: int, b: int, n: int) -> None:
         assert offsets["train"][1] == offsets["valid"][0] == a * n // 1000
         assert offsets["valid"][1] == offsets["test"][0] == b * n // 1000
         assert offsets["test"][1] == n
+
+
+def test_a_size_is_written_as_those_of_a_split() -> None:
+    assert [parse_size(size) for size in ("1", "300k", "1.5K", "1M", "2G")] == [1, 300_000, 1500, 10**6, 2 * 10**9]
+    for size in ("", "0", "0.5", "1.0001k", "-3", "1m", "1e6", "nan", "M"):
+        said = "must be a whole number of characters, 1 or more, such as 300k or 1M"
+        assert message_of(parse_size, size) == f"--size {size!r}: {said}"

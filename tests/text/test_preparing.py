@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.options import TextOptions
-from rnnbptt.text.preparing import prepare
+from rnnbptt.text.preparing import prepare, prepare_task
+from rnnbptt.text.tasks import parse_task
 from rnnbptt.text.vocabulary import Vocabulary
 from support.processes import held_elsewhere
 from support.refusals import message_of
@@ -71,6 +72,46 @@ def test_pieces_of_every_width_in_one_text() -> None:
     for size in (1, 4, 1000):
         with pieces_of(size), prepared(text.encode()) as corpus:
             assert text_of(corpus) == text
+
+
+@pytest.mark.parametrize("spec", ["echo:3", "anbn:1", "brackets:2"])
+def test_a_task_is_prepared_as_its_text_is(tmp_path: Path, spec: str) -> None:
+    told: list[tuple[int, int | None]] = []
+    posed = parse_task(spec, 70_001, 5)
+    corpus = prepare_task(posed, tmp_path / "out", TextOptions(), tell=lambda *done: told.append(done))
+    pieces, sources = posed.text()
+    assert text_of(corpus).encode() == b"".join(piece.tobytes() for piece in pieces)
+    assert (corpus.task, corpus.sources) == (posed.task, tuple(sources))
+    assert told[-1] == (70_001, 70_001)
+    (tmp_path / "text").write_text(text_of(corpus))
+    again = prepare([tmp_path / "text"], tmp_path / "again", TextOptions())
+    assert (again.ids == corpus.ids).all()
+    assert (again.fingerprint == corpus.fingerprint) is (corpus.scored is None)
+
+
+@pytest.mark.parametrize(
+    ("spec", "size", "split", "said"),
+    [
+        (
+            "copy:500",
+            555,
+            "0.9/0.05/0.05",
+            "--size 555: copy:500 takes 504 characters to show once what it asks, and the training part has 499;"
+            " give a larger --size",
+        ),
+        ("echo:10", 12, "10/2/0", "--size 12: echo:10 takes 11 characters to show once what it asks, and the training"),
+        ("copy:500", 700, "0.9/0.1/0", "--split 0.9/0.1/0: the valid part has no character that is scored; give a"),
+        ("copy:500", 700, "0.9/0/0.1", "--split 0.9/0/0.1: the end of the training part has no character that is"),
+        ("copy:90", 200, "0.91/0.08/0.01", "--split 0.91/0.08/0.01: the test part has no character that is scored;"),
+        ("brackets:2", 5, "0.9/0.05/0.05", "--split 0.9/0.05/0.05: gives valid 0 of the 5 symbols of the text, and"),
+    ],
+)
+def test_a_task_that_a_part_of_the_text_does_not_pose_is_refused(
+    tmp_path: Path, spec: str, size: int, split: str, said: str
+) -> None:
+    found = message_of(prepare_task, parse_task(spec, size, 0), tmp_path / "out", TextOptions(split=split))
+    assert found.startswith(said)
+    assert tree(tmp_path) == {}
 
 
 def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from rnnbptt.training.records import Validations
 from rnnbptt.truncation.plan import Plan
 from support.networks import TorchNetwork, error, independent
 from support.runs import a_score
-from support.texts import make_corpus, prose
+from support.texts import make_corpus, prose, task_corpus
 from support.trainers import FROZEN, Plans, Spy, carried, frozen_copy, make_trainer, of_kind, some_updates, train
 
 AXES = ["kind", "chars", "updates", "seconds", "flops", "epoch", "k1", "k2", "lr", "bpc", "nats"]
@@ -415,6 +415,13 @@ def test_without_a_validation_split_the_last_twentieth_of_the_training_text_is_s
 
 def test_the_validation_split_is_scored_where_there_is_one(small: Corpus) -> None:
     assert small.validation_part() == ("valid", (200, 220))
+
+
+def test_of_a_task_validations_score_only_what_is_asked_for(tmp_path: Path) -> None:
+    corpus = task_corpus(tmp_path, "copy:2", 500)
+    trainer, records = train(corpus)
+    whole, asked = (score(trainer.model, corpus.ids, 400, 450, scored=scored).nats for scored in (None, corpus.scored))
+    assert records[-1]["nats"] == asked != whole
 
 
 @pytest.mark.parametrize(

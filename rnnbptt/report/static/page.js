@@ -87,17 +87,17 @@ function drawRuns(u) {
   }
 }
 
-// Reference lines, each with its name at the end where curves that fall are far from it.
+// Reference lines, dashed for an optimum, each with its name at the end where curves that fall are far from it.
 function drawLevels(u) {
   const { left, top, width, height } = u.bbox;
   const gap = 4 * devicePixelRatio;
   u.ctx.strokeStyle = u.ctx.fillStyle = style(document.querySelector(".note")).color;
   u.ctx.lineWidth = devicePixelRatio;
-  u.ctx.setLineDash([2 * devicePixelRatio, 3 * devicePixelRatio]);
   u.ctx.font = `${12 * devicePixelRatio}px ${style(document.body).fontFamily}`;
   u.ctx.textBaseline = "bottom";
   for (const level of figures.levels) {
     const y = u.valToPos(level.bpc, "y", true);
+    u.ctx.setLineDash((level.optimum ? [8, 4] : [2, 3]).map((length) => length * devicePixelRatio));
     u.ctx.beginPath();
     u.ctx.moveTo(left, y);
     u.ctx.lineTo(left + width, y);

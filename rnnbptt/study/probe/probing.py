@@ -36,7 +36,7 @@ def probe(subject: Subject, tell: Tell = lambda done, total: None) -> Probe:
     """Measure everything. `tell` is told the characters read so far and how many there will be."""
     document, model, depth = subject.checkpoint.document, subject.model, subject.depth
     x, y = subject.lanes()
-    targets, contexts = spread_targets(subject.start + depth, subject.stop), ladder(1, depth)
+    targets, contexts = spread_targets(subject.corpus, subject.start + depth, subject.stop), ladder(1, depth)
     total = (len(subject.strategies) + 1 + WINDOWS) * x.numel() + len(targets) * sum(contexts)
     done = 0
 

@@ -94,6 +94,8 @@ def open_subject(path: Path, depth: int, streams: int, more: Sequence[Strategy] 
             f"--depth {depth}: {streams} streams of twice as many characters take {needed:,}, and the held-out text"
             f" has {stop - start:,}; give a smaller --depth or fewer --streams"
         )
+    if not corpus.count_scored(start + depth, stop):
+        raise UserError(f"--depth {depth}: of held-out text with so much before it none is scored; give a smaller one")
     for strategy in more:
         check_influence(strategy, model, streams)
     tape = model.tape_bytes(2 * depth, streams)

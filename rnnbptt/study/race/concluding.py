@@ -58,7 +58,7 @@ def conclude(
         thresholds=tuple(_thresholds(field, thresholds or _own_threshold(contestants[0]))),
         judgements=tuple(judge(claims, field, same)),
         yardsticks=tuple(_yardsticks(corpus, split)),
-        notes=(*lost, *_notes(contestants, split, characters)),
+        notes=(*lost, *corpus.task_notes(), *_notes(contestants, split, characters)),
     )
 
 
@@ -107,9 +107,8 @@ def test_split(corpus: Corpus) -> str:
 
 
 def examined_characters(corpus: Corpus, split: str) -> int:
-    """Characters of a split that are predicted: all but the very first of a text."""
-    start, stop = corpus.splits[split]
-    return stop - max(start, 1)
+    """Characters of a split that are scored: see `Corpus`."""
+    return corpus.count_scored(*corpus.splits[split])
 
 
 def _examine_all(

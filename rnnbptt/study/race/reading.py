@@ -56,7 +56,7 @@ def examine(finished: Finished, corpus: Corpus, split: str) -> Examined:
     if run.diverged:
         return Examined(run, np.empty(0))
     model = load_checkpoint(RunFolder(finished.folder).best).build_model("float32")
-    bits = character_nats(model, corpus.ids, *corpus.splits[split])[0] / LN2
+    bits = character_nats(model, corpus.ids, *corpus.splits[split], scored=corpus.scored)[0] / LN2
     return Examined(replace(run, test=float(bits.mean())), stretches_of(bits))
 
 

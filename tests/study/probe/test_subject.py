@@ -13,7 +13,7 @@ from rnnbptt.truncation.specs import parse_truncation
 from support.networks import make_model
 from support.refusals import message_of
 from support.runs import train_run
-from support.texts import make_corpus, prose
+from support.texts import make_corpus, prose, task_corpus
 
 
 def test_lanes_are_spread_over_the_held_out_text(run: Path, text_corpus: Corpus) -> None:
@@ -30,6 +30,15 @@ def test_nothing_held_out(tmp_path: Path) -> None:
     corpus = make_corpus(tmp_path, prose(2000), "1/0/0")
     subject = open_subject(train_run(tmp_path / "run", corpus), 4, 2)
     assert (subject.start, subject.stop, subject.text) == (1900, 2000, "the end of the training text")
+
+
+def test_a_task_whose_scored_characters_have_too_little_before_them(tmp_path: Path) -> None:
+    corpus = task_corpus(tmp_path, "copy:300", 902, "500/402/0")
+    run = train_run(tmp_path / "run", corpus)
+    assert open_subject(run, 16, 2).depth == 16
+    assert message_of(open_subject, run, 150, 1) == (
+        "--depth 150: of held-out text with so much before it none is scored; give a smaller one"
+    )
 
 
 def test_a_network_without_a_state_is_refused(tmp_path: Path) -> None:

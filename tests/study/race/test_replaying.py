@@ -20,6 +20,7 @@ from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.config import Budget, TrainConfig
 from support.races import begun, race_config
 from support.refusals import message_of
+from support.texts import task_corpus
 
 
 def page_of(race: Race) -> dict[str, Any]:
@@ -61,6 +62,13 @@ def test_the_same_run_is_the_same(data: dict[str, Any], wild: dict[str, Any], tm
     assert count > 1
     assert replayed(data, tmp_path / "same") == Replay(count, "", False, ())
     assert replayed(wild, tmp_path / "wild") == Replay(0, "", True, ())
+
+
+def test_so_is_one_on_a_task(tmp_path: Path) -> None:
+    config = race_config(train=TrainConfig(budget=Budget("chars", 200), streams=4))
+    data = page_of(begun(tmp_path / "race", task_corpus(tmp_path, "copy:2", 1000).path, config))
+    count = len(data["result"]["contestants"][0]["runs"][0]["bpc"])
+    assert replayed(data, tmp_path / "same") == Replay(count, "", False, ())
 
 
 def test_a_run_that_diverged_is_not_one_that_did_not(wild: dict[str, Any]) -> None:
