@@ -136,6 +136,16 @@ def test_train_refuses_a_used_folder(mine: str) -> None:
             ["--streams", "5000"],
             "--streams 5000: too many for the 2,700 symbols of the training text, give at most 1,349",
         ),
+        (
+            ["--trunc", "shuffled-state:8", "--streams", "1"],
+            "--streams 1: there is no other stream to hand the state to, as --trunc shuffled-state:8 does; give at"
+            " least 2",
+        ),
+        (
+            ["--trunc", "last:8/2", "--cell", "window:3"],
+            "--trunc last:8/2: --cell window:3 has no state for a gradient to go back through; give a plain K such as"
+            " 16",
+        ),
         (["--precision", "int8"], "--precision int8: unknown; give one of auto, float32, bfloat16, float64"),
         (["--split", "1/1"], None),
     ],
