@@ -14,6 +14,7 @@ from annotated_doc import Doc
 from rnnbptt.errors import UserError, check_option
 
 PARTS = ("train", "valid", "test")
+NAMED = {"text8": "90M/5M/5M", "enwik8": "90M/5M/5M"}  # the splits that the literature gives its figures for
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class TextOptions:
     encoding: Annotated[str, Doc("Encoding of the text.")] = "utf-8"
     nfc: Annotated[bool, Doc("Normalize to Unicode NFC.")] = False
     min_count: Annotated[int, Doc("Characters rarer than this become one unknown symbol.")] = 1
-    split: Annotated[str, Doc("Training, validation and test part: shares, or sizes such as 90M/5M/5M.")] = (
-        "0.9/0.05/0.05"
-    )
+    split: Annotated[
+        str,
+        Doc("Training, validation and test part: shares, or sizes such as 90M/5M/5M, which text8 and enwik8 mean."),
+    ] = "0.9/0.05/0.05"
 
     def __post_init__(self) -> None:
         check_option(self.unit in ("char", "byte"), "unit", self.unit, "unknown; give char or byte")
@@ -45,14 +47,18 @@ class TextOptions:
             raise UserError("--unit byte takes bytes as they are: leave out --nfc and --encoding, or give --unit char")
         check_option(self.min_count >= 1, "min_count", self.min_count, "must be at least 1")
         _parse_split(self.split)
+        check_option(
+            self.split != "enwik8" or self.unit == "byte", "split", self.split, "counts bytes; give --unit byte"
+        )
 
 
 def split_offsets(split: str, n: int) -> dict[str, tuple[int, int]]:
     """Where train, valid and test begin and end in a text of n symbols: contiguous, in this order.
 
     Three parts of at most 1 and without suffix are fractions ("0.9/0.05/0.05", "1/0/0") and share out the whole text.
-    Anything else is sizes in symbols ("1000/200/100", "90M/5M/5M"; k or K, M, G for 10^3, 10^6, 10^9) and may leave a
-    remainder unused. Train may not be 0; a part that is not 0 gets at least 2 symbols. UserError otherwise.
+    Anything else is sizes in symbols ("1000/200/100", "90M/5M/5M"; k or K, M, G for 10^3, 10^6, 10^9), or a name of
+    NAMED for such, and may leave a remainder unused. Train may not be 0; a part that is not 0 gets at least 2 symbols.
+    UserError otherwise.
     """
     parts, fractions = _parse_split(split)
     ends = list(accumulate(parts))
@@ -79,10 +85,11 @@ def stand_in(splits: Mapping[str, Sequence[int]]) -> tuple[int, int]:
 
 def _parse_split(split: str) -> tuple[list[Fraction], bool]:
     """The three parts of `split`, and whether they are fractions (otherwise sizes)."""
-    match = re.fullmatch("/".join([r"([0-9]{0,18}\.?[0-9]{1,18})([kKMG]?)"] * 3), split)
+    match = re.fullmatch("/".join([r"([0-9]{0,18}\.?[0-9]{1,18})([kKMG]?)"] * 3), NAMED.get(split, split))
     if not match:
         raise UserError(
-            f"--split {split!r}: give train/valid/test as three fractions (0.9/0.05/0.05) or three sizes (90M/5M/5M)"
+            f"--split {split!r}: give train/valid/test as three fractions (0.9/0.05/0.05) or three sizes (90M/5M/5M),"
+            f" or {' or '.join(NAMED)}"
         )
     numbers, suffixes = match.groups()[::2], match.groups()[1::2]
     scale = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
