@@ -14,14 +14,15 @@ import os
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError, check_file
-from rnnbptt.text.options import TextOptions, split_offsets, stand_in
+from rnnbptt.text.options import PARTS, TextOptions, split_offsets, stand_in
 from rnnbptt.text.vocabulary import Vocabulary
 
 FORMAT = 1
@@ -34,11 +35,14 @@ Ids = NDArray[np.unsignedinteger[Any]]
 
 @dataclass(frozen=True)
 class Source:
-    """One text that went in: its name as given, and the SHA-256 and length in bytes of its decompressed content."""
+    """One text that went in: its name as given, the SHA-256 and length in bytes of its decompressed content, and the
+    part that it is for; "train" also where that was split, which the file leaves out.
+    """
 
     name: str
     sha256: str
     bytes: int
+    part: Annotated[str, Meta(pattern=f"^({'|'.join(PARTS)})$")] = "train"
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +63,11 @@ class Description:
 
     def to_json(self) -> str:
         """The content of corpus.json. Only ASCII: a lone surrogate, as in a name that is not UTF-8, has no UTF-8."""
-        return json.dumps({"kind": KIND, "format": FORMAT, **asdict(self)}, indent=1) + "\n"
+        data = {"kind": KIND, "format": FORMAT, **asdict(self)}
+        for source in data["sources"]:
+            if source["part"] == "train":  # as it was written before there were others
+                del source["part"]
+        return json.dumps(data, indent=1) + "\n"
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Annotated
 
 from annotated_doc import Doc
@@ -50,6 +51,17 @@ class TextOptions:
         check_option(
             self.split != "enwik8" or self.unit == "byte", "split", self.split, "counts bytes; give --unit byte"
         )
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Texts of their own for the held-out parts, where there are such, in place of `--split`; - is standard input."""
+
+    valid: Annotated[Path | None, Doc("Validation text, where TEXT is for training alone.")] = None
+    test: Annotated[Path | None, Doc("Test text, likewise.")] = None
+
+
+ONE_TEXT = HeldOut()  # whose parts are those of its `--split`
 
 
 def split_offsets(split: str, n: int) -> dict[str, tuple[int, int]]:

@@ -7,8 +7,9 @@ is read back, and the code points become ids. Neither takes more memory for a lo
 
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,20 @@ from rnnbptt.errors import UserError, check_option
 from rnnbptt.storage.files import writing
 from rnnbptt.storage.lock import hold, release
 from rnnbptt.storage.scratch import made_folder, replace_by_new, scratch_folder
-from rnnbptt.text.corpus import IDS_NAME, JSON_NAME, Corpus, Description, Ids, id_dtype, may_be_replaced, start_digest
-from rnnbptt.text.options import TextOptions, split_offsets
+from rnnbptt.text.corpus import (
+    IDS_NAME,
+    JSON_NAME,
+    Corpus,
+    Description,
+    Ids,
+    Source,
+    id_dtype,
+    may_be_replaced,
+    start_digest,
+)
+from rnnbptt.text.options import ONE_TEXT, PARTS, HeldOut, TextOptions, split_offsets
 from rnnbptt.text.reading import Reader, Tell, code_blocks
-from rnnbptt.text.sources import text_files
+from rnnbptt.text.sources import files_by_part
 from rnnbptt.text.vocabulary import UNKNOWN, Vocabulary
 
 
@@ -30,10 +41,14 @@ def prepare(
     out: str | Path,
     options: TextOptions,
     *,
+    held_out: HeldOut = ONE_TEXT,
     force: bool = False,
     tell: Tell | None = None,
 ) -> Corpus:
     """Turn one or more texts, joined in order, into the corpus folder `out`. Memory does not grow with the text.
+
+    Where there are texts `held_out`, the parts end exactly where the texts do, and the options of the corpus have the
+    split that says so. The vocabulary is that of all of them.
 
     A source is a file (decompressed when it ends in .gz, .bz2 or .xz), a folder of files, or "-" for standard input.
     Where a text has no newline at its end, one comes between it and the next. `tell` is given the
@@ -42,10 +57,11 @@ def prepare(
 
     UserError: an unreadable, damaged, undecodable or empty source; a text too short for the split; `out` in the way.
     """
-    reader = Reader(text_files(sources), tell)
+    parts = files_by_part(sources, held_out)
+    reader = Reader([name for names in parts.values() for name in names], tell)
     # Errors of reading are UserErrors already: what is left is about the folder.
     with writing(repr(str(out))), _taking_place_of(Path(out), force) as folder:
-        _build(folder, reader, options)
+        _build(folder, reader, parts, options)
     return Corpus.open(out)
 
 
@@ -85,17 +101,22 @@ def _refuse_to_overwrite(out: Path, target: Path, force: bool) -> None:
         raise UserError(f"{str(out)!r} is not a prepared corpus, and --force replaces nothing else; move it away")
 
 
-def _build(folder: Path, reader: Reader, options: TextOptions) -> None:
-    """Write both files of the corpus into `folder`."""
+def _build(folder: Path, reader: Reader, parts: Mapping[str, Sequence[str]], options: TextOptions) -> None:
+    """Write both files of the corpus into `folder`; `parts` has the files of each."""
+    sizes = dict.fromkeys(PARTS, 0)
     counts = np.zeros(sys.maxunicode + 1, dtype=np.int64)  # of each code point
     with tempfile.TemporaryFile(dir=folder) as scratch:
-        for codes in code_blocks(reader, options):
-            found = np.bincount(codes)
-            counts[: len(found)] += found
-            np.save(scratch, codes)
-        n = int(counts.sum())
+        for part, names in parts.items():
+            for codes in code_blocks(reader, names, options):
+                found = np.bincount(codes)
+                counts[: len(found)] += found
+                sizes[part] += len(codes)
+                np.save(scratch, codes)
+        n = sum(sizes.values())
         if not n:
             raise UserError(f"the text is empty: {', '.join(map(repr, reader.names))}")
+        if len(parts) > 1:
+            options = replace(options, split=_split_between(parts, sizes))
         splits = split_offsets(options.split, n)
         vocabulary, table = _choose_symbols(counts, options)
         digest = start_digest(vocabulary)
@@ -109,9 +130,25 @@ def _build(folder: Path, reader: Reader, options: TextOptions) -> None:
                 digest.update(ids.data)
                 file.write(ids.data)
     symbol_counts = np.bincount(table, counts).astype(np.int64).tolist()
-    sources = tuple(reader.finished)
+    sources = tuple(labelled(reader.finished, parts))
     description = Description(digest.hexdigest(), splits, sources, options, vocabulary, symbol_counts)
     (folder / JSON_NAME).write_text(description.to_json(), encoding="ascii")
+
+
+def _split_between(parts: Mapping[str, Sequence[str]], sizes: Mapping[str, int]) -> str:
+    """The `--split` that ends where the texts of the parts do. UserError where one of them is too short."""
+    for part, names in parts.items():
+        if sizes[part] < 2:
+            which = ", ".join(map(repr, names))
+            raise UserError(f"{which}: {sizes[part]} symbols, and a part needs 2; give a longer text")
+    return "/".join(map(str, sizes.values()))
+
+
+def labelled(finished: Sequence[Source], parts: Mapping[str, Sequence[str]]) -> Iterator[Source]:
+    """The sources that were read, part after part, each with the part that it is for."""
+    labels = (part for part, names in parts.items() for _ in names)
+    for source, part in zip(finished, labels, strict=True):
+        yield replace(source, part=part)
 
 
 def _choose_symbols(counts: NDArray[np.int64], options: TextOptions) -> tuple[Vocabulary, Ids]:

@@ -351,6 +351,27 @@ def test_an_interrupted_run_says_what_resumes_it() -> None:
     )
 
 
+def test_texts_of_their_own_for_validation_and_test() -> None:
+    for name, seed in (("valid.txt", 1), ("test.txt", 2)):
+        Path(name).write_text(prose(300, seed), encoding="utf-8")
+    own = ["--valid", "valid.txt", "--test", "test.txt"]
+    succeed(*TRAIN, *own, "--chars", "400", "--run", "it")
+    assert load_checkpoint(Path("it/last.safetensors")).document.corpus.options.split == "3000/300/300"
+    more = ["--resume", "it", "--quiet", "--chars"]
+    succeed("train", *more, "500")
+    succeed("train", "text.txt", *own, *more, "600")
+    for others in (["text.txt"], ["text.txt", "--valid", "test.txt", "--test", "valid.txt"], own[:2]):
+        said = refusal("train", *others, *more, "700")
+        assert said.endswith("not the text that it/last.safetensors was trained on; leave it out, or give that one")
+    succeed("train", "it/corpus", *more, "800")
+    prepared = "--valid is for a text file: it/corpus is prepared already"
+    assert prepared in misuse("train", "it/corpus", *own, *more, "900")
+    assert prepared in misuse("train", "it/corpus", *own)
+    assert "--test is a text of its own, and --split shares out one; give one" in misuse(
+        *TRAIN, "--test", "test.txt", "--split", "1/0/0"
+    )
+
+
 def test_resume_wants_the_same_text(mine: str) -> None:
     Path("text.txt").write_text(prose(3000, seed=1), encoding="utf-8")
     assert refusal("train", "text.txt", "--resume", mine) == (
