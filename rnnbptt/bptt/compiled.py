@@ -69,7 +69,7 @@ class CompiledEngine:
         self._reset(segment)
         x, y = segment.x[None], segment.y[None]
         nats, _, _ = self._segments(plan, x, y, self._no_steps())
-        return Outcome(float(nats[0]), segment.x.size, self.flops(plan), None)
+        return Outcome(float(nats[0]), segment.x.size, plan.scored * self._streams, self.flops(plan), None)
 
     def train(self, plan: Plan, segment: Segment, steps: Steps, means: Means) -> tuple[Numbers, Numbers]:
         """n updates by the same plan, whose characters follow one another in the segment, parameters moved: the loss
@@ -122,7 +122,8 @@ class CompiledEngine:
         carry = np.ones(plan.advance - 1, np.float32) if plan.carry is None else np.array(plan.carry, np.float32)
         masks = self._masks(len(x), plan.advance * self._streams)
         room = max(1, len(x))
-        return Task(x, y, masks, carry, float(plan.scale), plan.reset), np.empty(len(x)), np.zeros(room)
+        task = Task(x, y, masks, carry, float(plan.scale), plan.scored, plan.reset)
+        return task, np.empty(len(x)), np.zeros(room)
 
     def _masks(self, updates: int, rows: int) -> NDArray[np.float32]:
         """(n, L, T B, H), without width where nothing is dropped."""

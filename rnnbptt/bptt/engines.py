@@ -14,8 +14,8 @@ from rnnbptt.truncation.plan import Strategy
 ENGINES = ("auto", "torch", "compiled")
 WHAT_IT_TAKES = (
     "computes in --precision float32, on --device cpu, an rnn, gru, lstm, elstm or mingru, and truncations that keep no"
-    " older characters (K, A..B, K1/K2 with K2 up to K1, stateless:K, random:K, artbp:K), by any optimizer but muon;"
-    " give --engine torch"
+    " older characters and hand no state on (K, A..B, K1/K2 with K2 up to K1, stateless:K, last:K/K, last-carried:K,"
+    " random:K, artbp:K), by any optimizer but muon; give --engine torch"
 )
 
 
@@ -29,8 +29,9 @@ class Choice(NamedTuple):
 
 def supports(config: ModelConfig, precision: str, device: str, strategy: Strategy, optimizer: str) -> bool:
     """Whether the compiled engine can train such a model in such a way; "auto" precision is its own."""
-    plain = not strategy.history and strategy.influence == "none" and not strategy.measures and optimizer != "muon"
-    return precision in ("auto", "float32") and device == "cpu" and config.cell in CELL_NAMES and plain
+    more = strategy.history or strategy.influence != "none" or strategy.measures or strategy.hands_on
+    here = precision in ("auto", "float32") and device == "cpu"
+    return here and config.cell in CELL_NAMES and optimizer != "muon" and not more
 
 
 def wins(config: ModelConfig, streams: int) -> bool:

@@ -80,6 +80,7 @@ class Task(NamedTuple):
     masks  (n, L, N, H)   dropout masks; (n, L, N, 0): nothing is dropped
     carry  (T - 1,)       the factor on the gradient at each step back
     scale                 factor on the gradient
+    losses                how many of the T characters, the last ones, have a loss
     reset                 whether the state is set to zero before each update
     """
 
@@ -88,6 +89,7 @@ class Task(NamedTuple):
     masks: Array
     carry: Array
     scale: float
+    losses: int
     reset: bool
 
 
@@ -857,13 +859,17 @@ def softmax_loss(logits: Array, target: int, share: np.float32) -> float:
 
 
 @section
-def predict(model: Model, tape: Tape, y: Symbols, scale: float) -> float:
-    """The mean loss of y (T, B), in nats, and the gradients of the logits, times `scale`, and of h."""
-    streams, rows = y.shape[1], y.size
+def predict(model: Model, tape: Tape, y: Symbols, losses: int, scale: float) -> float:
+    """The mean loss of the last so many characters of y (T, B), in nats, and the gradients of the logits, times
+    `scale`, and of h.
+    """
+    streams, rows = y.shape[1], y[-losses:].size
     weights, bias = head_of(model, model.flat)
     below, b, share, total = output_of(tape, model.layers - 1, streams), bias[0], f4(scale / rows), 0.0
     multiply_all(weights, below, tape.logits)
-    for r in range(rows):
+    for r in range(y.size - rows):
+        fill(tape.d_h[r], ZERO)
+    for r in range(y.size - rows, y.size):
         logits, d_h = tape.logits[r], tape.d_h[r]
         for j in range(len(logits)):
             logits[j] += b[j]
@@ -965,10 +971,11 @@ def segments(
             clear(tape, streams)
         for index in range(model.layers):
             read(cell, False, layer_of(model, model.flat, index), index, x, masks[index], tape)
-        nats[update] = predict(model, tape, task.y[update], task.scale)
+        nats[update] = predict(model, tape, task.y[update], task.losses, task.scale)
         weights, bias = head_of(model, grad)
-        sum_outer(tape.logits, 0, output_of(tape, model.layers - 1, streams), weights)
-        sum_rows(tape.logits, bias)
+        d_logits, below = tape.logits[-task.losses * streams :], output_of(tape, model.layers - 1, streams)
+        sum_outer(d_logits, 0, below[-task.losses * streams :], weights)
+        sum_rows(d_logits, bias)
         for index in range(model.layers - 1, -1, -1):
             w = layer_of(model, model.flat, index)
             go_back(cell, w, index, task.carry, masks[index], tape, streams)
@@ -1119,7 +1126,7 @@ def online(
                 fill(tape.u[index, 0], ZERO)
         for index in range(model.layers):
             read(cell, True, layer_of(model, model.flat, index), index, x, masks[index], tape)
-        nats[update] = predict(model, tape, task.y[update], task.scale)
+        nats[update] = predict(model, tape, task.y[update], task.losses, task.scale)
         for index in range(model.layers - 1, -1, -1):
             go_back(cell, layer_of(model, model.flat, index), index, task.carry, masks[index], tape, 1)
             if cell == ELSTM:

@@ -97,19 +97,21 @@ class CharRNN:
         carry: Carry | None = None,
         boundary: Boundary | None = None,
     ) -> None:
-        """Write the gradient of the characters just read into `parameters.grad`, given d_logits (T*B, V).
+        """Write the gradient of the characters just read into `parameters.grad`, given d_logits (T*B, V), or those of
+        the last ones alone, (n*B, V), where the others have no loss.
 
         `depth` is how many characters to go back from the last one, as far as the tape holds them: T, the segment,
         unless given. `carry` is the factor on the gradient at each step back (see recurrence.py), 1 unless given. Where
         there is a `boundary`, the gradient of the state before them goes there.
         """
-        new, span = tape.segment, tape.last(depth or 0)
+        span, stop = tape.last(depth or 0), tape.segment.stop
+        scored = Span(stop - len(d_logits) // tape.streams, stop)
         carry = (1.0,) * (span.length - 1) if carry is None else carry
         d_h = tape.layers[-1].views(span).d_h
-        older = (new.start - span.start) * tape.streams
-        d_h[:older].zero_()  # the losses of older characters had their update
-        self._head.write_gradient(tape.input(len(self.layers), new), d_logits)
-        self._head.down(d_logits, d_h[older:])
+        before = (scored.start - span.start) * tape.streams
+        d_h[:before].zero_()  # the losses of older characters had their update
+        self._head.write_gradient(tape.input(len(self.layers), scored), d_logits)
+        self._head.down(d_logits, d_h[before:])
         for index in range(len(self.layers) - 1, -1, -1):
             self._back_through_time(tape, index, span, carry, None, boundary)
             self.write_gradients(tape, index, span)

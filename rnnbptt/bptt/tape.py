@@ -261,6 +261,12 @@ class Tape:
         """Hold nothing: no gradient goes back beyond here."""
         self.held = Span(self.held.stop, self.held.stop)
 
+    def blank(self) -> None:
+        """Of the characters that it holds, remember the symbols alone: the states that they met become zero."""
+        for layer in self.layers:
+            for states in (layer.h, layer.h_op, layer.c):
+                states.zero_()
+
     def history(self, count: int) -> dict[str, Tensor]:
         """What it holds of the last `count` characters, by name: (T, B, ...), the states one longer; and their place
         in its buffers, with how long these are.
@@ -324,6 +330,11 @@ class Tapes:
         """Hold no character before the next one: no gradient goes back beyond it."""
         if streams in self._tapes:
             self._tapes[streams].forget()
+
+    def blank(self, streams: int) -> None:
+        """Let the characters that are read once more be met with a state of zero."""
+        if streams in self._tapes:
+            self._tapes[streams].blank()
 
     def history(self, streams: int, count: int) -> dict[str, Tensor]:
         """What is held of the last `count` characters, by name; empty where that is none."""

@@ -29,12 +29,14 @@ Numbers = NDArray[np.float64]
 
 
 class Outcome(NamedTuple):
-    """Of one update: the mean loss in nats per character, the characters predicted over all streams, floating-point
-    operations, and the relative bias of its cuts, None where the plan did not ask for it.
+    """Of one update: the mean loss in nats per character that has one, the characters read over all streams, how many
+    of them have a loss, floating-point operations, and the relative bias of its cuts, None where the plan did not ask
+    for it.
     """
 
     loss: float
     chars: int
+    scored: int
     flops: float
     measured: float | None
 
@@ -104,7 +106,7 @@ def plan_flops(network: CharRNN, plan: Plan, gone_back: int, streams: int) -> fl
     """Of an update that has gone back through so many characters."""
     carried = gone_back - 1 if plan.carry is None else sum(factor != 0 for factor in plan.carry)
     again = gone_back - plan.advance if plan.rerun else 0
-    losses = plan.advance
+    losses = plan.scored
     if plan.measure:  # two passes more, one of them without cuts
         losses, gone_back, carried = 3 * losses, 3 * gone_back, 2 * carried + plan.advance - 1
     counts = (count * streams for count in (plan.advance, gone_back, carried, losses, again))
@@ -133,11 +135,10 @@ class TorchEngine:
     def update(self, plan: Plan, segment: Segment) -> Outcome:
         """Read the segment from the carried state, predict, and go back as the plan says."""
         network = self._network
-        if plan.reset or segment.reset.any():
-            self._reset(torch.from_numpy(segment.reset | plan.reset).to(network.device))
+        self._set_states(plan, segment)
         x, y = (torch.from_numpy(ids).to(network.device) for ids in (segment.x, segment.y))
         logits, tape = network.forward(x, self._state, self._dropout, self._history, plan.rerun)
-        nats, d_logits = cross_entropy(logits, y)
+        nats, d_logits = cross_entropy(logits[-plan.scored * self._streams :], y[-plan.scored :])
         if plan.scale != 1:
             d_logits.mul_(plan.scale)
         measured = relative_bias(network, tape, d_logits, plan.carry) if plan.measure and plan.carry else None
@@ -145,13 +146,21 @@ class TorchEngine:
         self._influence.update(tape)
         flops = plan_flops(network, plan, tape.last(plan.depth).length, self._streams)
         flops += self._influence.flops(plan.advance)
-        return Outcome(float(nats.mean()), nats.numel(), flops, measured)
+        return Outcome(float(nats.mean()), x.numel(), nats.numel(), flops, measured)
 
-    def _reset(self, streams: Tensor) -> None:
-        """Zero the state of the streams in the mask (B,); no gradient goes back beyond here."""
-        self._state[:, :, streams] = 0
-        self._influence.reset(streams)
-        self._network.tapes.forget(self._streams)
+    def _set_states(self, plan: Plan, segment: Segment) -> None:
+        """Before the segment: hand the states on, zero those of the streams that have wrapped, or all, as the plan
+        says. No gradient goes back beyond a state that was set to zero, nor does any stream's beyond a wrap.
+        """
+        if plan.hand_on:
+            self._state.copy_(self._state.roll(plan.hand_on, 2))
+        wrapped = bool(segment.reset.any())
+        if wrapped or plan.reset:
+            streams = torch.from_numpy(segment.reset | plan.reset).to(self._network.device)
+            self._state[:, :, streams] = 0
+            self._influence.reset(streams)
+            tapes = self._network.tapes
+            (tapes.blank if plan.rerun and not wrapped else tapes.forget)(self._streams)
 
     def prepare(self) -> None:
         """There is nothing to compile."""

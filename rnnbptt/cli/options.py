@@ -12,12 +12,13 @@ from annotated_doc import Doc
 
 from rnnbptt.errors import UserError, check_file
 from rnnbptt.model.config import ModelConfig
-from rnnbptt.text.options import TextOptions
+from rnnbptt.text.options import HeldOut, TextOptions
 from rnnbptt.training.config import MOST_THREADS, Budget
 
 RUN = "Run"  # the panel of what is no matter of the model or its training
 
 Text = Annotated[TextOptions, "Text"]
+OwnTexts = Annotated[HeldOut, "Text"]
 Threads = Annotated[
     int, typer.Option(help="Threads of torch; 0: one a core.", rich_help_panel=RUN, min=0, max=MOST_THREADS)
 ]
@@ -38,6 +39,8 @@ SHOWN: dict[str, dict[str, Any]] = {
     "report": {"metavar": "DIR"},
     "claim": {"metavar": "FILE"},
     "threshold": {"metavar": "BPC"},
+    "valid": {"metavar": "FILE"},
+    "test": {"metavar": "FILE"},
     "epochs": {"show_default": f"{Budget.amount:g}"},
 }
 
@@ -104,6 +107,12 @@ def given(ctx: typer.Context, *names: str) -> list[str]:
     """Which of these parameters stand on the command line, in their order there."""
     typed = [name for name in ctx.params if (source := ctx.get_parameter_source(name)) and source.name == "COMMANDLINE"]
     return [name for name in typed if name in names]
+
+
+def refuse_two_splits(ctx: typer.Context) -> None:
+    """Misuse where a text is split, and others are given for its parts."""
+    if (named := given(ctx, *(field.name for field in fields(HeldOut)))) and given(ctx, "split"):
+        raise typer.BadParameter(f"{as_typed(named[0])} is a text of its own, and --split shares out one; give one")
 
 
 def as_typed(name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rnnbptt.cli.options import Text, as_typed, given
+from rnnbptt.cli.options import OwnTexts, Text, as_typed, given, refuse_two_splits
 from rnnbptt.text.options import TASKS, parse_size
 
 
@@ -24,6 +24,7 @@ def prepare(
     size: Annotated[str, typer.Option(help="Characters of that text, as in --split.")] = "1M",
     seed: Annotated[int, typer.Option(min=0, help="Seed of that text.")] = 0,
     text: Text,
+    held_out: OwnTexts,
     force: Annotated[bool, typer.Option("--force", help="Replace the folder if it is a prepared corpus.")] = False,
 ) -> None:
     """Turn texts, joined in order, into a corpus: vocabulary, symbols and splits, ready for any number of runs."""
@@ -33,11 +34,12 @@ def prepare(
     from rnnbptt.text.sources import name_of
     from rnnbptt.text.tasks import parse_task
 
+    refuse_two_splits(ctx)
     with counting_bar("prepare", "B") as tell:
         if task is None:
             sources = files or ()
             folder = out or Path(f"{name_of(sources)}.corpus")
-            corpus = preparing.prepare(sources, folder, text, force=force, tell=tell)
+            corpus = preparing.prepare(sources, folder, text, held_out=held_out, force=force, tell=tell)
         else:
             posed = parse_task(task, parse_size(size), seed)
             folder = out or Path(f"{posed.name}.corpus")
@@ -56,7 +58,7 @@ def refuse_what_a_task_does_not_take(values: Mapping[str, Any]) -> None:
         return
     if files:
         raise typer.BadParameter(f"--task {task} makes a text of its own; leave out {files[0]}, or --task")
-    if named := given(ctx, "unit", "encoding", "nfc", "min_count"):
+    if named := given(ctx, "unit", "encoding", "nfc", "min_count", "valid", "test"):
         raise typer.BadParameter(f"{as_typed(named[0])} is for a text that is read; leave it out, or --task")
     if task.startswith("updown:") and (named := given(ctx, "size", "seed")):
         raise typer.BadParameter(f"{as_typed(named[0])} is for a text that is drawn: {task} is of a file; leave it out")

@@ -1,6 +1,6 @@
 """`rnnbptt train`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from annotated_doc import Doc
 
-from rnnbptt.cli.options import RUN, Device, Text, Threads, as_typed, given
+from rnnbptt.cli.options import RUN, Device, OwnTexts, Text, Threads, as_typed, given, refuse_two_splits
 from rnnbptt.cli.stopping import stop_by_signal
 from rnnbptt.model.config import ModelConfig
-from rnnbptt.text.options import TextOptions
+from rnnbptt.text.options import HeldOut, TextOptions
 from rnnbptt.training.config import UNITS, Budget, TrainConfig
 from rnnbptt.truncation.specs import parse_truncation
 
@@ -78,6 +78,7 @@ def train(
         bool, typer.Option("--tensorboard", help="Write the curves for TensorBoard, too.", rich_help_panel=RUN)
     ] = False,
     text: Text,
+    held_out: OwnTexts,
 ) -> None:
     """Train a model on a text with a chosen truncation. Ctrl-C saves and stops; --resume goes on."""
     from rnnbptt.report import tensorboard as curves
@@ -87,7 +88,8 @@ def train(
         curves.check_installed()
     sources, config = texts or [], replace(training, budget=amounts.budget() or training.budget)
     folder = resume or run or default_folder(sources, training.trunc)
-    wanted = RunConfig(sources, folder, config, model, text, precision, engine, device, threads, force, init_from)
+    how = (precision, engine, device, threads, force, init_from, held_out)
+    wanted = RunConfig(sources, folder, config, model, text, *how)
     trainer = _resume(ctx, wanted, amounts.budget(), quiet) if resume else _begin(ctx, wanted, quiet)
     with curves.writing(folder if tensorboard else None, trainer.standing.axes.chars) as write:
         _follow(trainer, folder, 0 if quiet else sample_length, quiet, write)
@@ -118,7 +120,8 @@ def _resume(ctx: typer.Context, wanted: "RunConfig", budget: Budget | None, quie
     threads = wanted.threads if given(ctx, "threads") else None
     engine = wanted.engine if given(ctx, "engine") else None
     with counting_bar("check", "B", quiet) as tell:
-        return starting.resume(wanted.folder, wanted.sources, budget, device, threads, tell, engine)
+        how = (device, threads, tell, engine, wanted.held_out)
+        return starting.resume(wanted.folder, wanted.sources, budget, *how)
 
 
 def _follow(
@@ -171,18 +174,26 @@ def refuse_what_has_no_effect(values: Mapping[str, Any], resumed: str = "RUN") -
     amounts = [unit for unit in UNITS if values[unit] is not None]
     if len(amounts) > 1:
         raise typer.BadParameter(f"--{' and --'.join(amounts)} are both budgets; give one of --{', --'.join(UNITS)}")
+    refuse_two_splits(ctx)
     if values["resume"]:
+        _refuse_for_prepared(ctx, values["texts"], HeldOut)
         return
     if not values["texts"]:
         raise typer.BadParameter(f"no text was given; give one, such as data/shakespeare.txt, or --resume {resumed}")
-    from rnnbptt.text.sources import is_prepared
-
-    if is_prepared(values["texts"][0]) and (named := given(ctx, *(field.name for field in fields(TextOptions)))):
-        raise typer.BadParameter(f"{as_typed(named[0])} is for a text file: {values['texts'][0]} is prepared already")
+    _refuse_for_prepared(ctx, values["texts"], TextOptions, HeldOut)
     if values["optimizer"] == "sgd" and (named := given(ctx, "beta2", "beta2_chars")):
         raise typer.BadParameter(f"{as_typed(named[0])} is for adam and rmsprop: sgd has no such mean")
     if len(given(ctx, "beta2", "beta2_chars")) == 2:
         raise typer.BadParameter("--beta2-chars takes the place of --beta2; give one of them")
+
+
+def _refuse_for_prepared(ctx: typer.Context, texts: Sequence[Path] | None, *kinds: Any) -> None:
+    """Misuse where the text is prepared and an option, a field of one of these dataclasses, is for one that is not."""
+    from rnnbptt.text.sources import is_prepared
+
+    names = [field.name for kind in kinds for field in fields(kind)]
+    if texts and is_prepared(texts[0]) and (named := given(ctx, *names)):
+        raise typer.BadParameter(f"{as_typed(named[0])} is for a text file: {texts[0]} is prepared already")
 
 
 def _refuse_another(ctx: typer.Context, folder: Path, document: "Document") -> None:

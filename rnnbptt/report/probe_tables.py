@@ -96,6 +96,8 @@ def _state(probe: Probe) -> str:
         return f"{state} is in order: {off}."
     if found.carried == "stale":
         return f"{state} is stale: {off}; the weights move faster than it is renewed."
+    if found.carried == "handed on":
+        return f"{state} is handed from stream to stream: {off}."
     if found.carried == "unsettled":
         return (
             f"{state} may be stale or not: {off}, but the model remembers more than the {read:,} characters of that;"

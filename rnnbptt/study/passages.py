@@ -184,7 +184,7 @@ def _trained_on(digest: str, entries: Sequence[Entry]) -> list[str]:
     return [
         f"{entry.name} was trained on this very text: its figures say nothing of how it does on others."
         for entry, corpus in zip(entries, find_corpora(entries), strict=True)
-        if corpus and digest in {source.sha256 for source in corpus.sources}
+        if corpus and digest in {source.sha256 for source in corpus.sources if source.part == "train"}
     ]
 
 

@@ -16,14 +16,15 @@ import warnings
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 from numpy.typing import NDArray
 
 from rnnbptt.errors import UserError, check_file
-from rnnbptt.text.options import TextOptions, split_offsets, stand_in
+from rnnbptt.text.options import PARTS, TextOptions, split_offsets, stand_in
 from rnnbptt.text.vocabulary import Vocabulary
 
 FORMAT = 2  # of a corpus with a task; without one it is 1
@@ -36,11 +37,14 @@ Ids = NDArray[np.unsignedinteger[Any]]
 
 @dataclass(frozen=True)
 class Source:
-    """One text that went in: its name as given, and the SHA-256 and length in bytes of its decompressed content."""
+    """One text that went in: its name as given, the SHA-256 and length in bytes of its decompressed content, and the
+    part that it is for; "train" also where that was split, which the file leaves out.
+    """
 
     name: str
     sha256: str
     bytes: int
+    part: Annotated[str, Meta(pattern=f"^({'|'.join(PARTS)})$")] = "train"
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,9 @@ class Description:
         if not self.task:  # as it was written, and is read, by versions that knew no tasks
             del data["task"]
             data["format"] = 1
+        for source in data["sources"]:
+            if source["part"] == "train":  # as it was written before there were others
+                del source["part"]
         return json.dumps(data, indent=1) + "\n"
 
 

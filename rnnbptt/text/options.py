@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import accumulate, pairwise
+from pathlib import Path
 from typing import Annotated
 
 from annotated_doc import Doc
@@ -18,6 +19,7 @@ TASKS = "copy:LAG, recall:LAG, echo:LAG, anbn:N, brackets:DEPTH, updown:FILE.csv
 
 _NUMBER = r"([0-9]{0,18}\.?[0-9]{1,18})([kKMG]?)"
 _SCALE = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9}
+NAMED = {"text8": "90M/5M/5M", "enwik8": "90M/5M/5M"}  # the splits that the literature gives its figures for
 
 
 @dataclass(frozen=True)
@@ -32,9 +34,10 @@ class TextOptions:
     encoding: Annotated[str, Doc("Encoding of the text.")] = "utf-8"
     nfc: Annotated[bool, Doc("Normalize to Unicode NFC.")] = False
     min_count: Annotated[int, Doc("Characters rarer than this become one unknown symbol.")] = 1
-    split: Annotated[str, Doc("Training, validation and test part: shares, or sizes such as 90M/5M/5M.")] = (
-        "0.9/0.05/0.05"
-    )
+    split: Annotated[
+        str,
+        Doc("Training, validation and test part: shares, or sizes such as 90M/5M/5M, which text8 and enwik8 mean."),
+    ] = "0.9/0.05/0.05"
 
     def __post_init__(self) -> None:
         check_option(self.unit in ("char", "byte"), "unit", self.unit, "unknown; give char or byte")
@@ -49,14 +52,29 @@ class TextOptions:
             raise UserError("--unit byte takes bytes as they are: leave out --nfc and --encoding, or give --unit char")
         check_option(self.min_count >= 1, "min_count", self.min_count, "must be at least 1")
         _parse_split(self.split)
+        check_option(
+            self.split != "enwik8" or self.unit == "byte", "split", self.split, "counts bytes; give --unit byte"
+        )
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Texts of their own for the held-out parts, where there are such, in place of `--split`; - is standard input."""
+
+    valid: Annotated[Path | None, Doc("Validation text, where TEXT is for training alone.")] = None
+    test: Annotated[Path | None, Doc("Test text, likewise.")] = None
+
+
+ONE_TEXT = HeldOut()  # whose parts are those of its `--split`
 
 
 def split_offsets(split: str, n: int) -> dict[str, tuple[int, int]]:
     """Where train, valid and test begin and end in a text of n symbols: contiguous, in this order.
 
     Three parts of at most 1 and without suffix are fractions ("0.9/0.05/0.05", "1/0/0") and share out the whole text.
-    Anything else is sizes in symbols ("1000/200/100", "90M/5M/5M"; k or K, M, G for 10^3, 10^6, 10^9) and may leave a
-    remainder unused. Train may not be 0; a part that is not 0 gets at least 2 symbols. UserError otherwise.
+    Anything else is sizes in symbols ("1000/200/100", "90M/5M/5M"; k or K, M, G for 10^3, 10^6, 10^9), or a name of
+    NAMED for such, and may leave a remainder unused. Train may not be 0; a part that is not 0 gets at least 2 symbols.
+    UserError otherwise.
     """
     parts, fractions = _parse_split(split)
     ends = list(accumulate(parts))
@@ -92,10 +110,11 @@ def parse_size(size: str) -> int:
 
 def _parse_split(split: str) -> tuple[list[Fraction], bool]:
     """The three parts of `split`, and whether they are fractions (otherwise sizes)."""
-    match = re.fullmatch("/".join([_NUMBER] * 3), split)
+    match = re.fullmatch("/".join([_NUMBER] * 3), NAMED.get(split, split))
     if not match:
         raise UserError(
-            f"--split {split!r}: give train/valid/test as three fractions (0.9/0.05/0.05) or three sizes (90M/5M/5M)"
+            f"--split {split!r}: give train/valid/test as three fractions (0.9/0.05/0.05) or three sizes (90M/5M/5M),"
+            f" or {' or '.join(NAMED)}"
         )
     numbers, suffixes = match.groups()[::2], match.groups()[1::2]
     parts = [Fraction(number) * _SCALE[suffix] for number, suffix in zip(numbers, suffixes, strict=True)]

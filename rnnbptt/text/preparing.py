@@ -7,7 +7,7 @@ is read back, and the code points become ids. Neither takes more memory for a lo
 
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -32,9 +32,9 @@ from rnnbptt.text.corpus import (
     may_be_replaced,
     start_digest,
 )
-from rnnbptt.text.options import TextOptions, split_offsets
+from rnnbptt.text.options import ONE_TEXT, PARTS, HeldOut, TextOptions, split_offsets
 from rnnbptt.text.reading import Reader, Tell, code_blocks
-from rnnbptt.text.sources import text_files
+from rnnbptt.text.sources import files_by_part
 from rnnbptt.text.tasks import Made
 from rnnbptt.text.updown import UpDown
 from rnnbptt.text.vocabulary import UNKNOWN, Vocabulary
@@ -45,10 +45,14 @@ def prepare(
     out: str | Path,
     options: TextOptions,
     *,
+    held_out: HeldOut = ONE_TEXT,
     force: bool = False,
     tell: Tell | None = None,
 ) -> Corpus:
     """Turn one or more texts, joined in order, into the corpus folder `out`. Memory does not grow with the text.
+
+    Where there are texts `held_out`, the parts end exactly where the texts do, and the options of the corpus have the
+    split that says so. The vocabulary is that of all of them.
 
     A source is a file (decompressed when it ends in .gz, .bz2 or .xz), a folder of files, or "-" for standard input.
     Where a text has no newline at its end, one comes between it and the next. `tell` is given the
@@ -57,10 +61,12 @@ def prepare(
 
     UserError: an unreadable, damaged, undecodable or empty source; a text too short for the split; `out` in the way.
     """
-    reader = Reader(text_files(sources), tell)
+    parts = files_by_part(sources, held_out)
+    reader = Reader([name for names in parts.values() for name in names], tell)
     # Errors of reading are UserErrors already: what is left is about the folder.
     with writing(repr(str(out))), _taking_place_of(Path(out), force) as folder:
-        _build(folder, code_blocks(reader, options), reader.finished, options)
+        blocks = {part: code_blocks(reader, names, options) for part, names in parts.items()}
+        _build(folder, blocks, reader.finished, options)
     return Corpus.open(out)
 
 
@@ -75,7 +81,7 @@ def prepare_task(
         _check_span(posed, options)
     pieces, sources = posed.text(tell)
     with writing(repr(str(out))), _taking_place_of(Path(out), force) as folder:
-        _build(folder, pieces, sources, options, posed.task)
+        _build(folder, {"train": pieces}, sources, options, posed.task)
         _check_scored(Corpus.open(folder))
     return Corpus.open(out)
 
@@ -135,21 +141,29 @@ def _refuse_to_overwrite(out: Path, target: Path, force: bool) -> None:
 
 def _build(
     folder: Path,
-    blocks: Iterable[NDArray[Any]],
-    sources: Sequence[Source],
+    parts: Mapping[str, Iterable[NDArray[Any]]],
+    finished: Sequence[Source],
     options: TextOptions,
     task: Task | None = None,
 ) -> None:
-    """Write both files of the corpus into `folder`: code points, block by block, of sources that are known then."""
+    """Write both files of the corpus into `folder`: code points, block by block, part after part; what is `finished`
+    of their sources grows as they are read.
+    """
+    sizes, sources = dict.fromkeys(PARTS, 0), list[Source]()
     counts = np.zeros(sys.maxunicode + 1, dtype=np.int64)  # of each code point
     with tempfile.TemporaryFile(dir=folder) as scratch:
-        for codes in blocks:
-            found = np.bincount(codes)
-            counts[: len(found)] += found
-            np.save(scratch, codes)
-        n = int(counts.sum())
+        for part, blocks in parts.items():
+            for codes in blocks:
+                found = np.bincount(codes)
+                counts[: len(found)] += found
+                sizes[part] += len(codes)
+                np.save(scratch, codes)
+            sources += [replace(source, part=part) for source in finished[len(sources) :]]
+        n = sum(sizes.values())
         if not n:
             raise UserError(f"the text is empty: {', '.join(repr(source.name) for source in sources)}")
+        if len(parts) > 1:
+            options = replace(options, split=_split_between(parts, sources, sizes))
         splits = split_offsets(options.split, n)
         vocabulary, table = _choose_symbols(counts, options)
         if task:
@@ -167,6 +181,15 @@ def _build(
     symbol_counts = np.bincount(table, counts).astype(np.int64).tolist()
     description = Description(digest.hexdigest(), splits, tuple(sources), options, vocabulary, symbol_counts, task=task)
     (folder / JSON_NAME).write_text(description.to_json(), encoding="ascii")
+
+
+def _split_between(parts: Iterable[str], sources: Sequence[Source], sizes: Mapping[str, int]) -> str:
+    """The `--split` that ends where the texts of the parts do. UserError where one of them is too short."""
+    for part in parts:
+        if sizes[part] < 2:
+            which = ", ".join(repr(source.name) for source in sources if source.part == part)
+            raise UserError(f"{which}: {sizes[part]} symbols, and a part needs 2; give a longer text")
+    return "/".join(map(str, sizes.values()))
 
 
 def _choose_symbols(counts: NDArray[np.int64], options: TextOptions) -> tuple[Vocabulary, Ids]:

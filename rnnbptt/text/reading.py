@@ -104,13 +104,13 @@ def _naming(name: str) -> Iterator[None]:
         raise UserError(f"{name!r} is a damaged compressed file ({error}); get a whole one") from error
 
 
-def code_blocks(reader: Reader, options: TextOptions) -> Iterator[NDArray[Any]]:
-    """The symbols of all sources as code points, in blocks of the width they need."""
+def code_blocks(reader: Reader, names: Sequence[str], options: TextOptions) -> Iterator[NDArray[Any]]:
+    """The symbols of these sources as code points, in blocks of the width they need."""
     if options.unit == "byte":
-        for piece in joined(map(reader.pieces, reader.names), b"\n"):
+        for piece in joined(map(reader.pieces, names), b"\n"):
             yield np.frombuffer(piece, np.uint8)
         return
-    texts = joined((decoded(name, reader.pieces(name), options.encoding) for name in reader.names), "\n")
+    texts = joined((decoded(name, reader.pieces(name), options.encoding) for name in names), "\n")
     for text in composed(texts) if options.nfc else texts:
         if text:  # pieces that hold only part of a character have none
             yield code_points(text)

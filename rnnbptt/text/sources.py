@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rnnbptt.errors import UserError
 from rnnbptt.text.corpus import JSON_NAME
+from rnnbptt.text.options import HeldOut
 from rnnbptt.text.raw import SURROGATE
 
 COMPRESSED = (".gz", ".bz2", ".xz")
@@ -24,6 +25,12 @@ def text_files(sources: Sequence[str | Path]) -> list[str]:
     UserError for a folder without any, and for a prepared corpus.
     """
     return [file for source in sources for file in _files(str(source))]
+
+
+def files_by_part(sources: Sequence[str | Path], held_out: HeldOut) -> dict[str, list[str]]:
+    """The same for "train" and, where they have texts of their own, "valid" and "test", in this order."""
+    own = {part: text_files([text]) for part, text in vars(held_out).items() if text}
+    return {"train": text_files(sources), **own}
 
 
 def _files(source: str) -> Iterator[str]:

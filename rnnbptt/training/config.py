@@ -79,7 +79,9 @@ class TrainConfig:
     eval_every: Annotated[int, Doc("Characters between validations; 0: 20 in all.")] = 0
 
     def __post_init__(self) -> None:
-        parse_truncation(self.trunc)
+        hands_on = parse_truncation(self.trunc).hands_on
+        advice = f"there is no other stream to hand the state to, as --trunc {self.trunc} does; give at least 2"
+        check_option(self.streams != 1 or not hands_on, "streams", self.streams, advice)
         known, advice = self.optimizer in OPTIMIZER_NAMES, f"unknown; give one of {', '.join(OPTIMIZER_NAMES)}"
         check_option(known, "optimizer", self.optimizer, advice)
         check_option(0 < self.lr < math.inf, "lr", self.lr, "must be a number above 0")

@@ -1,7 +1,7 @@
 """Training: one configuration, one loop. It yields records and prints nothing.
 
 Schedules count characters, not updates, so that two runs differ only in truncation: an update reads k characters of
-each of B streams, and its loss is their mean.
+each of B streams, and its loss is the mean over those of them that have one: all, unless the plan says otherwise.
 """
 
 import math
@@ -161,10 +161,11 @@ class Trainer:
         axes.chars += updates * made.chars
         axes.updates += updates
         sums.chars += updates * made.chars
+        sums.unscored += updates * (made.chars - made.scored)
         sums.updates += updates
         for nats, norm in zip(made.nats, made.norms, strict=True):  # one by one: sums are rounded
             axes.flops += made.flops
-            sums.nats += nats * made.chars
+            sums.nats += nats * made.scored
             sums.grad_norm += norm
             sums.clipped += 0 < config.clip < norm
 
@@ -183,7 +184,7 @@ class Trainer:
 
     def _train_record(self) -> Record:
         sums, self.standing.sums = self.standing.sums, Sums()
-        return self._record("train", sums.nats / sums.chars) | {
+        return self._record("train", sums.nats / (sums.chars - sums.unscored)) | {
             "grad_norm": sums.grad_norm / sums.updates,
             "clip_rate": sums.clipped / sums.updates,
             "chars_per_second": sums.chars / sums.seconds,

@@ -15,7 +15,7 @@ Record = dict[str, Any]  # a line of metrics.jsonl
 class Axes:
     """How far training has come, on the four axes of every comparison.
 
-    chars    characters predicted, over all streams
+    chars    characters read, over all streams
     updates  optimizer steps
     seconds  of training alone: no validation, no saving
     flops    floating-point operations of the matrix products
@@ -42,9 +42,12 @@ class Validation:
 
 @dataclass
 class Sums:
-    """Sums over the updates since the last train record; `nats` over their characters, `grad_norm` before clipping."""
+    """Sums over the updates since the last train record; `nats` over their characters, of which so many are `unscored`
+    and have no loss, `grad_norm` before clipping.
+    """
 
     chars: Count = 0
+    unscored: Count = 0
     updates: Count = 0
     seconds: Amount = 0.0
     nats: Amount = 0.0

@@ -19,10 +19,10 @@ from rnnbptt.bptt.window import create_network
 from rnnbptt.errors import UserError, check_option
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus
-from rnnbptt.text.options import TextOptions
+from rnnbptt.text.options import ONE_TEXT, HeldOut, TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.text.reading import Reader, Tell
-from rnnbptt.text.sources import is_prepared, name_of, text_files
+from rnnbptt.text.sources import files_by_part, is_prepared, name_of
 from rnnbptt.training.checkpoint import RUNS, Checkpoint, load_checkpoint
 from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.corpora import corpus_of
@@ -42,6 +42,7 @@ class RunConfig:
     model      of any vocabulary: it is set to that of the text
     initial    the checkpoint file whose weights it begins with; None: fresh ones
     text       how a text file becomes symbols
+    held_out   texts of their own for validation and test
     precision  auto, float32, bfloat16 or float64
     engine     auto, torch or compiled
     threads    of torch; 0: leave it as it is
@@ -59,6 +60,7 @@ class RunConfig:
     threads: int = 0
     force: bool = False
     initial: Path | None = None
+    held_out: HeldOut = ONE_TEXT
 
 
 def default_folder(sources: Sequence[Path], trunc: str) -> Path:
@@ -108,7 +110,8 @@ def begin(config: RunConfig, tell: Tell | None = None) -> Trainer:
         if folder_of_corpus := prepared(config.sources):
             corpus = Corpus.open(folder_of_corpus)
         else:
-            corpus = prepare(config.sources, new / folder.corpus.name, config.text, tell=tell)
+            new_corpus = new / folder.corpus.name
+            corpus = prepare(config.sources, new_corpus, config.text, held_out=config.held_out, tell=tell)
         trainer = fresh(config, corpus, chosen)
         if config.initial:
             trainer.initial = take_weights(trainer.model, corpus.vocabulary, load_checkpoint(config.initial))
@@ -132,12 +135,13 @@ def resume(
     threads: int | None = None,
     tell: Tell | None = None,
     engine: str | None = None,
+    held_out: HeldOut = ONE_TEXT,
 ) -> Trainer:
     """The run in the folder, where its last checkpoint left it, on the device, with the threads and by the engine that
     it had unless given.
 
-    Where `sources` are given they must be what it was begun with; texts are read again to be sure, of which `tell`
-    hears. Another `budget` stretches the schedules.
+    Where `sources` or texts `held_out` are given they must be what it was begun with; texts are read again to be sure,
+    of which `tell` hears. Another `budget` stretches the schedules.
     """
     run = RunFolder(folder)
     document = saved_run(folder).document
@@ -148,8 +152,9 @@ def resume(
             corpus = Corpus.open(folder_of_corpus)
         else:
             corpus = corpus_of(checkpoint)
-            if sources and not are_texts_of(corpus, sources, tell):
-                given, whose = " ".join(map(str, sources)), checkpoint.path
+            texts = [*sources, *filter(None, vars(held_out).values())]
+            if texts and not are_texts_of(corpus, sources, tell, held_out):
+                given, whose = " ".join(map(str, texts)), checkpoint.path
                 raise UserError(f"{given}: not the text that {whose} was trained on; leave it out, or give that one")
         trainer = _restored(checkpoint, corpus, budget, device, engine)
         done = trainer.standing.axes
@@ -177,13 +182,18 @@ def _restored(
     return trainer
 
 
-def are_texts_of(corpus: Corpus, sources: Sequence[Path], tell: Tell | None = None) -> bool:
+def are_texts_of(
+    corpus: Corpus, sources: Sequence[Path], tell: Tell | None = None, held_out: HeldOut = ONE_TEXT
+) -> bool:
     """Whether these are what the corpus was made from, or another copy of it; texts are read, of which `tell` hears."""
     if folder := prepared(sources):
         other = Corpus.open(folder)
         return (other.fingerprint, other.splits) == (corpus.fingerprint, corpus.splits)
-    reader = Reader(text_files(sources), tell)
+    parts = files_by_part(sources, held_out)
+    reader = Reader([name for names in parts.values() for name in names], tell)
     for name in reader.names:
         for _ in reader.pieces(name):
             pass  # only its hash is wanted
-    return [text.sha256 for text in reader.finished] == [text.sha256 for text in corpus.sources]
+    labels = [part for part, names in parts.items() for _ in names]
+    read = zip((text.sha256 for text in reader.finished), labels, strict=True)
+    return list(read) == [(text.sha256, text.part) for text in corpus.sources]

@@ -13,7 +13,8 @@ from rnnbptt.truncation.plan import Plan
 
 class Made(NamedTuple):
     """Updates by one plan: the mean loss of each in nats per character and the norm of its gradient before clipping;
-    of each, its characters and operations; and the relative bias of the last one's cuts, where it was measured.
+    of each, its characters, those that have a loss, and operations; and the relative bias of the last one's cuts, where
+    it was measured.
 
     Where a loss or a norm is not finite, it is the last, and no weight was moved by that update.
     """
@@ -21,6 +22,7 @@ class Made(NamedTuple):
     nats: Sequence[float]
     norms: Sequence[float]
     chars: int
+    scored: int
     flops: float
     measured: float | None = None
 
@@ -37,7 +39,8 @@ def make_updates(
     if not isinstance(engine, TorchEngine) and not isinstance(optimizer, Muon):
         nats, norms = engine.train(plan, segment, steps, optimizer.means)
         optimizer.count(len(nats))
-        return Made(nats.tolist(), norms.tolist(), segment.x.size // len(steps.rates), engine.flops(plan))
+        chars, streams = segment.x.size // len(steps.rates), segment.x.shape[1]
+        return Made(nats.tolist(), norms.tolist(), chars, plan.scored * streams, engine.flops(plan))
     outcome = engine.update(plan, segment)
     norm = clip(parameters.grad, steps.clip)
     if math.isfinite(outcome.loss + norm):
@@ -46,4 +49,4 @@ def make_updates(
                 weight.mul_(steps.kept[0])
         optimizer.step(parameters.flat, parameters.grad, steps.rates[0], steps.beta2)
         parameters.refresh_operands()
-    return Made([outcome.loss], [norm], outcome.chars, outcome.flops, outcome.measured)
+    return Made([outcome.loss], [norm], *outcome[1:])

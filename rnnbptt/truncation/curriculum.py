@@ -38,6 +38,16 @@ class Curriculum(Strategy):
         """As every rung does."""
         return self.rungs[0].resets
 
+    @property
+    def hands_on(self) -> bool:
+        """As every rung does."""
+        return self.rungs[0].hands_on
+
+    @property
+    def needs_state(self) -> bool:
+        """As soon as a rung does."""
+        return any(rung.needs_state for rung in self.rungs)
+
     def longest(self, room: int) -> int:
         """The longest of any rung."""
         return max(rung.longest(room) for rung in self.rungs)

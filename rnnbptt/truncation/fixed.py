@@ -1,6 +1,6 @@
 """Strategies whose updates are all alike: as many new characters each time, and always cut in the same way."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rnnbptt.truncation.plan import Plan, Progress, Strategy, pieces
 
@@ -8,6 +8,8 @@ from rnnbptt.truncation.plan import Plan, Progress, Strategy, pieces
 @dataclass(frozen=True)
 class Fixed(Strategy):
     """Update every k characters and back-propagate through just these (k1 = k2 = k); k = 1: after every character.
+
+    Of the four training schemes of De Boom et al. 2018 this is the one with all losses and the state carried.
 
     `prefix` is what stands before k in the `--trunc` that means it: "", "stateless:" and the like.
     """
@@ -38,10 +40,79 @@ class Fixed(Strategy):
 
 
 class Stateless(Fixed):
-    """As `Fixed`, but the state is set to zero before each update: a model that never sees beyond k characters."""
+    """As `Fixed`, but the state is set to zero before each update: a model that never sees beyond k characters.
+
+    Of the four schemes of De Boom et al. 2018 the one with all losses and a zero state.
+    """
 
     prefix = "stateless:"
     resets = True
+
+
+class ShuffledState(Fixed):
+    """As `Fixed`, but the state is carried into an unrelated place of the text: each stream goes on from that of the
+    stream before it. A control: what stateful networks come to whose batches are shuffled (tensorflow/tensorflow,
+    issues 28766 and 40067).
+    """
+
+    prefix = "shuffled-state:"
+    hands_on = True
+
+    def next(self, progress: Progress) -> Plan:
+        """That of `Fixed`, after the states have gone round by one stream."""
+        return replace(super().next(progress), hand_on=1)
+
+
+class LastCarried(Fixed):
+    """As `Fixed`, but only the last of the k characters has a loss.
+
+    Of the four schemes of De Boom et al. 2018 the one with the last loss and the state carried.
+    """
+
+    prefix = "last-carried:"
+
+    def next(self, progress: Progress) -> Plan:
+        """That of `Fixed`, for one loss."""
+        return replace(super().next(progress), losses=1)
+
+
+@dataclass(frozen=True)
+class Last(Strategy):
+    """Windows of k characters, each `stride` of 1 to k further on, from a zero state, whose last character alone has a
+    loss: what most tutorials do. What a window shares with the one before is read once more.
+
+    Of the four schemes of De Boom et al. 2018 the one with the last loss and a zero state.
+    """
+
+    k: int
+    stride: int = 1
+
+    steady = True
+    resets = True
+
+    @property
+    def spec(self) -> str:
+        """The stride only where it is another than 1."""
+        return f"last:{self.k}" + f"/{self.stride}" * (self.stride > 1)
+
+    @property
+    def history(self) -> int:
+        """What a window has beyond its new characters."""
+        return self.k - self.stride
+
+    @property
+    def needs_state(self) -> bool:
+        """A model without one keeps no older characters that it could read once more."""
+        return self.history > 0
+
+    def next(self, progress: Progress) -> Plan:
+        """`stride` characters, or what room there is, after those that are read once more."""
+        new = min(self.stride, progress.room)
+        return Plan(new, new + self.history, reset=True, rerun=self.history, losses=1)
+
+    def longest(self, room: int) -> int:
+        """Each reads `stride`."""
+        return min(self.stride, room)
 
 
 @dataclass(frozen=True)

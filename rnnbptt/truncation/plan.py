@@ -42,11 +42,13 @@ class Progress:
 class Plan:
     """One update.
 
-    advance   k1: new characters read in each stream; each of their losses counts once
+    advance   k1: new characters read in each stream
     depth     k2: how many characters a gradient goes back, at most
     carry     factors on the gradient at each step back (see recurrence.py), advance - 1 of them; None: 1 throughout
-    reset     whether the state is set to zero first
+    reset     whether the state is set to zero first, before what is read once more
     rerun     characters before the new ones that are read once more, with the weights of now
+    losses    how many of the new characters, the last ones, have a loss, which counts once; None: all
+    hand_on   first, each stream takes the state of the stream so many before it
     scale     factor on the gradient
     lr_scale  factor on the learning rate
     measure   whether to measure what `carry` takes from the gradient of the later half of the new characters
@@ -57,9 +59,16 @@ class Plan:
     carry: tuple[float, ...] | None = None
     reset: bool = False
     rerun: int = 0
+    losses: int | None = None
+    hand_on: int = 0
     scale: float = 1.0
     lr_scale: float = 1.0
     measure: bool = False
+
+    @property
+    def scored(self) -> int:
+        """The new characters that have a loss."""
+        return self.advance if self.losses is None else self.losses
 
 
 def pieces(length: int, piece: int) -> tuple[float, ...]:
@@ -71,7 +80,7 @@ class Strategy(ABC):
     """How back-propagation is cut.
 
     The hidden state is carried on from update to update, and beyond the cut the gradient takes it for a constant; only
-    a strategy that `resets` sets it to zero.
+    a strategy that `resets` sets it to zero, and one that `hands_on` gives it to another stream.
     """
 
     @property
@@ -102,6 +111,11 @@ class Strategy(ABC):
     @property
     def resets(self) -> bool:
         """Whether the state is set to zero before each update."""
+        return False
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether each stream goes on from the state of another one, of which there must be one."""
         return False
 
     @property

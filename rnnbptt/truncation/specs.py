@@ -3,8 +3,8 @@
 spec        = curriculum | simple | K1 "/" K2 "@rerun" | "adaptive:" D | whole | "shuffle(" curriculum ")"
 whole       = "full" | "snap" | "rflo"
 curriculum  = simple ".." simple [ "@linear" | "@plateau" ]
-simple      = K | K1 "/" K2 | name ":" K | "rtrl" | "uoro"
-name        = "stateless" | "random" | "artbp" | "snap" | "rtrl" | "uoro"
+simple      = K | K1 "/" K2 | name ":" K | "last:" K "/" S | "rtrl" | "uoro"
+name        = "stateless" | "shuffled-state" | "last" | "last-carried" | "random" | "artbp" | "snap" | "rtrl" | "uoro"
 """
 
 import re
@@ -14,19 +14,33 @@ from rnnbptt.errors import UserError
 from rnnbptt.truncation.adaptive import Adaptive
 from rnnbptt.truncation.curriculum import GROWTHS, Progressive, Shuffled
 from rnnbptt.truncation.drawn import RandomLength, Unbiased
-from rnnbptt.truncation.fixed import Fixed, Full, RankOne, RealTime, Rflo, Separate, Snap, SnapTail, Stateless
+from rnnbptt.truncation.fixed import (
+    Fixed,
+    Full,
+    Last,
+    LastCarried,
+    RankOne,
+    RealTime,
+    Rflo,
+    Separate,
+    ShuffledState,
+    Snap,
+    SnapTail,
+    Stateless,
+)
 from rnnbptt.truncation.plan import Strategy
 
 FORMS = (
-    "K, K1/K2, K1/K2@rerun, A..B, A..B@linear, A..B@plateau, full, stateless:K, random:K, artbp:K, adaptive:D, snap,"
-    " snap:K, rflo, rtrl, rtrl:K, uoro, uoro:K, shuffle(A..B)"
+    "K, K1/K2, K1/K2@rerun, A..B, A..B@linear, A..B@plateau, full, stateless:K, shuffled-state:K, last:K, last:K/S,"
+    " last-carried:K, random:K, artbp:K, adaptive:D, snap, snap:K, rflo, rtrl, rtrl:K, uoro, uoro:K, shuffle(A..B)"
 )
 
 WITHOUT_NUMBER: dict[str, Strategy] = {"full": Full(), "snap": Snap(), "rflo": Rflo()}
 
 # By what is left of a spec when # takes the place of each number.
-SIMPLE: dict[str, Callable[..., Strategy]] = {"#/#": Separate}
-SIMPLE |= {f"{kind.prefix}#": kind for kind in (Fixed, Stateless, RandomLength, Unbiased, SnapTail, RealTime, RankOne)}
+SIMPLE: dict[str, Callable[..., Strategy]] = {"#/#": Separate, "last:#/#": Last}
+PREFIXED = (Fixed, Stateless, ShuffledState, LastCarried, RandomLength, Unbiased, SnapTail, RealTime, RankOne)
+SIMPLE |= {f"{kind.prefix}#": kind for kind in PREFIXED}
 
 
 def parse_truncation(spec: str) -> Strategy:
@@ -57,14 +71,20 @@ def parse_truncation(spec: str) -> Strategy:
 
 
 def _parse_simple(text: str, spec: str) -> tuple[Callable[..., Strategy], tuple[int, ...]]:
-    """What makes the strategy, and the numbers that it takes: one, or two for K1/K2."""
-    text = f"{text}:1" if text in ("rtrl", "uoro") else text
+    """What makes the strategy, and the numbers that it takes: one, or two for K1/K2 and last:K/S."""
+    if text in ("rtrl", "uoro"):
+        text = f"{text}:1"
+    elif re.fullmatch("last:[0-9]+", text):
+        text = f"{text}/1"
     form = re.sub("[0-9]{1,9}", "#", text)
     if form not in SIMPLE or "#" in text:
         raise UserError(f"--trunc {spec!r}: not a truncation; give one of {FORMS}")
     lengths = tuple(map(int, re.findall("[0-9]+", text)))
     if min(lengths) < 1:
         raise UserError(f"--trunc {spec}: at least 1 character is read for an update; give 1 or more")
+    if SIMPLE[form] is Last and lengths[1] > lengths[0]:
+        advice = "give last:K/S with S from 1 to K"
+        raise UserError(f"--trunc {spec}: windows of K characters move on by K at most; {advice}")
     return SIMPLE[form], lengths
 
 

@@ -70,6 +70,8 @@ PLANS = {
     "K1/K2": Plan(6, 2, carry=(0.0, 1.0, 0.0, 1.0, 0.0)),
     "artbp": Plan(6, 6, carry=(1.3, 1.2, 1.1, 1.5, 2.0), scale=0.7),
     "stateless": Plan(6, 6, reset=True),
+    "last": Plan(6, 6, reset=True, losses=1),
+    "last two": Plan(6, 6, losses=2),
 }
 
 

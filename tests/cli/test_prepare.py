@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from support.commands import misuse, refusal, shell, succeed
+from support.commands import misuse, refusal, run, shell, succeed
 
 
 def test_prepare_shows_what_it_made() -> None:
@@ -40,6 +40,28 @@ def test_prepare_shows_what_the_output_can() -> None:
     assert (child.returncode, stderr) == (0, "")
     lines = [re.split("  +", line.strip()) for line in shown.splitlines()]
     assert (lines[0], lines[-1]) == ([r"\u03a9"], ["most common", r"'\xe9' 50.0%", r"'\u6f22' 50.0%"])
+
+
+def test_prepare_takes_texts_of_their_own_for_validation_and_test() -> None:
+    for name, text in (("train", "ab" * 30), ("valid", "ba" * 5), ("test", "abc")):
+        Path(f"ptb.{name}.txt").write_text(text)
+    own = ["--valid", "ptb.valid.txt", "--test", "ptb.test.txt"]
+    lines = [line.split() for line in succeed("prepare", "ptb.train.txt", *own).splitlines()]
+    assert lines[:6] == [
+        ["ptb.train.corpus"],
+        ["characters", "73"],
+        ["symbols", "3"],
+        ["training", "60"],
+        ["validation", "10"],
+        ["test", "3"],
+    ]
+    made = [line.split()[2] for line in succeed("info", "ptb.train.corpus").splitlines() if line.startswith("made of")]
+    assert made == ["ptb.train.txt:", "ptb.valid.txt:", "ptb.test.txt:"]
+    assert "--valid is a text of its own, and --split shares out one; give one" in misuse(
+        "prepare", "ptb.train.txt", *own, "--split", "1/0/0", "--force"
+    )
+    result = run("prepare", "ptb.train.txt", "--test", "-", "--out", "piped", stdin=b"cab")
+    assert (result.exit_code, [line.split() for line in result.stdout.splitlines()][5]) == (0, ["test", "3"])
 
 
 def test_prepare_refuses() -> None:

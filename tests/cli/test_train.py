@@ -140,6 +140,16 @@ def test_train_refuses_a_used_folder(mine: str) -> None:
             ["--streams", "5000"],
             "--streams 5000: too many for the 2,700 symbols of the training text, give at most 1,349",
         ),
+        (
+            ["--trunc", "shuffled-state:8", "--streams", "1"],
+            "--streams 1: there is no other stream to hand the state to, as --trunc shuffled-state:8 does; give at"
+            " least 2",
+        ),
+        (
+            ["--trunc", "last:8/2", "--cell", "window:3"],
+            "--trunc last:8/2: --cell window:3 has no state for a gradient to go back through; give a plain K such as"
+            " 16",
+        ),
         (["--precision", "int8"], "--precision int8: unknown; give one of auto, float32, bfloat16, float64"),
         (["--split", "1/1"], None),
     ],
@@ -342,6 +352,27 @@ def test_an_interrupted_run_says_what_resumes_it() -> None:
     assert code == 130
     assert re.search(
         r"^stopped at \d+%, and saved\ngo on:          rnnbptt train --resume 'a b'$", stderr, re.MULTILINE
+    )
+
+
+def test_texts_of_their_own_for_validation_and_test() -> None:
+    for name, seed in (("valid.txt", 1), ("test.txt", 2)):
+        Path(name).write_text(prose(300, seed), encoding="utf-8")
+    own = ["--valid", "valid.txt", "--test", "test.txt"]
+    succeed(*TRAIN, *own, "--chars", "400", "--run", "it")
+    assert load_checkpoint(Path("it/last.safetensors")).document.corpus.options.split == "3000/300/300"
+    more = ["--resume", "it", "--quiet", "--chars"]
+    succeed("train", *more, "500")
+    succeed("train", "text.txt", *own, *more, "600")
+    for others in (["text.txt"], ["text.txt", "--valid", "test.txt", "--test", "valid.txt"], own[:2]):
+        said = refusal("train", *others, *more, "700")
+        assert said.endswith("not the text that it/last.safetensors was trained on; leave it out, or give that one")
+    succeed("train", "it/corpus", *more, "800")
+    prepared = "--valid is for a text file: it/corpus is prepared already"
+    assert prepared in misuse("train", "it/corpus", *own, *more, "900")
+    assert prepared in misuse("train", "it/corpus", *own)
+    assert "--test is a text of its own, and --split shares out one; give one" in misuse(
+        *TRAIN, "--test", "test.txt", "--split", "1/0/0"
     )
 
 

@@ -36,6 +36,10 @@ def test_a_conclusion_in_three_sentences() -> None:
         " weights of now.",
     ]
     assert sentences(memory=1, ends=True)[1].startswith("The model uses about 1 character of what")
+    assert sentences(carried="handed on")[2] == (
+        "The state that training carries along is handed from stream to stream: it is off by 10 % from one that is"
+        " read again with the weights of now."
+    )
     assert sentences(carried="unsettled")[2].endswith(
         "may be stale or not: it is off by 10 % from one that is read again with the weights of now, but the model"
         " remembers more than the 32 characters of that; a larger --depth can tell."

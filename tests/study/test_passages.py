@@ -20,7 +20,7 @@ from rnnbptt.inference.evaluation import character_nats
 from rnnbptt.study.entries import Entry
 from rnnbptt.study.passages import Split, Text, open_splits, open_text
 from rnnbptt.text.corpus import Corpus
-from rnnbptt.text.options import TextOptions
+from rnnbptt.text.options import HeldOut, TextOptions
 from rnnbptt.text.preparing import prepare
 from rnnbptt.training.checkpoint import Checkpoint
 from rnnbptt.training.config import TrainConfig
@@ -236,6 +236,10 @@ def test_models_of_bytes_read_bytes(tmp_path: Path) -> None:
 def test_a_text_that_was_trained_on_is_named(entry: Entry, tmp_path: Path) -> None:
     corpus = corpus_of(tmp_path, prose(3000, seed=1))
     entries = [entry, make_entry(corpus, "two")]
+    apart = prepare(
+        [corpus.sources[0].name], tmp_path / "apart", TextOptions(), held_out=HeldOut(valid=write(tmp_path / "v", "vv"))
+    )
+    assert not any("trained on" in note for note in open_text(tmp_path / "v", [make_entry(apart)], True)[1])
     note = "two was trained on this very text: its figures say nothing of how it does on others."
     assert open_text(tmp_path / "source.txt", entries)[1] == ["The text is read as utf-8.", note]
     shutil.rmtree(corpus.path)

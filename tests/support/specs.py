@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 lengths = st.integers(1, 200)
 simple_forms = st.one_of(
     st.sampled_from(["{}", "stateless:{}", "random:{}", "artbp:{}", "snap:{}", "rtrl:{}", "uoro:{}"]),
+    st.sampled_from(["shuffled-state:{}", "last:{}", "last-carried:{}"]),
     lengths.map("{{}}/{}".format),
     lengths.map("{}/{{}}".format),
 )
@@ -30,6 +31,7 @@ specs = st.one_of(
     st.sampled_from(["full", "snap", "rflo"]),
     st.builds(str.format, simple_forms, lengths),
     st.builds("{}/{}@rerun".format, st.integers(1, 9), st.integers(10, 99)),
+    st.builds("last:{}/{}".format, st.integers(9, 99), st.integers(2, 9)),
     st.integers(1, 10**9 - 1).map("adaptive:0.{:09d}".format).map(lambda spec: spec.rstrip("0")),
     curricula(),
     curricula(shuffled_forms, ("", "@linear")).map("shuffle({})".format),

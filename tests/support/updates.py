@@ -22,7 +22,9 @@ def gradient(model: CharRNN, strategy: Strategy, plan: Plan, x: NDArray, y: NDAr
     if plan.reset:
         state.zero_()
     logits, tape = model.forward(torch.from_numpy(x), state, history=strategy.history)
-    model.backward(tape, cross_entropy(logits, torch.from_numpy(y))[1].mul_(plan.scale), plan.depth, plan.carry)
+    scored = torch.from_numpy(y[-plan.scored :])
+    d_logits = cross_entropy(logits[-scored.numel() :], scored)[1].mul_(plan.scale)
+    model.backward(tape, d_logits, plan.depth, plan.carry)
     return model.parameters.grad.clone()
 
 
@@ -42,7 +44,7 @@ def package_updates(
 def package_sum(model: CharRNN, spec: str, ids: NDArray, state: torch.Tensor) -> torch.Tensor:
     """The sum of the triangle by our own code; an update's gradient is that of its mean."""
     updates = package_updates(model, parse_truncation(spec), ids, state.clone())
-    return sum(plan.advance * B * grad for plan, grad in updates)
+    return sum(plan.scored * B * grad for plan, grad in updates)
 
 
 def a_text(vocabulary: int = 4) -> NDArray:

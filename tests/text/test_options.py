@@ -41,16 +41,20 @@ from support.refusals import message_of
         ({"min_count": 0}, "--min-count 0: must be at least 1"),
         (
             {"split": "0.9/0.1"},
-            "--split '0.9/0.1': give train/valid/test as three fractions (0.9/0.05/0.05) or three sizes (90M/5M/5M)",
+            "--split '0.9/0.1': give train/valid/test as three fractions (0.9/0.05/0.05) or three sizes (90M/5M/5M), or"
+            " text8 or enwik8",
         ),
         (
             {"split": "1/0/-1"},
-            "--split '1/0/-1': give train/valid/test as three fractions (0.9/0.05/0.05) or three sizes (90M/5M/5M)",
+            "--split '1/0/-1': give train/valid/test as three fractions (0.9/0.05/0.05) or three sizes (90M/5M/5M), or"
+            " text8 or enwik8",
         ),
         (
             {"split": "90m/5/5"},
-            "--split '90m/5/5': give train/valid/test as three fractions (0.9/0.05/0.05) or three sizes (90M/5M/5M)",
+            "--split '90m/5/5': give train/valid/test as three fractions (0.9/0.05/0.05) or three sizes (90M/5M/5M), or"
+            " text8 or enwik8",
         ),
+        ({"split": "enwik8"}, "--split enwik8: counts bytes; give --unit byte"),
         ({"split": "0.9/0.05/0.06"}, "--split 0.9/0.05/0.06: fractions must sum to 1, and these sum to 1.01"),
         ({"split": "1/1/1"}, "--split 1/1/1: fractions must sum to 1, and these sum to 3"),
         ({"split": "10/0.5/2"}, "--split 10/0.5/2: sizes must be whole numbers of symbols"),
@@ -79,6 +83,8 @@ def test_options_are_checked_on_construction(options: dict[str, Any], message: s
         ("1000/200/100", 5000, (1000, 1200, 1300)),
         ("1k/0.2K/100", 1300, (1000, 1200, 1300)),
         ("90M/5M/5M", 10**9, (90_000_000, 95_000_000, 100_000_000)),
+        ("text8", 10**8, (90_000_000, 95_000_000, 100_000_000)),
+        ("enwik8", 10**9, (90_000_000, 95_000_000, 100_000_000)),
         ("1.5G/0/2", 2 * 10**9, (1_500_000_000, 1_500_000_000, 1_500_000_002)),
     ],
 )
@@ -96,6 +102,9 @@ def test_split_that_does_not_fit_the_text() -> None:
     assert message_of(split_offsets, "5/1/2", 9).startswith("--split 5/1/2: gives valid 1 of the 9 symbols")
     assert message_of(split_offsets, "1k/20/0", 1019) == (
         "--split 1k/20/0: asks for 1020 symbols, but the text has 1019; give smaller sizes"
+    )
+    assert message_of(split_offsets, "text8", 1019) == (
+        "--split text8: asks for 100000000 symbols, but the text has 1019; give smaller sizes"
     )
 
 

@@ -7,6 +7,7 @@ import hashlib
 import os
 import tracemalloc
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnbptt.text.corpus import Corpus
-from rnnbptt.text.options import TextOptions
+from rnnbptt.text.options import HeldOut, TextOptions
 from rnnbptt.text.preparing import prepare, prepare_task
 from rnnbptt.text.tasks import parse_task
 from rnnbptt.text.vocabulary import Vocabulary
@@ -45,6 +46,49 @@ def test_prepare_and_open_round_trip(text: str, encoding: str, size: int) -> Non
             assert one.sources[0].bytes == len(data)
             assert one.unknown_count == one.unused == 0
         assert opened.fingerprint == corpus.fingerprint
+
+
+@pytest.mark.parametrize("unit", ["char", "byte"])
+@pytest.mark.parametrize("parts", ["valid test", "valid", "test"])
+def test_texts_of_their_own_are_the_parts_to_the_symbol(tmp_path: Path, unit: str, parts: str) -> None:
+    """Nothing comes between them, though no newline is at their ends, and an accent is not composed with the e before
+    it. The texts of a part are joined as ever.
+    """
+    texts = {"a": "aee", "b": "be", "valid": "\u0301vva", "test": "tt\n"}
+    for name, text in texts.items():
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode(), mtime=0))
+    held_out = HeldOut(**{part: tmp_path / f"{part}.gz" for part in parts.split()})
+    options = TextOptions(unit=unit, nfc=unit == "char")
+    files = [tmp_path / "a.gz", tmp_path / "b.gz"]
+    corpus = prepare(files, tmp_path / "out", options, held_out=held_out)
+    sizes = {"train": 6, "valid": 4 + (unit == "byte"), "test": 3}
+    sizes |= {part: 0 for part in ("valid", "test") if part not in parts}
+    for one in (corpus, Corpus.open(tmp_path / "out")):
+        found = {part: len(one.split(part)) for part in sizes}
+        assert found == sizes
+        assert one.options == replace(options, split="/".join(map(str, sizes.values())))
+        assert [source.part for source in one.sources] == ["train", "train", *parts.split()]
+        whole = "aee\nbe" + "".join(texts[part] for part in parts.split())
+        assert text_of(one) == whole
+        assert one.vocabulary.symbols == tuple(
+            sorted(set(whole if unit == "char" else whole.encode().decode("latin-1")))
+        )
+
+
+def test_a_part_without_enough_text_is_named(tmp_path: Path) -> None:
+    for name, text in (("a", "aaaa"), ("b", "b"), ("empty", "")):
+        (tmp_path / name).write_text(text)
+    a, b, empty = (tmp_path / name for name in ("a", "b", "empty"))
+    for sources, held_out, short, size in (
+        ([a], HeldOut(valid=b), b, 1),
+        ([a], HeldOut(a, empty), empty, 0),
+        ([empty], HeldOut(test=a), empty, 0),
+    ):
+        said = message_of(prepare, sources, tmp_path / "out", TextOptions(), held_out=held_out)
+        assert said == f"{str(short)!r}: {size} symbols, and a part needs 2; give a longer text"
+    twice = "standard input can be read only once; give - only once"
+    assert message_of(prepare, ["-"], tmp_path / "out", TextOptions(), held_out=HeldOut(test=Path("-"))) == twice
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("unit", ["char", "byte"])

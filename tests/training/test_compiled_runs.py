@@ -29,6 +29,7 @@ RUNS: list[dict[str, Any]] = [
     {"trunc": "1..8@plateau", "streams": 2, "cell": "elstm", "layers": 2, "dropout": 0.2},
     {"trunc": "stateless:1", "streams": 1, "cell": "lstm"},
     {"trunc": "stateless:3", "streams": 3, "cell": "gru"},
+    {"trunc": "last-carried:3", "streams": 2, "cell": "rnn"},
     {"trunc": "random:8", "streams": 2, "cell": "lstm"},
     {"trunc": "artbp:4", "streams": 3, "cell": "gru"},
     {"trunc": "6/2", "streams": 3, "cell": "lstm", "budget": Budget("updates", 150)},

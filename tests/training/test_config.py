@@ -97,6 +97,11 @@ def test_rate_lies_between_its_ends(spent: float, chars: int, warmup: int, final
         ({"eval_every": -1}, "--eval-every -1: must be a number from 0 to 1e+15"),
         ({"seed": -1}, "--seed -1: must be at least 0 and below 2^63"),
         ({"seed": 2**63}, f"--seed {2**63}: must be at least 0 and below 2^63"),
+        (
+            {"trunc": "shuffled-state:4", "streams": 1},
+            "--streams 1: there is no other stream to hand the state to, as --trunc shuffled-state:4 does; give at"
+            " least 2",
+        ),
         ({"trunc": "0"}, "--trunc 0: at least 1 character is read for an update; give 1 or more"),
     ],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -31,20 +31,61 @@ AXES = ["kind", "chars", "updates", "seconds", "flops", "epoch", "k1", "k2", "lr
 # --- the same in other words ------------------------------------------------------------------------------------------
 
 
-def other_loop(trainer: Trainer, network: TorchNetwork, k_at: Callable[[float], int]) -> Iterator[tuple[float, Tensor]]:
+class Moment(NamedTuple):
+    """Where the lanes (B,) of a text stand, and the characters that each has read since any has wrapped."""
+
+    text: Tensor
+    lanes: Tensor
+    since: int
+
+    def read(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """x and y, (stop - start, B), from so many characters on."""
+        return tuple(self.text[self.lanes + at + torch.arange(start, stop)[:, None]] for at in (0, 1))
+
+    def met(self, state: Tensor) -> Tensor:
+        """Zero in a lane at the start of the text, which has read nothing."""
+        return state * (self.lanes != 0)[:, None]
+
+
+Scheme = Callable[[TorchNetwork, Moment, int, Tensor], tuple[Tensor, Tensor]]  # k, state: the loss, the state after
+
+
+def all_losses(network: TorchNetwork, moment: Moment, k: int, state: Tensor) -> tuple[Tensor, Tensor]:
+    return network.loss(*moment.read(0, k), moment.met(state))
+
+
+def of_the_lane_before(network: TorchNetwork, moment: Moment, k: int, state: Tensor) -> tuple[Tensor, Tensor]:
+    return all_losses(network, moment, k, state.roll(1, 2))
+
+
+def last_loss(network: TorchNetwork, moment: Moment, k: int, state: Tensor) -> tuple[Tensor, Tensor]:
+    x, y = moment.read(0, k)
+    logits, after = network(x, moment.met(state))
+    return torch.nn.functional.cross_entropy(logits.unflatten(0, x.shape)[-1], y[-1]), after.detach()
+
+
+def windows_of_7(network: TorchNetwork, moment: Moment, k: int, state: Tensor) -> tuple[Tensor, Tensor]:
+    x, y = moment.read(-min(4, moment.since), k)
+    logits, after = network(x, torch.zeros_like(state))
+    return torch.nn.functional.cross_entropy(logits.unflatten(0, x.shape)[-1], y[-1]), after.detach()
+
+
+def other_loop(
+    trainer: Trainer, network: TorchNetwork, k_at: Callable[[float], int], scheme: Scheme = all_losses
+) -> Iterator[tuple[float, Tensor]]:
     """What `trainer` should do, update by update, to the network: the loss, and the state after it."""
     config, ids = trainer.config, torch.from_numpy(trainer.corpus.split("train").astype("int64"))
     pairs = len(ids) - 1
     lanes = torch.tensor([b * pairs // config.streams for b in range(config.streams)])
-    state, chars = trainer.model.zero_state(config.streams), 0
+    state, chars, since = trainer.model.zero_state(config.streams), 0, 0
     budget = math.ceil(config.budget.amount * pairs)
     weights, biases = ([p for name, p in network.named_parameters() if kind in name] for kind in ("weight", "bias"))
     optimizer = torch.optim.AdamW([{"params": weights}, {"params": biases}], betas=(0.9, 0.99))
     while chars < budget:
         room = math.ceil((budget - chars) / config.streams)
         k = min(k_at(chars / budget), int(pairs - lanes.max()), room)
-        x, y = (ids[lanes + t + torch.arange(k)[:, None]] for t in (0, 1))
-        loss, state = network.loss(x, y, state)
+        loss, state = scheme(network, Moment(ids, lanes, since), k, state)
+        read = k * config.streams
         optimizer.zero_grad()
         loss.backward()
         norm = torch.stack([p.grad.norm() for p in network.parameters()]).norm()
@@ -52,29 +93,37 @@ def other_loop(trainer: Trainer, network: TorchNetwork, k_at: Callable[[float], 
             parameter.grad *= min(1.0, config.clip / norm)
         cosine = config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * chars / budget))
         lr = config.lr * cosine * min(1.0, (chars + 1) / config.warmup)
-        passed = sum(at % 1000 == 0 for at in range(chars + 1, chars + x.numel() + 1))
+        passed = sum(at % 1000 == 0 for at in range(chars + 1, chars + read + 1))
         kept = math.exp(-lr * config.weight_decay) ** passed
         of_weights, of_biases = optimizer.param_groups
         of_weights |= {"lr": lr, "weight_decay": (1 - kept) / lr}
         of_biases |= {"lr": lr, "weight_decay": 0.0}
         optimizer.step()
-        chars += x.numel()
+        chars += read
         lanes = (lanes + k) % pairs
+        since = 0 if (lanes == 0).any() else since + k
         yield loss.item(), state
-        state[:, :, lanes == 0] = 0  # a lane at the start of the text has read nothing
 
 
 @pytest.mark.parametrize(
-    ("trunc", "clip", "k_at"),
+    ("trunc", "clip", "k_at", "scheme"),
     [
-        ("1", 0.9, lambda spent: 1),
-        ("7", 0.3, lambda spent: 7),
-        ("full", 0.21, lambda spent: 10**9),
-        ("2..8", 0.4, lambda spent: 2 if spent < 0.3 else 4 if spent < 0.6 else 8),
+        ("1", 0.9, lambda spent: 1, all_losses),
+        ("7", 0.3, lambda spent: 7, all_losses),
+        ("full", 0.21, lambda spent: 10**9, all_losses),
+        ("2..8", 0.4, lambda spent: 2 if spent < 0.3 else 4 if spent < 0.6 else 8, all_losses),
+        ("shuffled-state:5", 0.4, lambda spent: 5, of_the_lane_before),
+        ("last-carried:5", 0.7, lambda spent: 5, last_loss),
+        ("last:7/3", 0.7, lambda spent: 3, windows_of_7),
     ],
 )
 def test_training_equals_a_loop_of_autograd_and_torch_optim(
-    small: Corpus, trunc: str, clip: float, k_at: Callable[[float], int], monkeypatch: pytest.MonkeyPatch
+    small: Corpus,
+    trunc: str,
+    clip: float,
+    k_at: Callable[[float], int],
+    scheme: Scheme,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # each update is followed by a validation here
     monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_, **__: a_score(0.0))
@@ -90,7 +139,7 @@ def test_training_equals_a_loop_of_autograd_and_torch_optim(
         **settings,
     )
     network = TorchNetwork(trainer.model)
-    expected, clipped = other_loop(trainer, network, k_at), set()
+    expected, clipped = other_loop(trainer, network, k_at, scheme), set()
     for record in of_kind("train", trainer.run()):
         loss, state = next(expected)
         assert record["nats"] == pytest.approx(loss, rel=1e-11)
@@ -109,24 +158,26 @@ class PastOf:
         ids, streams = torch.from_numpy(trainer.corpus.split("train").astype("int64")), trainer.config.streams
         self._pairs, self._network, self._ids = len(ids) - 1, network, ids
         self._lanes = torch.tensor([lane * self._pairs // streams for lane in range(streams)])
-        self._keep, self._stateless = trainer.strategy.history, trainer.config.trunc.startswith("stateless")
+        self._keep = trainer.strategy.history
         self._states, self._since = [trainer.model.zero_state(streams)], 0  # the row of the last reset
         self.row, self.deepest = 0, 0
 
     def update(self, plan: Plan) -> tuple[float, list[Tensor]]:
         """Loss and gradients of the next update, one character at a time."""
-        wrapped = ((self._lanes + self.row) % self._pairs == 0) & (self.row > 0) | torch.tensor(self._stateless)
+        self._states[-1] = self._states[-1].roll(plan.hand_on, 2)
+        wrapped = ((self._lanes + self.row) % self._pairs == 0) & (self.row > 0)
         self._states[-1][:, :, wrapped] = 0
         if wrapped.any():
             self._since = self.row
         older = max(0, min(plan.depth - plan.advance, self._keep, self.row - self._since))
         start, stop = self.row - older, self.row + plan.advance
-        state, losses = self._states[start], []
+        state, losses = torch.zeros_like(self._states[start]) if plan.reset else self._states[start], []
         for row in range(start, stop):
             x, y = (self._ids[(self._lanes + row) % self._pairs + place] for place in (0, 1))
             logits, state = self._network(x[None], state)
-            if row >= self.row:
+            if row >= stop - plan.scored:
                 losses.append(torch.nn.functional.cross_entropy(logits, y))
+            if row >= self.row:
                 self._states.append(state.detach())
             factor = plan.carry[row - start] if plan.carry and row + 1 < stop else 1.0
             state = state.detach() + factor * (state - state.detach())  # the same value, its gradient scaled
@@ -143,6 +194,10 @@ DEEPEST = {
     "2/6@rerun": 6,  # while the weights rest, the same as without
     "6/2": 6,
     "stateless:4": 4,
+    "shuffled-state:4": 4,
+    "last:6/2": 6,
+    "last:4/4": 4,
+    "last-carried:4": 4,
     "random:8": 12,
     "artbp:4": 12,
     "1/1..1/8": 8,
@@ -158,7 +213,7 @@ DEEPEST = {
         (cell, trunc)
         for cell in ("lstm", "window:3")
         for trunc in DEEPEST
-        if (cell, trunc) != ("window:3", "adaptive:0.5")
+        if cell != "window:3" or trunc not in ("adaptive:0.5", "last:6/2")
     ],
 )
 def test_each_update_carries_out_its_plan(
@@ -183,6 +238,18 @@ def test_each_update_carries_out_its_plan(
     assert past.deepest >= DEEPEST[trunc]
     _, tape = trainer.model.forward(torch.zeros(1, 3, dtype=torch.int64), trainer.model.zero_state(3))
     assert trainer.model.tape_bytes(tape.capacity, 3) <= memory
+
+
+@pytest.mark.parametrize(
+    ("trunc", "same"), [("last:1", "stateless:1"), ("last-carried:1", "1"), ("shuffled-state:4", "4")]
+)
+@pytest.mark.parametrize("cell", ["lstm", "window:3"])
+def test_what_is_the_same_in_other_words_ends_the_same(tmp_path: Path, cell: str, trunc: str, same: str) -> None:
+    """Three streams that read the same text, until the first one wraps."""
+    corpus = make_corpus(tmp_path, "abcab" * 30 + "a", split="1/0/0")
+    settings = {"layers": 2, "precision": "float64", "eval_every": 10**6, "budget": Budget("chars", 150)}
+    ours, theirs = (train(corpus, cell, trunc=spec, lr=0.02, **settings)[0] for spec in (trunc, same))
+    assert error(ours.model.parameters.flat, theirs.model.parameters.flat) < 1e-10
 
 
 def test_loss_falls_well_below_that_of_single_symbols(corpus: Corpus) -> None:
@@ -262,6 +329,7 @@ def test_the_ends_of_the_range_of_seeds_train(small: Corpus, seed: int) -> None:
     [
         *(("7", 7), ("500", 67), ("full", 67), ("1..8", 8), ("8..1", 8), ("7/3", 7), ("stateless:7", 7)),
         *(("random:8", 58), ("random:60", 67), ("artbp:4", 40)),
+        *(("last:6/2", 8), ("last:4/4", 4), ("last-carried:7", 7)),
         *(("4/6", 6), ("4/7", 7), ("2/6", 8), ("1/5", 8), ("1/1..1/8", 14), ("2/6@rerun", 8), ("adaptive:0.5", 67)),
     ],
 )
@@ -310,6 +378,8 @@ def test_records_come_by_characters_and_agree_with_what_was_done(small: Corpus) 
         ("6/2", lambda row: 6, 2),
         ("6/1", lambda row: 6, 5),
         ("stateless:3", lambda row: 3, 0),
+        ("last-carried:3", lambda row: 3, 0),
+        ("last:6/2", lambda row: min(row % 66 + 2, 6), 0),
         ("1/5", lambda row: min(row % 66 + 1, 5), 0),
         ("2/6", lambda row: min(row % 66 + 2, 6), 0),
         ("3/12", lambda row: min(row % 66 + 3, 12), 0),
@@ -319,7 +389,7 @@ def test_records_come_by_characters_and_agree_with_what_was_done(small: Corpus) 
 def test_operations_follow_the_depth_really_gone_back(
     tmp_path: Path, trunc: str, depths: Callable[[int], int], cuts: int
 ) -> None:
-    """2 a weight and character read, 4 a weight and character gone back through; the head is not gone back through,
+    """2 a weight and character read, 4 a weight and character gone back through; in the head, that has a loss,
     and 2 of W_hh are for a step back in time: one fewer than characters, and none where the gradient is cut. Where
     older characters are read once more, 2 a weight of the layers.
     """
@@ -331,8 +401,9 @@ def test_operations_follow_the_depth_really_gone_back(
         some_updates(trainer, 1)
         read = trainer.standing.k1
         depth, carried = depths(row), depths(row) - 1 - cuts
-        again = depth if trunc.endswith("@rerun") else read
-        flops += 3 * (6 * head * read + 2 * (w_hh + w_ih) * again)
+        again = depth if trunc.endswith("@rerun") or trunc.startswith("last:") else read
+        losses = 1 if "last" in trunc else read
+        flops += 3 * ((2 * read + 4 * losses) * head + 2 * (w_hh + w_ih) * again)
         flops += 3 * ((2 * w_hh + 4 * w_ih) * depth + 2 * w_hh * carried)
         row += read
         assert trainer.standing.axes.flops == pytest.approx(flops, rel=1e-12), row
@@ -351,14 +422,19 @@ def test_reading_once_more_differs_from_remembering_only_where_the_weights_move(
         assert torch.equal(stored[0], rerun[0]), "at first nothing came before"
 
 
-def test_a_train_record_is_the_mean_of_its_updates(small: Corpus) -> None:
-    """All in one record, where the first two updates have 8 rows and the last has 4: it counts half."""
-    settings = {"trunc": "8", "budget": Budget("chars", 60), "clip": 0.0}
+@pytest.mark.parametrize(("trunc", "losses"), [("8", (2, 2, 1)), ("last-carried:8", (1, 1, 1))])
+def test_a_train_record_is_the_mean_of_the_losses_of_its_updates(
+    small: Corpus, trunc: str, losses: tuple[int, ...]
+) -> None:
+    """All in one record, where the first two updates have 8 rows and the last has 4: it counts half, unless each has
+    the loss of one row.
+    """
+    settings = {"trunc": trunc, "budget": Budget("chars", 60), "clip": 0.0}
     one = make_trainer(small, eval_every=1000, **settings)
     (record,) = of_kind("train", one.run())
     _, each = train(small, eval_every=1, **settings)
     nats, norms = ([r[key] for r in of_kind("train", each)] for key in ("nats", "grad_norm"))
-    assert record["nats"] == pytest.approx((2 * nats[0] + 2 * nats[1] + nats[2]) / 5)
+    assert record["nats"] == pytest.approx(sum(map(math.prod, zip(nats, losses, strict=True))) / sum(losses))
     assert record["grad_norm"] == pytest.approx(sum(norms) / 3)
 
 

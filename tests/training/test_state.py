@@ -127,6 +127,8 @@ RUNS = [
     {"trunc": "6/2", "optimizer": "sgd"},
     {"trunc": "6", "optimizer": "muon"},
     {"trunc": "stateless:4", "eval_every": 150},
+    {"trunc": "shuffled-state:4", "cell": "lstm", "eval_every": 150},
+    {"trunc": "last:6/2", "cell": "lstm", "precision": "bfloat16"},
     {"trunc": "random:8", "cell": "lstm", "precision": "float64", "eval_every": 300},
     {"trunc": "artbp:4", "cell": "lstm", "eval_every": 200},
     {"trunc": "1/1..1/8", "cell": "lstm", "precision": "bfloat16"},
@@ -173,7 +175,7 @@ def test_a_run_resumed_after_any_update_goes_on_as_if_never_interrupted(small: C
     assert in_mid_interval or run["trunc"] == "full"
     assert len(ks) > 2 or ".." not in run["trunc"]
     held = any(name.startswith("history.") for name in moments[-1][0].tensors)
-    assert held == (run["trunc"] in ("2/6", "3/20", "2/6@rerun", "1/5", "1/1..1/8"))
+    assert held == (run["trunc"] in ("2/6", "3/20", "2/6@rerun", "last:6/2", "1/5", "1/1..1/8"))
 
     for (before, seen), (after, seen_after) in pairwise(moments):
         resumed = restore(before, small, run.get("precision", "float32"))

@@ -6,7 +6,7 @@ A loss at t depends on the parameters as they were used at every tau up to t. A 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def states_of(model: CharRNN, x: NDArray, h: NDArray) -> list[NDArray]:
 
 
 def triangle_sum(
-    model: CharRNN, x: NDArray, y: NDArray, states: list[NDArray], weight: Weight, losses: range | None = None
+    model: CharRNN, x: NDArray, y: NDArray, states: list[NDArray], weight: Weight, losses: Sequence[int] | None = None
 ) -> dict[str, NDArray]:
     """Gradient of the sum of the losses, all unless given, of one stream, with weight(t, tau) on each cell."""
     p = {name: value.numpy() for name, value in model.parameters.values.items()}
@@ -111,13 +111,21 @@ def separate(k1: int, k2: int) -> Weight:
     ],
 )
 def test_gradient_is_the_sum_over_its_part_of_the_triangle(spec: str, weight: Weight) -> None:
+    assert_part_of_the_triangle(spec, weight)
+
+
+def test_the_last_losses_alone_are_as_many_rows_of_the_triangle() -> None:
+    assert_part_of_the_triangle("last-carried:7", chunk(7), (6, 13, 19))
+
+
+def assert_part_of_the_triangle(spec: str, weight: Weight, losses: Sequence[int] | None = None) -> None:
     model = make_model("rnn", hidden=3, vocabulary=4)
     ids, state = a_text(), random_state(model, B)
     expected: dict[str, NDArray] = {}
     for b in range(B):
         lane = ids[b * T : (b + 1) * T + 1]
         states = states_of(model, lane[:-1], state[0, 0, b].numpy().copy())
-        for name, grad in triangle_sum(model, lane[:-1], lane[1:], states, weight).items():
+        for name, grad in triangle_sum(model, lane[:-1], lane[1:], states, weight, losses).items():
             expected[name] = expected.get(name, 0) + grad
     for name, grad in model.parameters.views(package_sum(model, spec, ids, state)).items():
         assert error(grad, torch.from_numpy(expected[name])) < 1e-12, name

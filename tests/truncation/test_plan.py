@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -65,12 +67,26 @@ def test_no_plan_goes_back_to_more_than_is_kept(spec: str, progress: Progress) -
         ("uoro:7", 5, Plan(5, 5)),
         ("stateless:7", 1000, Plan(7, 7, reset=True)),
         ("stateless:7", 5, Plan(5, 5, reset=True)),
+        ("shuffled-state:7", 5, Plan(5, 5, hand_on=1)),
+        ("last:7", 1000, Plan(1, 7, reset=True, rerun=6, losses=1)),
+        ("last:7/3", 1000, Plan(3, 7, reset=True, rerun=4, losses=1)),
+        ("last:7/3", 2, Plan(2, 6, reset=True, rerun=4, losses=1)),
+        ("last-carried:7", 5, Plan(5, 5, losses=1)),
     ],
 )
 def test_plans_that_do_not_change(spec: str, room: int, plan: Plan) -> None:
     for spent in (0.0, 0.5, 1.0):
         for updates in range(3):
             assert parse_truncation(spec).next(Progress(spent, room, updates)) == plan
+
+
+@pytest.mark.parametrize("room", [9, 5])
+def test_four_training_schemes_are_all_losses_or_the_last_and_the_state_carried_or_zero(room: int) -> None:
+    carried, stateless, last, last_carried = (
+        parse_truncation(spec).next(Progress(0.0, room)) for spec in ("7", "stateless:7", "last:7/7", "last-carried:7")
+    )
+    assert carried == replace(stateless, reset=False) == replace(last_carried, losses=None)
+    assert last == replace(stateless, losses=1)
 
 
 @pytest.mark.parametrize(
@@ -83,6 +99,10 @@ def test_plans_that_do_not_change(spec: str, room: int, plan: Plan) -> None:
         ("4/10", 4, 6),
         ("10/4", 10, 0),
         ("stateless:64", 64, 0),
+        ("last:64", 1, 63),
+        ("last:64/16", 16, 48),
+        ("last:64/64", 64, 0),
+        ("last:4..last:24", 1, 23),
         ("random:64", 114, 0),
         ("random:2000", 1000, 0),
         ("artbp:64", 640, 0),
@@ -113,6 +133,7 @@ def test_longest_update_and_what_is_kept_before_it(spec: str, longest: int, hist
         ("snap:8", 8),
         ("rtrl:8", 8),
         ("stateless:8", 8),
+        ("last:8/2", 6),
         ("random:8", 8),
         ("artbp:8", 8),
         ("4/6", 4),
@@ -134,10 +155,14 @@ def test_what_a_strategy_takes_in_at_its_end(spec: str, reach: int | None) -> No
 @given(specs, moments)
 def test_what_a_strategy_says_of_itself_is_what_it_plans(spec: str, progress: Progress) -> None:
     strategy = parse_truncation(spec)
-    assert strategy.next(progress).reset == strategy.resets == ("stateless" in spec)
+    plan = strategy.next(progress)
+    assert plan.reset == strategy.resets == ("stateless" in spec or "last:" in spec)
+    assert plan.hand_on == strategy.hands_on == ("shuffled-state" in spec)
+    assert plan.scored == (1 if "last" in spec else plan.advance)
     assert (strategy.influence in ("snap", "tail")) == ("snap" in spec)
     assert (strategy.influence == "uoro") == ("uoro" in spec)
-    assert strategy.needs_state == any(name in spec for name in ("snap", "rflo", "rtrl", "uoro", "adaptive"))
+    again = "last:" in spec and strategy.history > 0
+    assert strategy.needs_state == (again or any(name in spec for name in ("snap", "rflo", "rtrl", "uoro", "adaptive")))
 
 
 @pytest.mark.parametrize("spec", ["random:50", "artbp:50", "shuffle(1..64)", "shuffle(1/1..1/64)"])

@@ -10,7 +10,20 @@ from hypothesis import given
 from rnnbptt.truncation.adaptive import Adaptive
 from rnnbptt.truncation.curriculum import Progressive, Shuffled
 from rnnbptt.truncation.drawn import RandomLength, Unbiased
-from rnnbptt.truncation.fixed import Fixed, Full, RankOne, RealTime, Rflo, Separate, Snap, SnapTail, Stateless
+from rnnbptt.truncation.fixed import (
+    Fixed,
+    Full,
+    Last,
+    LastCarried,
+    RankOne,
+    RealTime,
+    Rflo,
+    Separate,
+    ShuffledState,
+    Snap,
+    SnapTail,
+    Stateless,
+)
 from rnnbptt.truncation.plan import Strategy
 from rnnbptt.truncation.specs import parse_truncation
 from support.refusals import message_of
@@ -32,6 +45,11 @@ def fixed(*ks: int) -> tuple[Fixed, ...]:
         ("64/1", Separate(64, 1)),
         ("8/8", Separate(8, 8)),
         ("stateless:64", Stateless(64)),
+        ("shuffled-state:64", ShuffledState(64)),
+        ("last:64", Last(64)),
+        ("last:64/3", Last(64, 3)),
+        ("last:64/64", Last(64, 64)),
+        ("last-carried:64", LastCarried(64)),
         ("random:64", RandomLength(64)),
         ("artbp:64", Unbiased(64)),
         ("snap", Snap()),
@@ -53,12 +71,16 @@ def fixed(*ks: int) -> tuple[Fixed, ...]:
         ("4/4..4/4", Progressive((Separate(4, 4),))),
         ("4/3..4/1@linear", Progressive((Separate(4, 3), Separate(4, 2), Separate(4, 1)), "linear")),
         ("stateless:2..stateless:4", Progressive((Stateless(2), Stateless(4)))),
+        ("last:4..last:24@plateau", Progressive((Last(4), Last(8), Last(16), Last(24)), "plateau")),
+        ("last:8/4..last:8", Progressive((Last(8, 4), Last(8, 2), Last(8)))),
+        ("shuffled-state:1..shuffled-state:2", Progressive((ShuffledState(1), ShuffledState(2)))),
         ("random:9..random:5@plateau", Progressive((RandomLength(9), RandomLength(5)), "plateau")),
         ("artbp:1..artbp:3", Progressive((Unbiased(1), Unbiased(2), Unbiased(3)))),
         ("snap:1..snap:4", Progressive((SnapTail(1), SnapTail(2), SnapTail(4)))),
         ("rtrl:3..rtrl:1@linear", Progressive((RealTime(3), RealTime(2), RealTime(1)), "linear")),
         ("shuffle(snap:1..snap:2)", Shuffled((SnapTail(1), SnapTail(2)))),
         ("shuffle(1..4)", Shuffled(fixed(1, 2, 4))),
+        ("shuffle(last-carried:1..last-carried:2)", Shuffled((LastCarried(1), LastCarried(2)))),
         ("shuffle(1/4..1/2@linear)", Shuffled((Separate(1, 4), Separate(1, 3), Separate(1, 2)), "linear")),
     ],
 )
@@ -81,6 +103,8 @@ def test_every_spec_comes_back(spec: str) -> None:
         ("rtrl:8..rtrl@plateau", "rtrl:8..rtrl:1@plateau"),
         ("uoro", "uoro:1"),
         ("shuffle(uoro..uoro:4)", "shuffle(uoro:1..uoro:4)"),
+        ("last:8/1", "last:8"),
+        ("last:8/4..last:8/1", "last:8/4..last:8"),
         ("adaptive:.5", "adaptive:0.5"),
         ("adaptive:0.10", "adaptive:0.1"),
     ],
@@ -91,8 +115,8 @@ def test_some_may_be_written_in_two_ways(spec: str, same: str) -> None:
 
 
 FORMS = (
-    "K, K1/K2, K1/K2@rerun, A..B, A..B@linear, A..B@plateau, full, stateless:K, random:K, artbp:K, adaptive:D, snap,"
-    " snap:K, rflo, rtrl, rtrl:K, uoro, uoro:K, shuffle(A..B)"
+    "K, K1/K2, K1/K2@rerun, A..B, A..B@linear, A..B@plateau, full, stateless:K, shuffled-state:K, last:K, last:K/S,"
+    " last-carried:K, random:K, artbp:K, adaptive:D, snap, snap:K, rflo, rtrl, rtrl:K, uoro, uoro:K, shuffle(A..B)"
 )
 NEITHER = [
     *("", "k", "-1", "+1", "1.5", "Full", " 1", "1 ", "1\n", "1\u0663", "1234567890", "1@linear", "full@linear"),
@@ -113,6 +137,7 @@ NEITHER = [
         "full@rerun",
         "1/4@rerun@rerun",
     ),
+    *("last", "last:", "last:4/", "last:4\n", "last:4/2/1", "last-carried:4/2", "shuffled-state:4/2", "shuffled:4"),
     *("adaptive", "adaptive:", "adaptive:-0.1", "adaptive:d", "adaptive:1e-3", "adaptive:0.5.5", "adaptive: 0.1"),
     *("adaptive:0,5", "adaptive:5.", "adaptive:0.1..adaptive:0.5", "adaptive:0.5@rerun", "adaptive:0.0123456789"),
     *("shuffle", "shuffle()", "shuffle(1..4", "shuffle 1..4", "shuffle(1..4)@linear"),
@@ -141,6 +166,8 @@ def test_what_is_no_truncation_is_refused(spec: str) -> None:
         "snap:0",
         "rtrl:0",
         "uoro:0",
+        "last:0",
+        "last:4/0",
         "0/4@rerun",
     ],
 )
@@ -165,7 +192,8 @@ def test_no_other_growth_is_known(spec: str, growth: str) -> None:
     "spec",
     [
         *("1..1/4", "1/4..4", "1/1..2/2", "stateless:1..4", "1..artbp:4", "random:1..artbp:4", "1/2..2/1@linear"),
-        *("snap:1..4", "1..snap:4", "snap:1..rtrl:4", "rtrl..1/4", "rtrl..uoro:4"),
+        *("snap:1..4", "1..snap:4", "snap:1..rtrl:4", "rtrl..1/4", "rtrl..uoro:4", "last:1..last:24/3"),
+        "last:4..last-carried:8",
     ],
 )
 def test_the_ends_of_a_curriculum_differ_in_one_number(spec: str) -> None:
@@ -205,6 +233,13 @@ def test_what_cannot_be_shuffled_because_it_is_nothing(spec: str, message: str) 
     assert message_of(parse_truncation, spec) == message
 
 
+@pytest.mark.parametrize("spec", ["last:4/5", "last:8/4..last:2/4"])
+def test_windows_leave_no_character_out(spec: str) -> None:
+    assert message_of(parse_truncation, spec) == (
+        f"--trunc {spec}: windows of K characters move on by K at most; give last:K/S with S from 1 to K"
+    )
+
+
 @pytest.mark.parametrize("digits", ["0", "0.0", "1", "1.5", "00"])
 def test_a_bias_is_a_share(digits: str) -> None:
     assert message_of(parse_truncation, f"adaptive:{digits}") == (
@@ -212,7 +247,9 @@ def test_a_bias_is_a_share(digits: str) -> None:
     )
 
 
-@pytest.mark.parametrize("spec", ["4@rerun", "4/4@rerun", "4/2@rerun", "snap:4@rerun", "stateless:4@rerun"])
+@pytest.mark.parametrize(
+    "spec", ["4@rerun", "4/4@rerun", "4/2@rerun", "snap:4@rerun", "stateless:4@rerun", "last:4/2@rerun"]
+)
 def test_only_older_characters_can_be_read_once_more(spec: str) -> None:
     assert message_of(parse_truncation, spec) == (
         f"--trunc {spec}: there are older characters to read once more only in K1/K2 with K2 above K1"
@@ -228,6 +265,7 @@ def test_only_older_characters_can_be_read_once_more(spec: str) -> None:
         "1",
         "full",
         "1/2",
+        "last:4/2",
         "stateless:1",
         "random:9",
         "artbp:4",

@@ -16,9 +16,14 @@ SETTLED = 0.5  # of what looks stale: what the fresh state changes by has to be 
 
 
 def conclude(
-    gradients: Sequence[Fidelity], contexts: Sequence[ContextLoss], staleness: Sequence[Staleness]
+    gradients: Sequence[Fidelity],
+    contexts: Sequence[ContextLoss],
+    staleness: Sequence[Staleness],
+    handed_on: bool = False,
 ) -> Conclusion:
-    """The conclusion, from at least one of each; contexts in order of length."""
+    """The conclusion, from at least one of each; contexts in order of length. Where a state is `handed_on` from stream
+    to stream, it is off for that reason.
+    """
     biases = {int(found.trunc): found.bias[RECURRENT] for found in gradients if found.trunc.isdecimal()}
     biases = {k: bias for k, bias in biases.items() if not math.isnan(bias)}
     enough = min((k for k, bias in biases.items() if bias <= ENOUGH), default=None)
@@ -32,7 +37,7 @@ def conclude(
         bias=biases.get(enough or nearest or 0, math.nan),
         memory=memory,
         ends=memory < contexts[-1].characters,
-        carried=carried,
+        carried="handed on" if handed_on and carried != "unknown" else carried,
         staleness=off,
     )
 

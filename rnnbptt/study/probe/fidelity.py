@@ -55,9 +55,9 @@ def gradient(model: CharRNN, x: Tensor, y: Tensor, strategy: Strategy, count: Co
     """The gradient of the mean loss of the last R characters of x, y (2R, B), as updates of `strategy` would make it
     if the weights rested, laid out as `parameters.flat`.
 
-    It is their sum with each update weighted by its characters. What a plan scales its step by, a loss or a learning
-    rate, is left out: that only makes up for the mean over updates of different lengths. A loss in a segment of k
-    characters has (k + 1) / 2 of them to go back to in the mean, not k.
+    It is their sum with each update weighted by its characters, whether all of these have a loss or not. What a plan
+    scales its step by, a loss or a learning rate, is left out: that only makes up for the mean over updates of
+    different lengths. A loss in a segment of k characters has (k + 1) / 2 of them to go back to in the mean, not k.
     """
     if strategy.influence in UNIT_WAYS:
         return _by_unit(model, x, y, strategy, count)
@@ -114,12 +114,14 @@ def _segments(
     updates = 0
     while at < len(x):
         plan = strategy.next(Progress(spent=1.0, room=len(x) - at, updates=updates))
+        state = state.roll(plan.hand_on, 2)
         if plan.reset:
             state.zero_()
-            model.tapes.forget(streams)
-        here = slice(at, at + plan.advance)
+            model.tapes.blank(streams)
+        here, scored = slice(at, at + plan.advance), slice(at + plan.advance - plan.scored, at + plan.advance)
         logits, tape = model.forward(x[here], state, history=at, rerun=plan.rerun)
-        model.backward(tape, cross_entropy(logits, y[here])[1], plan.depth, plan.carry, boundary)
+        d_logits = cross_entropy(logits[-plan.scored * streams :], y[scored])[1]
+        model.backward(tape, d_logits, plan.depth, plan.carry, boundary)
         count(plan.advance * streams)
         yield tape, plan.advance / depth
         at, updates = here.stop, updates + 1

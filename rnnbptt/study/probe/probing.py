@@ -65,7 +65,7 @@ def probe(subject: Subject, tell: Tell = lambda done, total: None) -> Probe:
         fading=decay,
         staleness=stale,
         contexts=losses,
-        conclusion=conclude(gradients, losses, stale),
+        conclusion=conclude(gradients, losses, stale, parse_truncation(document.train.trunc).hands_on),
     )
 
 
@@ -98,7 +98,8 @@ def staleness(subject: Subject) -> list[Staleness]:
     ids, parts = subject.corpus.ids[start:stop], list(subject.model.cell.carried)
     ends, lengths = Streams(ids, config.streams, position).history()
     if resets := parse_truncation(config.trunc).resets:
-        lengths = np.minimum(lengths, document.standing.k1)  # its state was zero before the last update
+        # zero before all that the last update read, which is no more than since any stream has wrapped
+        lengths = np.full_like(lengths, min(document.standing.k2, *lengths))
     lengths = np.minimum(lengths, REREAD * subject.depth)
     fresh, half = (fresh_state(subject.model, ids, ends, read)[:, parts] for read in (lengths, lengths // 2))
     stale, unsettled = (

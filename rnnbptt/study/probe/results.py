@@ -10,7 +10,7 @@ from rnnbptt.study.probe.fidelity import Fidelity
 
 REREAD = 4  # times R, the characters that a carried state is compared over
 
-Carried = Literal["fresh", "stale", "unsettled", "unknown"]
+Carried = Literal["fresh", "stale", "unsettled", "handed on", "unknown"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,8 @@ class Conclusion:
     memory     characters of context after which more of it gain next to nothing: the memory that the model uses
     ends       whether that is below R; otherwise the model may use more
     carried    the state that training carries along: "fresh" enough; "stale"; "unsettled", where it is not told because
-               the model remembers more than was read again; "unknown", where there is none
+               the model remembers more than was read again; "handed on", where training gives it to another stream;
+               "unknown", where there is none
     staleness  what it is judged by, the largest median of the layers; nan where there is none
     """
 

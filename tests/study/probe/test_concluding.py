@@ -76,3 +76,5 @@ def test_the_carried_state_is_judged_by_its_worst_layer(
 ) -> None:
     staleness = [Staleness(index, median, 1.0, unsettled) for index, (median, unsettled) in enumerate(layers)]
     assert judge(staleness) == (carried, pytest.approx(off, nan_ok=True))
+    found = conclude(fidelities(k1=0.5), contexts(3.0), staleness, handed_on=True)
+    assert found.carried == ("unknown" if carried == "unknown" else "handed on")

@@ -155,6 +155,27 @@ def test_a_stateless_truncation_knows_nothing_before_its_segments() -> None:
     assert error(cut_as(model, "stateless:4", x, y), flat_grad(model, network)) < 1e-13
 
 
+def test_windows_have_the_loss_of_their_last_character_for_all_that_is_new_in_them() -> None:
+    model = make_model("lstm")
+    x, y = lanes_of(model)
+    network = independent(model)
+    for stop in range(R + 2, 2 * R + 1, 2):
+        logits, _ = network(x[stop - 5 : stop], model.zero_state(B))
+        (torch.nn.functional.cross_entropy(logits[-B:], y[stop - 1]) * 2 / R).backward()
+    assert error(cut_as(model, "last:5/2", x, y), flat_grad(model, network)) < 1e-13
+
+
+def test_states_are_handed_from_lane_to_lane() -> None:
+    model = make_model("lstm")
+    x, y = lanes_of(model)
+    network, zero = independent(model), model.zero_state(B)
+    _, state = network.loss(x[:R], y[:R], zero)
+    for at in range(R, 2 * R, 4):
+        loss, state = network.loss(x[at : at + 4], y[at : at + 4], state.roll(1, 2))
+        (loss * 4 / R).backward()
+    assert error(cut_as(model, "shuffled-state:4", x, y), flat_grad(model, network)) < 1e-13
+
+
 @torch.no_grad()
 def test_fidelity_is_cosine_and_relative_bias_by_group() -> None:
     model = make_model("gru")

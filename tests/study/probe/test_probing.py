@@ -99,7 +99,7 @@ def subject_of(run: Path, corpus: Corpus, depth: int) -> Subject:
     return Subject(checkpoint, checkpoint.build_model("float64"), corpus, 0, 200, depth, 1, ())
 
 
-@pytest.mark.parametrize("trunc", ["4", "stateless:3"])
+@pytest.mark.parametrize("trunc", ["4", "stateless:3", "last:7/3"])
 @pytest.mark.parametrize("chars", [40, 400, 1200])
 def test_a_state_is_not_stale_while_the_weights_rest(small: Corpus, tmp_path: Path, trunc: str, chars: int) -> None:
     """In the second case one of the four streams stands at the end of the text, and one has wrapped; in the third all
@@ -108,6 +108,12 @@ def test_a_state_is_not_stale_while_the_weights_rest(small: Corpus, tmp_path: Pa
     run = train_run(tmp_path / "run", small, chars, lr=1e-300, warmup=0, trunc=trunc)
     (layer,) = staleness(subject_of(run, small, depth=1000))
     assert layer.largest < 1e-14
+
+
+def test_a_state_that_was_handed_on_is_not_that_of_the_text(small: Corpus, tmp_path: Path) -> None:
+    run = train_run(tmp_path / "run", small, lr=1e-300, warmup=0, trunc="shuffled-state:1")
+    stale = staleness(subject_of(run, small, depth=1000))
+    assert stale[0].median > 0.01
 
 
 def test_a_stale_state_shows(small: Corpus, tmp_path: Path) -> None:
