@@ -113,6 +113,7 @@ def test_prepare_refuses_what_a_task_does_not_take() -> None:
         (["text.txt", "--seed", "0"], "--seed is for a text that is made; give it with --task SPEC"),
         (["--task", "echo:3", "--encoding", "utf-8"], "--encoding is for a text that is read; leave it out, or --task"),
         (["--task", "echo:3", "--nfc"], "--nfc is for a text that is read; leave it out, or --task"),
+        (["--task", "echo:3", "--valid", "a"], "--valid is for a text that is read; leave it out, or --task"),
         (["--task", "updown:a:1", "--size", "9"], "--size is for a text that is drawn: updown:a:1 is of a file; leave"),
     ):
         assert said in misuse("prepare", *bad)
