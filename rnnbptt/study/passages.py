@@ -136,6 +136,7 @@ def open_splits(entries: Sequence[Entry]) -> tuple[list[Passage], list[str]]:
             f"{first.corpus.path}: the corpus that {first.name} was trained on is no longer there; "
             "put it back, or give a text to compare on: --text FILE"
         )
+    corpus = replace(corpus, splits=splits)  # the folder may have been split anew since
     notes = [f"The {name} split is empty and left out." for name in ("valid", "test") if name not in filled]
     if "valid" in filled:
         advice = "quote the test split" if "test" in filled else "quote a text that was not used: --text FILE"

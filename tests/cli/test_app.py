@@ -68,7 +68,7 @@ def test_the_options_are_these() -> None:
         *("--beta2", "--beta2-chars", "--clip", "--seed", "--eval-every", "--precision", "--engine"),
     ]
     assert options == {
-        "prepare": sorted([*text, "--force", "--out"]),
+        "prepare": sorted([*text, "--force", "--out", "--task", "--size", "--seed"]),
         "train": sorted(
             [
                 *text,

@@ -339,6 +339,16 @@ def test_runs_that_differ_in_the_seed_alone_are_grouped(text_corpus: Corpus, tmp
     assert last.difference.differences[0] == pytest.approx(pairs["8-0"])
 
 
+def test_yardsticks_are_of_the_splits_that_were_trained_on(tmp_path: Path) -> None:
+    """Where the folder has been split anew since, into a training part alone, too."""
+    corpus = make_corpus(tmp_path, prose(500), "300/100/100")
+    paths = [train_run(tmp_path / trunc, corpus, trunc=trunc, chars=80) for trunc in ("1", "8")]
+    before = compare(paths).yardsticks
+    prepare([tmp_path / "text.txt"], corpus.path, TextOptions(split="1/0/0"), force=True)
+    assert compare(paths).yardsticks == before
+    assert len(before) == 6
+
+
 def test_losses_by_context_are_of_the_last_split(runs: Path, text_corpus: Corpus) -> None:
     """Of its 2,000 characters half are predicted, each from the zero state."""
     result = compare([runs / "one", runs / "slow"], contexts=True)
