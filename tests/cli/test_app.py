@@ -60,7 +60,7 @@ def test_the_options_are_these() -> None:
         for name, command in commands().items()
     }
     text = ["--encoding", "--min-count", "--nfc", "--split", "--unit"]
-    machine = ["--device", "--threads"]
+    own_texts, machine = ["--valid", "--test"], ["--device", "--threads"]
     training = [
         *("--epochs", "--chars", "--updates", "--minutes"),
         *("--cell", "--hidden", "--layers", "--dropout"),
@@ -68,10 +68,11 @@ def test_the_options_are_these() -> None:
         *("--beta2", "--beta2-chars", "--clip", "--seed", "--eval-every", "--precision", "--engine"),
     ]
     assert options == {
-        "prepare": sorted([*text, "--force", "--out", "--task", "--size", "--seed"]),
+        "prepare": sorted([*text, *own_texts, "--force", "--out", "--task", "--size", "--seed"]),
         "train": sorted(
             [
                 *text,
+                *own_texts,
                 *machine,
                 *training,
                 *("--trunc", "--run", "--resume", "--init-from", "--force", "--quiet", "--tensorboard"),
