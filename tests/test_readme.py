@@ -1,4 +1,4 @@
-"""The README stays true: its commands run, its options and files are those there are.
+"""README and manual stay true: their commands run, their options and files are those there are.
 
 The commands run here on a small text and a small model; `pip install` is left to .ci/run, which uses the test command.
 """
@@ -20,7 +20,8 @@ from support.texts import prose
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
+MANUAL = (ROOT / "data/manual.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README + MANUAL, re.DOTALL)
 SMALL = shlex.split("--hidden 8 --streams 2 --chars 3000 --sample-length 0 --threads 1")
 
 
@@ -29,8 +30,8 @@ def lines(kind: str) -> list[str]:
 
 
 def commands() -> list[list[str]]:
-    """Every call of rnnbptt in the order of the README, the longer ones taken apart."""
-    parts = [part.strip() for line in lines("sh") for part in line.split("&&")]
+    """Every call of rnnbptt in the order of README and manual, the longer ones taken apart, each once."""
+    parts = dict.fromkeys(part.strip() for line in lines("sh") for part in line.split("&&"))
     return [shlex.split(part)[1:] for part in parts if re.match(r"(\.venv/bin/)?rnnbptt ", part)]
 
 
@@ -68,6 +69,12 @@ def test_ci_runs_the_test_command() -> None:
     assert command in (ROOT / ".ci/run").read_text(encoding="utf-8").splitlines()
 
 
+def test_the_readme_is_short() -> None:
+    lines = README.splitlines()
+    assert len(lines) < 300
+    assert max(len(line) for line in lines if not line.startswith(("|", "python3", "rnnbptt"))) <= 130
+
+
 def test_both_first_commands_are_on_the_first_screen() -> None:
     first = [line for line in README.splitlines()[:40] if line.startswith("python3 -m venv")]
     assert len(first) == 2
@@ -76,7 +83,7 @@ def test_both_first_commands_are_on_the_first_screen() -> None:
 @pytest.mark.parametrize("command", ["prepare", "train"])
 def test_the_option_tables_are_what_the_commands_say(command: str) -> None:
     table = option_table(command)
-    assert f"\n\n{table}\n\n" in README, f"under {command}, the README has to have:\n\n{table}\n"
+    assert f"\n\n{table}\n\n" in MANUAL, f"under {command}, data/manual.md has to have:\n\n{table}\n"
 
 
 @pytest.mark.parametrize("command", ["sample", "compare", "race", "probe"])
@@ -84,7 +91,7 @@ def test_every_option_is_named(command: str) -> None:
     for parameter in cli_commands()[command].params:
         for option in parameter.opts:
             if option.startswith("--"):
-                assert re.search(rf"[` ]{option}(?![\w-])", README), option
+                assert re.search(rf"[` ]{option}(?![\w-])", MANUAL), option
 
 
 def test_every_folder_has_its_duty() -> None:
@@ -94,11 +101,12 @@ def test_every_folder_has_its_duty() -> None:
 
 
 def test_every_script_named_is_there() -> None:
-    for script in re.findall(r"tests/[\w/]+\.py|data/[\w.]+", README):
+    for script in re.findall(r"tests/[\w/]+\.py|data/[\w.]+", README + MANUAL):
         assert (ROOT / script).exists(), script
 
 
 def test_nothing_is_left_to_fill_in_and_links_lead_somewhere() -> None:
-    assert "@@" not in README
-    for link in re.findall(r"\]\(([^)#]+)\)", README):
-        assert (ROOT / link).exists(), link
+    assert "@@" not in README + MANUAL
+    for folder, text in ((ROOT, README), (ROOT / "data", MANUAL)):
+        for link in re.findall(r"\]\(([^)#]+)\)", text):
+            assert (folder / link).exists(), link

@@ -132,7 +132,8 @@ def test_train_refuses_a_used_folder(mine: str) -> None:
         ),
         (
             ["--trunc", "rflo", "--cell", "rnn"],
-            "--trunc rflo: --cell rnn has no leak, so that it would be 1; give 1, or one of --cell gru, lstm, elstm",
+            "--trunc rflo: --cell rnn has no leak, so that it would be 1; give 1, or one of --cell gru, lstm, elstm,"
+            " mingru",
         ),
         (["--optimizer", "lion"], "--optimizer lion: unknown; give one of adam, rmsprop, sgd, muon"),
         (["--epochs", "0"], "--epochs 0: must be a number above 0 and at most 1e+15"),
