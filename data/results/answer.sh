@@ -40,7 +40,10 @@ long() {
 
 # Four times as much text: the King James Bible, from Debian's packages bible-kjv and bible-kjv-text 4.38.
 bible() {
-    [ -e bible.txt ] || bible -f gen1:1-rev22:21 | cut -d' ' -f2- > bible.txt
+    if [ ! -e bible.txt ]; then
+        command bible -f gen1:1-rev22:21 | cut -d' ' -f2- > bible.part
+        mv bible.part bible.txt
+    fi
     [ -e bible.corpus ] || rnnbptt prepare bible.txt --split 0.96/0.02/0.02
     race bible long bible.corpus "${plain[@]}" --epochs 1 --trunc 1 --trunc 64 --trunc 1..64
 }
@@ -91,7 +94,10 @@ credit() {
 
 # Ups and downs of a walk with a known dependence on its past.
 updown() {
-    [ -e walk.csv ] || python data/make_walk.py > walk.csv
+    if [ ! -e walk.csv ]; then
+        python data/make_walk.py > walk.part
+        mv walk.part walk.csv
+    fi
     [ -e walk.corpus ] || rnnbptt prepare --task updown:walk.csv:price --out walk.corpus
     race updown updown walk.corpus --hidden 32 --streams 16 --dropout 0 --tune 5 --chars 500000 --precision float32 \
         --trunc 1 --trunc 64 --trunc 1..64 --trunc '1 cell=window:2'

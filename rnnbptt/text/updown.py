@@ -74,8 +74,10 @@ class UpDown:
         text = decoded(self.file, reader.pieces(self.file), "utf-8", "give a CSV file in UTF-8")
         rows = csv.reader(_lines(text), strict=True)
         try:
-            place = self._place([name.strip() for name in next(rows, [])])
+            names = [name.strip() for name in next(rows, [])]
+            place = self._place(names)
             for row in rows:
+                self._check_row(row, len(names), rows.line_num)
                 yield self._number(row[place].strip() if place < len(row) else "", rows.line_num)
         except csv.Error as error:
             raise UserError(f"{self.file!r}, line {rows.line_num}: {error}; give a CSV file with commas") from None
@@ -91,6 +93,12 @@ class UpDown:
         known = ", ".join(map(repr, names[:MOST_NAMES])) + ", ..." * (len(names) > MOST_NAMES)
         there = f"give one of {known}, or a number from 1 to {len(names)}" if names else "its first line has to name it"
         raise UserError(f"{self.file!r} has no column {self.column!r}; {there}")
+
+    def _check_row(self, row: Sequence[str], names: int, line: int) -> None:
+        """UserError where there are more cells than names: a comma in a number moves all that follows."""
+        if len(row) > names:
+            advice = f"{len(row)} cells, and the first line names {names}; put quotes around what has a comma in it"
+            raise UserError(f"{self.file!r}, line {line}: {advice}")
 
     def _number(self, cell: str, line: int) -> Decimal:
         """What a cell says; UserError where that is no number."""

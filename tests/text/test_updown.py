@@ -44,6 +44,7 @@ def test_one_character_a_change(tmp_path: Path, piece: int, monkeypatch: pytest.
         ("a,b\n1,2\n", " has no column 'x'; give one of 'a', 'b', or a number from 1 to 2"),
         ("x,x\n1,2\n", ": 2 columns are called 'x'; give the number of one"),
         ("x\n1\n\n2\n", ", line 3: column 'x': is empty; fill it in, or leave it out"),
+        ("x\n1,000\n", ", line 2: 2 cells, and the first line names 1; put quotes around what has a comma in it"),
         ("y,x\n1,2\n1\n", ", line 3: column 'x': is empty; fill it in, or leave it out"),
         ("x\n1\nnan\n", ", line 3: column 'x': 'nan' is no number; fill it in, or leave it out"),
         ("x\n-inf\n", ", line 2: column 'x': '-inf' is no number; fill it in, or leave it out"),

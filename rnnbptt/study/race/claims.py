@@ -38,6 +38,7 @@ from rnnbptt.study.race.reading import Examined
 from rnnbptt.study.race.results import Judgement, Word
 from rnnbptt.study.race.seeds import ALPHA
 from rnnbptt.study.race.signflip import direction, holm
+from rnnbptt.study.race.varied import as_labelled
 from rnnbptt.study.race.verdicts import verdict_of
 
 Axis = Literal["chars", "updates", "seconds", "flops"]
@@ -67,6 +68,10 @@ def load_claims(path: Path, labels: Sequence[str]) -> list[Claim]:
         raise UserError(f"--claim {path}: {' '.join(str(error).split())}") from None
     if not claims:
         raise UserError(f"--claim {path}: holds no claim; give one, as [[claim]]")
+    claims = [
+        msgspec.structs.replace(claim, first=as_labelled(claim.first, labels), second=as_labelled(claim.second, labels))
+        for claim in claims
+    ]
     for claim in claims:
         _check(claim, f"--claim {path}: {claim.says!r}", labels)
     return claims

@@ -12,7 +12,7 @@ from rnnbptt.errors import UserError, check_option
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.study.race.grid import EXTENSIONS, MOST_RATES, SHARE, Tuned, centred, share_of
 from rnnbptt.study.race.seeds import least_p, seeds_needed
-from rnnbptt.study.race.varied import VARIED, check_values, contestant, one_spelling, spelled, worded
+from rnnbptt.study.race.varied import VARIED, check_effective, check_values, contestant, one_spelling, spelled, worded
 from rnnbptt.text.options import TextOptions
 from rnnbptt.training.config import TrainConfig
 
@@ -102,7 +102,13 @@ class RaceConfig:
             self._check_own(trunc)
         for name, values in self.vary.items():
             check_values(name, values)
-        if len(self.contestants) < 2:
+        contestants = self.contestants
+        for number, arm in enumerate(contestants):
+            same = [
+                other.label for other in contestants[:number] if (other.train, other.model) == (arm.train, arm.model)
+            ]
+            check_option(not same, "trunc", arm.label, f"the same as {' '.join(same)}; give each of them once")
+        if len(contestants) < 2:
             raise UserError("a race is of two or more; give --trunc more than once, or once and --vary NAME=A,B")
         replace(self.train, seed=self.tuning_seed - (not self.grid))  # the last one must be a seed, too
         self._check_rates()
@@ -177,6 +183,7 @@ class RaceConfig:
         chosen = {each.label: each.chosen for each in self.tuning}
         of_training: dict[str, Any] = {"lr": chosen.get(label, self.train.lr)}
         of_training |= {name: value for name, value in values.items() if name not in of_model}
+        check_effective(label, values, of_training.get("optimizer", self.train.optimizer))
         return Arm(label, replace(self.train, trunc=spec, **of_training), replace(self.model, **of_model), tuple(seeds))
 
     def settings(self) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rnnbptt.study.race.folder import Race, RaceFile
 from rnnbptt.study.race.machine import versions_and_machine
 from rnnbptt.study.race.reading import Finished, recorded
 from rnnbptt.study.race.results import AXES, Run
+from rnnbptt.study.race.varied import as_labelled
 from rnnbptt.study.race.work import finish_run
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.preparing import prepare
@@ -89,6 +90,8 @@ class Held:
 
     def cell(self, name: str) -> Cell:
         """The run that is called STRATEGY/SEED; UserError where there is none."""
+        given, _, seed = name.rpartition("/")
+        name = f"{as_labelled(given, [label for label, _ in self.runs])}/{seed}"
         for cell in self.rerun.config.cells:
             if name == f"{cell.arm.label}/{cell.seed}" and (cell.arm.label, cell.seed) in self.runs:
                 return cell

@@ -5,6 +5,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import fields
 from typing import Any
 
@@ -41,7 +42,8 @@ def spelled(vary: Mapping[str, Iterable[str]]) -> tuple[str, ...]:
 
 
 def contestant(given: str) -> tuple[str, dict[str, str]]:
-    """What `--trunc "SPEC NAME=VALUE"` says: the truncation, and its own settings by name, each in the same spelling.
+    """What `--trunc "SPEC NAME=VALUE"` says: the truncation, and its own settings by name, each in the same spelling
+    and all in the same order.
 
     UserError for anything else.
     """
@@ -51,13 +53,31 @@ def contestant(given: str) -> tuple[str, dict[str, str]]:
         name, value = _parted("trunc", item)
         check_option(name not in own, "trunc", given, f"gives {worded(name)} twice; give it once")
         own[name] = str(_value("trunc", name, value))
-    return parse_truncation(spec).spec, own
+    return parse_truncation(spec).spec, {name: own[name] for name in VARIED if name in own}
 
 
 def one_spelling(given: str) -> str:
     """Of a contestant."""
     spec, own = contestant(given)
     return " ".join([spec, *(f"{worded(name)}={value}" for name, value in own.items())])
+
+
+def as_labelled(given: str, labels: Iterable[str]) -> str:
+    """The one of these labels that is meant, in whatever spelling; as it was given where there is none."""
+    known = set(labels)
+    with suppress(UserError):  # of what is no contestant, such as the reference again
+        if given not in known and one_spelling(given) in known:
+            return one_spelling(given)
+    return given
+
+
+def check_effective(label: str, names: Iterable[str], optimizer: str) -> None:
+    """UserError where settings of a contestant contradict each other, or one would change nothing."""
+    means = [name for name in ("beta2", "beta2_chars") if name in names]
+    if means:
+        advice = f"{worded(means[0])} is for adam and rmsprop: sgd has no such mean"
+        check_option(optimizer != "sgd", "trunc", label, advice)
+    check_option(len(means) < 2, "trunc", label, "beta2-chars takes the place of beta2; give one of them")
 
 
 def worded(name: str) -> str:
@@ -94,4 +114,5 @@ def _value(option: str, name: str, text: str) -> Any:
     try:
         return VARIED[name](text)
     except ValueError:
-        raise UserError(f"--{option} {name}={text}: {text!r} is not {TYPES[VARIED[name]]}") from None
+        several = "; several values are for --vary" if option == "trunc" and "," in text else ""
+        raise UserError(f"--{option} {name}={text}: {text!r} is not {TYPES[VARIED[name]]}{several}") from None

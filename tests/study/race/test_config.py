@@ -73,6 +73,9 @@ def test_a_contestant_may_have_settings_of_its_own() -> None:
         ("1 lr=0.1", {"tune": 3}, "has lr of its own, and --tune or --lr gives it others"),
         ("1 hidden=8 hidden=9", {}, "gives hidden twice; give it once"),
         ("1 hidden=08", {}, "the same as --trunc 1 hidden=8; give each of them once"),
+        ("1 hidden=8 lr=0.006", {}, "the same as 1 hidden=8; give each of them once"),
+        ("1 beta2=0.9 beta2-chars=9.0", {}, "beta2-chars takes the place of beta2; give one of them"),
+        ("1 optimizer=sgd beta2=0.9", {}, "beta2 is for adam and rmsprop: sgd has no such mean"),
     ],
 )
 def test_settings_of_its_own_that_cannot_be(trunc: str, how: dict[str, Any], said: str) -> None:

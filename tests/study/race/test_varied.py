@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rnnbptt.study.race.varied import VARIED, contestant, one_spelling, parse_vary, spelled
+from rnnbptt.study.race.varied import VARIED, as_labelled, contestant, one_spelling, parse_vary, spelled
 from support.refusals import message_of
 
 
@@ -51,7 +51,14 @@ def test_one_option_is_varied_once() -> None:
 
 def test_a_contestant_has_one_spelling() -> None:
     assert contestant("01..64 final-lr=1e-2 --beta2_chars=5") == ("1..64", {"final_lr": "0.01", "beta2_chars": "5.0"})
-    assert one_spelling(" 8  cell=gru ") == "8 cell=gru"
+    assert one_spelling(" 8  lr=.1 cell=gru ") == "8 cell=gru lr=0.1"
+
+
+def test_a_label_is_known_in_any_spelling() -> None:
+    labels = ["1 streams=2 lr=0.1", "8 cell=gru lr=0.1", "8 again"]
+    assert as_labelled("08  lr=.1 cell=gru", labels) == labels[1]
+    for other in (*labels, "8", "nothing of the kind"):
+        assert as_labelled(other, labels) == other
 
 
 @pytest.mark.parametrize(
@@ -60,6 +67,7 @@ def test_a_contestant_has_one_spelling() -> None:
         ("", "--trunc '': not a truncation"),
         ("8 colour=red", "--trunc colour: unknown; give one of cell, "),
         ("8 hidden=x", "--trunc hidden=x: 'x' is not a whole number"),
+        ("8 hidden=2,4", "--trunc hidden=2,4: '2,4' is not a whole number; several values are for --vary"),
         ("8 seed=1", "--trunc seed: give their number, --seeds"),
     ],
 )
