@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MANUAL = (ROOT / "data/manual.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README + MANUAL, re.DOTALL)
-SMALL = shlex.split("--hidden 8 --streams 2 --chars 3000 --sample-length 0 --threads 1")
+SMALL = shlex.split("--hidden 8 --streams 2 --chars 1000 --eval-every 500 --sample-length 0 --threads 1")
 
 
 def lines(kind: str) -> list[str]:
@@ -38,7 +38,7 @@ def commands() -> list[list[str]]:
 def shrunk(arguments: list[str]) -> list[str]:
     """The same command with a small model, and a budget that a test can afford."""
     if arguments[0] == "probe":
-        return [*arguments, "--depth", "32", "--streams", "2", "--threads", "1"]
+        return [*arguments, "--depth", "16", "--streams", "2", "--threads", "1"]
     if arguments[0] == "race":
         return [
             *arguments,
@@ -53,7 +53,7 @@ def shrunk(arguments: list[str]) -> list[str]:
 def test_every_command_and_the_library_example_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("data").mkdir()
-    Path("data/shakespeare.txt").write_text("ROMEO: " + prose(30_000), encoding="utf-8")
+    Path("data/shakespeare.txt").write_text("ROMEO: " + prose(20_000), encoding="utf-8")
     monkeypatch.setattr("rnnbptt.study.race.running.finish_all", in_process)
     assert {arguments[0] for arguments in commands()} == set(cli_commands())
     for arguments in commands():

@@ -196,7 +196,7 @@ def test_no_failure_at_the_start_leaves_a_corpus_that_a_later_run_would_take(
     assert not [path for path in Path("mine").rglob("*") if path.is_file()]
 
 
-LONG = [*TRAIN, "--chars", "5000", "--trunc", "1", "--dropout", "0.2"]  # long enough to be interrupted
+LONG = [*TRAIN, "--chars", "5000", "--trunc", "1", "--dropout", "0.2", "--eval-every", "600"]  # to be interrupted
 
 
 @pytest.fixture(scope="module")
@@ -402,7 +402,8 @@ def test_a_run_begins_with_the_weights_of_another(mine: str) -> None:
 
 
 def test_five_samples_are_shown_a_run() -> None:
-    options = ["--hidden", "12", "--streams", "4", "--threads", "1", "--chars", "6000", "--eval-every", "300"]
+    options = ["--hidden", "12", "--streams", "4", "--threads", "1", "--trunc", "4", "--chars", "1200"]
+    options += ["--eval-every", "60"]
     result = run("train", "text.txt", *options)
     lines = result.stderr.splitlines()
     assert sum(bool(re.match(r"[ \d]\d\d?%", line)) for line in lines) == 19

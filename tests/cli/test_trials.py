@@ -137,7 +137,7 @@ def test_a_changed_checkpoint(trained: Path, trial: int) -> None:
         works_or_ends_with_one_line("compare", "mine", "mine/last.safetensors", "--sample-length", "5")
     if trial % 5 == 1:
         works_or_ends_with_one_line("probe", "mine/last.safetensors", "--depth", "4", "--streams", "2")
-    resumed = ("--resume", "mine", "--updates", "30", "--quiet", "--threads", "1")
+    resumed = ("--resume", "mine", "--updates", "22", "--quiet", "--threads", "1")
     works_or_ends_with_one_line("train", "text.txt", *resumed)
 
 

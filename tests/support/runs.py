@@ -65,8 +65,9 @@ def train_run(
     precision: str = "float64",
     **options: Any,
 ) -> Path:
-    """A run folder."""
-    config = TrainConfig(budget=Budget("chars", chars), **{"trunc": "4", "streams": 4, **options})
+    """A run folder; of four validations unless told otherwise, as each saves a checkpoint, which costs more than it."""
+    settings = {"trunc": "4", "streams": 4, "eval_every": max(1, chars // 4), **options}
+    config = TrainConfig(budget=Budget("chars", chars), **settings)
     model_config = ModelConfig(len(corpus.vocabulary), cell, hidden, dropout=0.0)
     model = create_network(model_config, precision, seed=config.seed)
     run = RunFolder(folder)

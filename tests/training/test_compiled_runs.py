@@ -25,14 +25,14 @@ from support.runs import without_time
 RUNS: list[dict[str, Any]] = [
     {"trunc": "1", "streams": 1, "cell": "lstm", "dropout": 0.3},
     {"trunc": "1", "streams": 1, "cell": "rnn", "layers": 2, "optimizer": "sgd"},
-    {"trunc": "1..8", "streams": 1, "cell": "gru", "optimizer": "rmsprop", "beta2_chars": 3000.0},
-    {"trunc": "1..8@plateau", "streams": 2, "cell": "elstm", "layers": 2, "dropout": 0.2},
+    {"trunc": "1..8", "streams": 1, "cell": "gru", "optimizer": "rmsprop", "beta2_chars": 1000.0},
+    {"trunc": "1..8@plateau", "streams": 2, "cell": "elstm", "layers": 2, "dropout": 0.2, "eval_every": 90},
     {"trunc": "stateless:1", "streams": 1, "cell": "lstm"},
     {"trunc": "stateless:3", "streams": 3, "cell": "gru"},
     {"trunc": "last-carried:3", "streams": 2, "cell": "rnn"},
     {"trunc": "random:8", "streams": 2, "cell": "lstm"},
     {"trunc": "artbp:4", "streams": 3, "cell": "gru"},
-    {"trunc": "6/2", "streams": 3, "cell": "lstm", "budget": Budget("updates", 150)},
+    {"trunc": "6/2", "streams": 3, "cell": "lstm", "budget": Budget("updates", 60)},
     {"trunc": "8..1", "streams": 1, "cell": "mingru"},
 ]
 
@@ -50,7 +50,7 @@ def trainer_of(
     engine: str = "compiled",
     **config: Any,
 ) -> Trainer:
-    settings = {"budget": Budget("chars", 2600), "lr": 0.02, "weight_decay": 5.0, "warmup": 90, "eval_every": 270}
+    settings = {"budget": Budget("chars", 800), "lr": 0.02, "weight_decay": 5.0, "warmup": 90, "eval_every": 180}
     training = TrainConfig(**settings | config)
     model = create_network(ModelConfig(len(corpus.vocabulary), cell, hidden, layers, dropout), "float32", seed=1)
     return Trainer(model, corpus, training, engine)
@@ -83,8 +83,8 @@ def test_a_thousand_characters_stay_as_near_to_float64_as_torch_does(corpus: Cor
 
 
 @pytest.mark.parametrize("run", RUNS, ids=name_of)
-def test_a_run_is_that_of_the_engine_of_torch(corpus: Corpus, run: dict[str, Any]) -> None:
-    ours, theirs = (trainer_of(corpus, **run, engine=engine, lr=1e-3) for engine in ("compiled", "torch"))
+def test_a_run_is_that_of_the_engine_of_torch(small: Corpus, run: dict[str, Any]) -> None:
+    ours, theirs = (trainer_of(small, **run, engine=engine, lr=1e-3) for engine in ("compiled", "torch"))
     for a, b in zip(ours.run(), theirs.run(), strict=True):
         exact = ("kind", "chars", "updates", "flops", "epoch", "k1", "k2", "lr")
         assert {name: a[name] for name in exact} == {name: b[name] for name in exact}
@@ -100,37 +100,37 @@ class Undisturbed(NamedTuple):
 
 
 @pytest.fixture(scope="module", params=RUNS, ids=name_of)
-def whole(corpus: Corpus, request: pytest.FixtureRequest) -> Undisturbed:
+def whole(small: Corpus, request: pytest.FixtureRequest) -> Undisturbed:
     torch.set_flush_denormal(False)  # a command before may have set it
-    trainer = trainer_of(corpus, **request.param)
+    trainer = trainer_of(small, **request.param)
     return Undisturbed(request.param, trainer, list(trainer.run()))
 
 
 def test_how_much_one_call_does_changes_no_bit(
-    corpus: Corpus, whole: Undisturbed, monkeypatch: pytest.MonkeyPatch
+    small: Corpus, whole: Undisturbed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    singly = trainer_of(corpus, **whole.run)
+    singly = trainer_of(small, **whole.run)
     monkeypatch.setattr("rnnbptt.training.loop.WORK", 0)
     assert without_time(list(singly.run())) == without_time(whole.records)
     assert_same_end(whole.trainer, singly)
 
 
-def test_a_run_resumed_from_a_file_ends_the_same(corpus: Corpus, whole: Undisturbed, tmp_path: Path) -> None:
-    interrupted = trainer_of(corpus, **whole.run)
+def test_a_run_resumed_from_a_file_ends_the_same(small: Corpus, whole: Undisturbed, tmp_path: Path) -> None:
+    interrupted = trainer_of(small, **whole.run)
     axes = interrupted.standing.axes
     some = list(interrupted.run(lambda: axes.updates >= 40))
     save_checkpoint(tmp_path / "a", *snapshot(interrupted))
     checkpoint = load_checkpoint(tmp_path / "a")
     assert checkpoint.document.engine == "compiled"
-    resumed = restore(checkpoint, corpus, engine="compiled")
+    resumed = restore(checkpoint, small, engine="compiled")
     assert without_time(some + list(resumed.run())) == without_time(whole.records)
     assert_same_end(resumed, whole.trainer)
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_in_the_words_of_torch(corpus: Corpus) -> None:
+def test_a_loss_that_is_not_finite_ends_the_run_in_the_words_of_torch(small: Corpus) -> None:
     said = []
     for engine in ("compiled", "torch"):
-        trainer = trainer_of(corpus, trunc="1", streams=1, engine=engine)
+        trainer = trainer_of(small, trunc="1", streams=1, engine=engine, eval_every=270)
         list(trainer.run(lambda axes=trainer.standing.axes: axes.updates >= 27))
         trainer.model.parameters.values["head.bias"][0] = torch.nan
         with pytest.raises(DivergedError) as caught:
@@ -151,18 +151,16 @@ print(trainer.model.parameters.flat.numpy().tobytes().hex())
 """
 
 
-def test_what_was_just_compiled_and_what_comes_from_the_cache_have_the_same_bits(
-    corpus: Corpus, tmp_path: Path
-) -> None:
+def test_what_was_just_compiled_and_what_comes_from_the_cache_have_the_same_bits(small: Corpus, tmp_path: Path) -> None:
     """This process has compiled the kernel where nobody had before; the other one finds it. With RNNBPTT_TRIALS, which
     takes half a minute more, a third one always compiles it.
     """
-    trainer = trainer_of(corpus, "gru", trunc="1", streams=1, dropout=0.3, layers=2)
+    trainer = trainer_of(small, "gru", trunc="1", streams=1, dropout=0.3, layers=2)
     list(trainer.run())
     here = trainer.model.parameters.flat.numpy().tobytes().hex()
-    assert online_elsewhere(corpus) == here
+    assert online_elsewhere(small) == here
     if os.environ.get("RNNBPTT_TRIALS"):
-        assert online_elsewhere(corpus, NUMBA_CACHE_DIR=str(tmp_path)) == here
+        assert online_elsewhere(small, NUMBA_CACHE_DIR=str(tmp_path)) == here
         assert list(tmp_path.rglob("*.nbi"))
 
 

@@ -22,7 +22,7 @@ from support.trainers import of_kind, train
     [(Budget("epochs", 1), 199), (Budget("epochs", 0.5), 100), (Budget("chars", 500), 500), (Budget("chars", 1), 1)],
 )
 def test_a_budget_of_characters_is_met_within_a_row(small: Corpus, trunc: str, budget: Budget, chars: int) -> None:
-    trainer, records = train(small, trunc=trunc, budget=budget)
+    trainer, records = train(small, trunc=trunc, budget=budget, eval_every=150)
     assert chars <= trainer.standing.axes.chars < chars + 3
     assert trainer.standing.axes.chars == 3 * trainer.streams.position
     assert records[-1]["chars"] == trainer.standing.axes.chars
@@ -75,8 +75,11 @@ def test_a_run_of_few_updates_is_validated_after_each(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("budget", [Budget("chars", 150), Budget("updates", 50), Budget("epochs", 0.75)])
-def test_validations_read_no_more_than_training_unless_they_are_asked_for(small: Corpus, budget: Budget) -> None:
+def test_validations_read_no_more_than_training_unless_they_are_asked_for(
+    small: Corpus, budget: Budget, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """20 of 20 characters each would read 400, and training reads 150; the last one is made in any case."""
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_, **__: a_score(3.0))
     trainer, records = train(small, trunc="1", budget=budget)
     assert trainer.course.validation_chars == 20
     seen = [record["chars"] for record in of_kind("eval", records)]
@@ -88,10 +91,13 @@ def test_validations_read_no_more_than_training_unless_they_are_asked_for(small:
 
 
 @pytest.mark.parametrize("share", [0.7, 1.0, 1.06, 2.5, 10.0, 19.5])
-def test_as_many_validations_are_made_as_are_announced(tmp_path: Path, share: float) -> None:
+def test_as_many_validations_are_made_as_are_announced(
+    tmp_path: Path, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of a budget of so many times what a validation reads."""
-    corpus = make_corpus(tmp_path, prose(2000), split="1500/500/0")
-    config = TrainConfig("4", Budget("chars", round(500 * share)), streams=1)
+    monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_, **__: a_score(3.0))
+    corpus = make_corpus(tmp_path, prose(400), split="300/100/0")
+    config = TrainConfig("4", Budget("chars", round(100 * share)), streams=1)
     trainer = Trainer(create_network(ModelConfig(len(corpus.vocabulary), "rnn", 3), "float32"), corpus, config)
     announced = trainer.course.affordable_validations
     made = sum(record["kind"] == "eval" for record in trainer.run())

@@ -253,7 +253,8 @@ def test_what_is_the_same_in_other_words_ends_the_same(tmp_path: Path, cell: str
 
 
 def test_loss_falls_well_below_that_of_single_symbols(corpus: Corpus) -> None:
-    _, records = train(corpus, "lstm", hidden=32, streams=8, trunc="1..16", lr=0.02, budget=Budget("epochs", 4))
+    settings = {"hidden": 32, "streams": 8, "trunc": "1..16", "lr": 0.02}
+    _, records = train(corpus, "lstm", budget=Budget("epochs", 4), eval_every=1800, **settings)
     evals = list(of_kind("eval", records))
     assert evals[0]["bpc"] > evals[-1]["bpc"]
     assert evals[-1]["bpc"] < corpus.entropy() - 1
@@ -274,9 +275,8 @@ def test_a_window_of_2_learns_what_two_characters_decide(tmp_path: Path, cell: s
 @pytest.mark.parametrize("layers", [1, 2])
 def test_state_is_carried_whatever_k_and_reset_only_where_a_lane_wraps(small: Corpus, trunc: str, layers: int) -> None:
     rows = 170  # two wraps and more of each of the three lanes: every lane reads 199 pairs in turn
-    trainer, _ = train(
-        small, "lstm", layers=layers, precision="float64", trunc=trunc, lr=FROZEN, budget=Budget("chars", 3 * rows)
-    )
+    settings = {"precision": "float64", "trunc": trunc, "lr": FROZEN, "eval_every": 70}
+    trainer, _ = train(small, "lstm", layers=layers, budget=Budget("chars", 3 * rows), **settings)
     assert trainer.streams.position == rows
     theirs, ids = TorchNetwork(trainer.model), torch.from_numpy(small.split("train").astype("int64"))
     for lane, start in enumerate((0, 66, 132)):
@@ -450,7 +450,7 @@ def test_the_document_tells_the_device_and_the_rate_of_the_last_update(small: Co
 def test_validation_does_not_disturb_training(small: Corpus) -> None:
     def final(eval_every: int, precision: str) -> Tensor:
         settings = {"layers": 2, "dropout": 0.3, "precision": precision, "trunc": "5"}
-        return train(small, eval_every=eval_every, **settings)[0].model.parameters.flat
+        return train(small, eval_every=eval_every, budget=Budget("chars", 90), **settings)[0].model.parameters.flat
 
     for precision in ("float32", "float64"):
         assert torch.equal(final(10**6, precision), final(1, precision))

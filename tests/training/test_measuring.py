@@ -56,7 +56,7 @@ def test_measuring_is_counted_as_operations(tmp_path: Path) -> None:
 
 
 def test_where_there_is_no_gradient_the_depth_stays(tmp_path: Path) -> None:
-    trainer = make_trainer(make_corpus(tmp_path, "a" * 30_000), "adaptive:0.5")
+    trainer = make_trainer(make_corpus(tmp_path, "a" * 9_000), "adaptive:0.5")
     list(trainer.run())
     assert trainer.standing.measured == [0] * 40
     assert trainer.strategy.depth(tuple(trainer.standing.measured)) == 16

@@ -30,7 +30,7 @@ def config(tmp_path: Path) -> RunConfig:
     """A small run on a text file of its own."""
     source = tmp_path / "text.txt"
     source.write_text(prose(3000), encoding="utf-8")
-    training = TrainConfig("4", Budget("chars", 800), streams=4, eval_every=40)
+    training = TrainConfig("4", Budget("chars", 240), streams=4, eval_every=40)
     return RunConfig([source], tmp_path / "run", training, ModelConfig(1, hidden=6), threads=1)
 
 
@@ -42,7 +42,7 @@ def test_a_run_begins_on_a_text_file(config: RunConfig, capsys: pytest.CaptureFi
     assert trainer.model.config == replace(config.model, vocabulary=len(trainer.corpus.vocabulary))
     assert sorted(tree(config.folder)) == [".rnnbptt.lock", "corpus", "corpus/corpus.json", "corpus/ids.npy"]
     records = list(RunFolder(config.folder).follow(trainer))
-    assert records[-1]["chars"] == 800
+    assert records[-1]["chars"] == 240
     assert capsys.readouterr() == ("", "")
 
 
@@ -188,10 +188,10 @@ def test_a_corpus_within_the_folder_of_the_run_is_read_and_kept(config: RunConfi
 def test_a_run_goes_on_with_its_text_for_longer(config: RunConfig) -> None:
     follow(config)
     told: list[tuple[int, int | None]] = []
-    trainer = resume(config.folder, config.sources, Budget("chars", 1200), tell=lambda *at: told.append(at))
+    trainer = resume(config.folder, config.sources, Budget("chars", 360), tell=lambda *at: told.append(at))
     assert told[-1] == (3000, 3000)
-    assert trainer.standing.axes.chars == 800
-    assert list(RunFolder(config.folder).follow(trainer))[-1]["chars"] == 1200
+    assert trainer.standing.axes.chars == 240
+    assert list(RunFolder(config.folder).follow(trainer))[-1]["chars"] == 360
 
 
 def test_a_run_goes_on_with_its_prepared_corpus(config: RunConfig, tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ def test_several_texts_and_folders_of_them_make_a_run(config: RunConfig, tmp_pat
 def test_a_run_goes_on_with_the_engine_it_had_unless_told_otherwise(config: RunConfig) -> None:
     config = replace(config, train=replace(config.train, trunc="1", streams=1), engine="compiled")
     follow(config)
-    budget = Budget("chars", 900)
+    budget = Budget("chars", 300)
     notes = {}
     for engine in (None, "compiled", "auto", "torch"):
         trainer = resume(config.folder, budget=budget, engine=engine)

@@ -24,7 +24,7 @@ from support.texts import make_corpus, prose
 
 SEEDS = (0, 1, 2)
 AGAIN = (3, 4, 5)
-OPTIONS = {"chars": 1200, "hidden": 6, "eval_every": 200, "precision": "float32", "lr": 0.02}
+OPTIONS = {"chars": 600, "hidden": 6, "eval_every": 200, "precision": "float32", "lr": 0.02}
 
 
 @pytest.fixture(scope="module")
