@@ -31,7 +31,8 @@ class ContextLoss:
 def spread_targets(corpus: Corpus, start: int, stop: int) -> NDArray[np.int64]:
     """Positions to predict, spread over those from start to stop that are scored; none where there are none."""
     if corpus.scored is None:
-        return np.unique(np.linspace(max(1, start), stop, TARGETS, endpoint=False).astype(np.int64))
+        first = max(1, start)
+        return np.linspace(first, stop, min(TARGETS, max(0, stop - first)), endpoint=False).astype(np.int64)
     places = corpus.scored_places(start, stop)
     chosen = np.linspace(0, len(places), min(TARGETS, len(places)), endpoint=False)
     return places[chosen.astype(np.int64)]
