@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rnnbptt.bptt.buffers import Scratch
 from rnnbptt.bptt.per_stream import add_one_hot_outer, add_outer
+from rnnbptt.bptt.products import add_rows
 from rnnbptt.bptt.tape import Adjoint, LayerTape, Span, Views
 from rnnbptt.model.parameters import Parameters
 
@@ -49,7 +50,7 @@ class OneHotInput:
 
     def write_gradient(self, x: Tensor, d_out: Tensor) -> None:
         """Gradient of W_ih from d_out (N, G)."""
-        self._d_rows.zero_().index_add_(0, x, d_out)
+        add_rows(self._d_rows.zero_(), x, d_out)
 
     def add_per_stream(self, out: Tensor, x: Tensor, d_out: Tensor) -> None:
         """Add the same for each stream by itself to out (B, G, V), from x (T*B,) and d_out (T, B, G)."""

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from rnnbptt.bptt.buffers import Scratch
+from rnnbptt.bptt.products import add_rows
 
 
 def add_outer(out: Tensor, d: Tensor, x: Tensor, scratch: Scratch) -> None:
@@ -25,4 +26,4 @@ def add_one_hot_outer(out: Tensor, d: Tensor, x: Tensor) -> None:
     """The same for the one-hot vectors of symbols x (T, B), to an `out` (B, G, V) that is stored as its transpose."""
     streams, rows, symbols = out.shape
     first = torch.arange(streams, device=out.device) * symbols  # row of each stream's symbol 0
-    out.transpose(1, 2).view(-1, rows).index_add_(0, (first + x).flatten(), d.flatten(0, 1))
+    add_rows(out.transpose(1, 2).view(-1, rows), (first + x).flatten(), d.flatten(0, 1))

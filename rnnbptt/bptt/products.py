@@ -57,3 +57,15 @@ def repeated(weight: Tensor, narrow: Tensor | None, count: int) -> Multiply:
         return lambda out, a: product(out, a, transposed, narrow)
     packed = _pack(weight.to(narrow.dtype).contiguous(), len(narrow))
     return lambda out, a: out.copy_(_multiply(a, packed))
+
+
+def add_rows(out: Tensor, rows: Tensor, d: Tensor) -> None:
+    """out[rows[n]] += d[n] for each n in turn: out (V, G), rows (N,), d (N, G).
+
+    A GPU's `index_add_` adds in whatever order its threads come, so that no two runs have the same bits; its
+    `index_put_` sorts the rows first.
+    """
+    if out.is_cuda:
+        out.index_put_((rows,), d, accumulate=True)
+    else:
+        out.index_add_(0, rows, d)

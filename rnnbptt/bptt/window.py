@@ -11,6 +11,7 @@ from torch import Tensor
 from rnnbptt.bptt.cells import tanh_, tanh_backward
 from rnnbptt.bptt.layers import Boundary, Carry, Layer, OneHotInput
 from rnnbptt.bptt.network import CharRNN
+from rnnbptt.bptt.products import add_rows
 from rnnbptt.bptt.tape import LayerTape, Span, Tape
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.precision import choose_device, choose_precision
@@ -31,7 +32,7 @@ class WindowInput(OneHotInput):
         """Gradient of W_ih from d_out (M, G)."""
         self._d_rows.zero_()
         for rows in x.unbind(1):
-            self._d_rows.index_add_(0, rows, d_out)
+            add_rows(self._d_rows, rows, d_out)
 
 
 class FeedForwardLayer(Layer):

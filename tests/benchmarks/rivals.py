@@ -46,7 +46,7 @@ class UnrolledCell:
     def update(self, x: Tensor, y: Tensor) -> float:
         """One update on x and y, (T, B) each."""
         table, recurrent, bias, out, out_bias = self.parameters
-        zero = torch.zeros(x.shape[1], self.hidden)
+        zero = torch.zeros(x.shape[1], self.hidden, device=x.device)
         h, c = self.state or (zero, zero)
         losses = []
         for symbols, targets in zip(x, y, strict=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rnnbptt.bptt.products import FEWEST, _can_pack, pays_to_pack, repeated
+from rnnbptt.bptt.products import FEWEST, _can_pack, add_rows, pays_to_pack, repeated
 
 
 @pytest.mark.parametrize("rows", [1, 3, 16])
@@ -34,3 +34,14 @@ def test_what_has_no_narrow_operands_is_not_packed() -> None:
     weight, a = torch.randn(5, 4, dtype=torch.float64), torch.randn(3, 4, dtype=torch.float64)
     out = torch.empty(3, 5, dtype=torch.float64)
     assert torch.allclose(repeated(weight, None, 1000)(out, a), a @ weight.t(), rtol=1e-14)
+
+
+def test_rows_are_added_in_turn() -> None:
+    """As a loop adds them, to the bit; a row may be met many times, or never."""
+    torch.manual_seed(0)
+    rows, d = torch.randint(5, (64,)), torch.randn(64, 7)
+    out, looped = torch.ones(6, 7), torch.ones(6, 7)
+    add_rows(out, rows, d)
+    for row, d_row in zip(rows, d, strict=True):
+        looped[row] += d_row
+    assert torch.equal(out, looped)

@@ -29,11 +29,12 @@ def make_trainer(
     layers: int = 1,
     dropout: float = 0.0,
     precision: str = "float32",
+    device: str = "cpu",
     **config: Any,
 ) -> Trainer:
     config = TrainConfig(**{"streams": 3, "budget": Budget("epochs", 1), "trunc": "4", **config})
     model_config = ModelConfig(len(corpus.vocabulary), cell, hidden, layers, dropout)
-    return Trainer(create_network(model_config, precision, seed=config.seed), corpus, config)
+    return Trainer(create_network(model_config, precision, device, config.seed), corpus, config)
 
 
 def train(*args: Any, **kwargs: Any) -> tuple[Trainer, list[Record]]:
