@@ -128,6 +128,10 @@ def _race(
     finish = where.finisher(folder)
     with racing_in(folder):
         race, prospect = _open(wanted, sources, folder, answer, quiet)
+        if claims and not quiet:
+            from rnnbptt.study.race.claims import remarks
+
+            say("note", remarks(claims, config.seeds))
         _run(race, prospect, where, finish, quiet)
         if not quiet:
             say("note", [f"the race lies in {folder}"])

@@ -18,7 +18,9 @@ WORDS = {"better": "better", "worse": "worse", "no difference shown": "not shown
 
 
 def sentences(result: RaceResult) -> Iterator[str]:
-    """The answer: each strategy against the reference, the reference against itself, who overtakes whom and where."""
+    """The answer: each strategy against the reference, the reference against itself, who overtakes the reference, or is
+    overtaken by it, and where. The table has the crossings of the others, too.
+    """
     reference, *others = result.contestants
     for each in others:
         if each.against:
@@ -28,7 +30,7 @@ def sentences(result: RaceResult) -> Iterator[str]:
         yield f"{reference.label} against itself, by other seeds: {apart}, which is luck alone."
     for overtaking in result.overtakings:
         sure = overtaking.crossing.low is not None or overtaking.crossing.high is not None
-        if overtaking.axis == "chars" and sure:
+        if overtaking.axis == "chars" and sure and reference.label in (overtaking.first, overtaking.second):
             yield _overtaking_sentence(overtaking)
     for claim in result.judgements:
         yield f"Claim: {claim.says} {claim.word.capitalize()}: {claim.figures}."

@@ -28,6 +28,15 @@ def test_the_answer_in_sentences() -> None:
     ]
 
 
+def test_the_sentences_leave_the_crossings_of_the_others_to_the_table() -> None:
+    result = a_result(a_contestant("64", 2.1, -0.2), a_contestant("8", 2.4, 0.1))
+    others = [replace(each, first="8") for each in result.overtakings]
+    result = replace(result, overtakings=tuple(others))
+    assert not [line for line in sentences(result) if "overtakes" in line]
+    (table,) = (table for table in tables(result) if table.title == "crossings")
+    assert len(table.rows) == len(others)
+
+
 @pytest.mark.parametrize(
     ("lacks", "why"),
     [

@@ -22,7 +22,7 @@ is ahead at the end by more than the luck of the seeds.
 
 import math
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,7 +36,7 @@ from rnnbptt.study.race.differences import PairedDifference, paired_difference
 from rnnbptt.study.race.pairing import Pairs, difference_of, pairs_of
 from rnnbptt.study.race.reading import Examined
 from rnnbptt.study.race.results import Judgement, Word
-from rnnbptt.study.race.seeds import ALPHA
+from rnnbptt.study.race.seeds import ALPHA, too_few
 from rnnbptt.study.race.signflip import direction, holm
 from rnnbptt.study.race.varied import as_labelled
 from rnnbptt.study.race.verdicts import verdict_of
@@ -91,6 +91,12 @@ def _check(claim: Claim, given: str, labels: Sequence[str]) -> None:
         raise UserError(f"{given} lacks {name}, which the rule {claim.rule!r} takes")
     for name in sorted(has - wanted):
         raise UserError(f"{given} has {name}, which the rule {claim.rule!r} does not take; leave it out")
+
+
+def remarks(claims: Sequence[Claim], seeds: int) -> Iterator[str]:
+    """What a race with so many seeds cannot say of them."""
+    if tested := sum(claim.rule in TESTED for claim in claims):
+        yield from too_few(seeds, tested, "a claim", "claim")
 
 
 def judge(claims: Sequence[Claim], field: Mapping[str, Sequence[Examined]], same: PairedDifference) -> list[Judgement]:
@@ -175,4 +181,5 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if 100 <= value < 1e9 else f"{value:.3g}"
 
 
+TESTED = ("reaches", "ends")
 RULES: dict[str, Callable[[Claim, Pairs], _Found]] = {"reaches": _reaches, "ends": _ends, "overtakes": _overtakes}

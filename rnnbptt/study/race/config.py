@@ -11,7 +11,7 @@ from typing import Any
 from rnnbptt.errors import UserError, check_option
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.study.race.grid import EXTENSIONS, MOST_RATES, SHARE, Tuned, centred, share_of
-from rnnbptt.study.race.seeds import least_p, seeds_needed
+from rnnbptt.study.race.seeds import too_few
 from rnnbptt.study.race.varied import VARIED, check_effective, check_values, contestant, one_spelling, spelled, worded
 from rnnbptt.text.options import TextOptions
 from rnnbptt.training.config import TrainConfig
@@ -200,12 +200,7 @@ class RaceConfig:
 
     def remarks(self) -> Iterator[str]:
         """What cannot be found out in this way."""
-        comparisons = len(self.contestants) - 1
-        needed = seeds_needed(comparisons)
-        if self.seeds < needed:
-            them = f"{self.seeds} seed{'s' * (self.seeds > 1)}"
-            with_them = f"with {comparisons} comparison{'s' * (comparisons > 1)} {needed} are needed"
-            yield f"{them} cannot show a difference: {with_them} (the p of {them} is {least_p(self.seeds):.2g} or more)"
+        yield from too_few(self.seeds, len(self.contestants) - 1, "a difference", "comparison")
         if self.grid:
             rates = f"{len(self.grid)} learning rates from {self.grid[0]!r} to {self.grid[-1]!r}"
             share = f"{share_of(self.train.budget)}, {SHARE:.0%} of the budget"

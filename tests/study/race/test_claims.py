@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnnbptt.study.race.claims import Claim, judge, load_claims
+from rnnbptt.study.race.claims import Claim, judge, load_claims, remarks
 from rnnbptt.study.race.differences import PairedDifference
 from rnnbptt.study.race.pairing import difference_of, pairs_of
 from rnnbptt.study.race.reading import Examined
@@ -151,3 +151,31 @@ def test_the_claims_of_the_project_are_such_files() -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert message_of(load_claims, tmp_path / "x", LABELS).startswith(f"--claim {tmp_path / 'x'}: ")
+
+
+@pytest.mark.parametrize(
+    ("rules", "seeds", "said"),
+    [
+        (["ends"] * 3, 7, []),
+        (
+            ["ends", "reaches"] * 2,
+            7,
+            ["7 seeds cannot show a claim: with 4 claims 8 are needed (the p of 7 seeds is 0.016 or more)"],
+        ),
+        (["ends", "reaches"] * 2, 8, []),
+        (["ends", "overtakes", "overtakes", "overtakes"], 6, []),
+    ],
+)
+def test_claims_that_so_few_seeds_cannot_show_are_noted(rules: list[Any], seeds: int, said: list[str]) -> None:
+    assert list(remarks([Claim("It is so.", rule, "1", "64") for rule in rules], seeds)) == said
+
+
+def test_the_seeds_that_are_asked_for_are_enough() -> None:
+    """Four claims that all seven seeds bear out are not shown; that all eight bear out, they are."""
+    claims = [Claim("It is so.", "ends", "64", "1")] * 4
+    for count, word in ((7, "not shown"), (8, "held")):
+        field = {
+            label: [replace(run, run=replace(run.run, seed=seed)) for seed, run in enumerate((runs * 2)[:count])]
+            for label, runs in FIELD.items()
+        }
+        assert {each.word for each in judge(claims, field, SAME)} == {word}
