@@ -5,7 +5,8 @@ below `model.` the names are those of torch.nn (`rnn.weight_ih_l0`, ..., `head.w
 and Linear load them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,14 @@ class Checkpoint:
         except UserError as error:
             raise UserError(f"{self.path}: {error}") from None
         return model
+
+    @contextmanager
+    def read(self, advice: str) -> Iterator[None]:
+        """Where its tensors are taken: UserError where one is missing (KeyError), or does not fit."""
+        try:
+            yield
+        except (KeyError, UserError) as error:
+            raise UserError(f"{self.path}: damaged: {error}; {advice}") from None
 
 
 def save_checkpoint(path: Path, tensors: Mapping[str, Tensor], document: Document) -> None:

@@ -67,6 +67,9 @@ class TrainConfig:
     ] = "16..64"
     budget: Budget = field(default_factory=Budget)
     streams: Annotated[int, Doc("Places of the text read side by side; 1 is pure online learning.")] = 16
+    reset_every: Annotated[
+        int, Doc("Characters after which, in the mean, a stream's state is set to zero at random; 0: never.")
+    ] = 0
     optimizer: Annotated[str, Doc("adam (AdamW), rmsprop, sgd, or muon: best with many characters an update.")] = "adam"
     lr: Annotated[float, Doc("Learning rate after the warm-up.")] = 6e-3
     warmup: Annotated[int, Doc("Characters over which it rises from 0.")] = 0
@@ -75,20 +78,26 @@ class TrainConfig:
     beta2: Annotated[float, Doc("Decay of the mean of squared gradients, per update.")] = 0.999
     beta2_chars: Annotated[float, Doc("Horizon of that mean in characters instead; 0: --beta2 holds.")] = 0.0
     clip: Annotated[float, Doc("Largest norm of the gradient; 0: no clipping.")] = 1.0
-    seed: Annotated[int, Doc("Seed of weights, dropout and random truncations.")] = 0
+    seed: Annotated[int, Doc("Seed of weights, dropout, random truncations and resets.")] = 0
     eval_every: Annotated[int, Doc("Characters between validations; 0: 20 in all.")] = 0
 
     def __post_init__(self) -> None:
-        hands_on = parse_truncation(self.trunc).hands_on
+        strategy = parse_truncation(self.trunc)
         advice = f"there is no other stream to hand the state to, as --trunc {self.trunc} does; give at least 2"
-        check_option(self.streams != 1 or not hands_on, "streams", self.streams, advice)
+        check_option(self.streams != 1 or not strategy.hands_on, "streams", self.streams, advice)
+        why = "sets every state to zero anyway" if strategy.resets else "keeps characters from before a reset"
+        advice = f"--trunc {self.trunc} {why}; leave it out, or give a plain K such as 16"
+        check_option(
+            not (self.reset_every and (strategy.resets or strategy.history)), "reset_every", self.reset_every, advice
+        )
         known, advice = self.optimizer in OPTIMIZER_NAMES, f"unknown; give one of {', '.join(OPTIMIZER_NAMES)}"
         check_option(known, "optimizer", self.optimizer, advice)
         check_option(0 < self.lr < math.inf, "lr", self.lr, "must be a number above 0")
         check_option(0 <= self.seed < 2**63, "seed", self.seed, "must be at least 0 and below 2^63")
         check_option(0 <= self.final_lr <= 1, "final_lr", self.final_lr, "must be between 0 and 1")
         check_option(0 <= self.beta2 < 1, "beta2", self.beta2, "must be at least 0 and below 1")
-        most = dict.fromkeys(("warmup", "beta2_chars", "clip", "eval_every"), MOST) | {"weight_decay": STRONGEST}
+        most = dict.fromkeys(("warmup", "beta2_chars", "clip", "eval_every", "reset_every"), MOST)
+        most["weight_decay"] = STRONGEST
         for name, limit in most.items():
             value = getattr(self, name)
             check_option(0 <= value <= limit, name, value, f"must be a number from 0 to {limit:g}")

@@ -19,10 +19,10 @@ from rnnbptt.bptt.update import Steps, TorchEngine
 from rnnbptt.errors import UserError, check_bytes, check_option
 from rnnbptt.inference.evaluation import LN2, GivenUpError, remarks, score
 from rnnbptt.text.corpus import Corpus
-from rnnbptt.text.streams import Streams
 from rnnbptt.training.config import TrainConfig
 from rnnbptt.training.course import Course
 from rnnbptt.training.document import Initial
+from rnnbptt.training.lanes import streams_of
 from rnnbptt.training.optimizers import kept_share, make_optimizer
 from rnnbptt.training.records import Record, Standing, Sums
 from rnnbptt.training.updating import Made, make_updates
@@ -52,7 +52,7 @@ class Trainer:
         self.strategy = parse_truncation(config.trunc)
         advice = f"--cell {model.config.cell} has no state for a gradient to go back through; give a plain K such as 16"
         check_option(not (self.strategy.needs_state and model.config.window), "trunc", config.trunc, advice)
-        self.streams = Streams(corpus.split("train"), config.streams)
+        self.streams = streams_of(corpus.split("train"), config)
         self.engine = make_engine(engine, model, self.strategy, config.streams, config.seed)
         self.optimizer = make_optimizer(config.optimizer, model.parameters, model.config.hidden)
         self.standing = Standing()
@@ -133,8 +133,8 @@ class Trainer:
         return made, steps.rates[-1]
 
     def _alike(self, plan: Plan) -> int:
-        """How many updates by this plan can be made in one call: until a stream wraps, a record is due, the budget ends
-        or another plan is next.
+        """How many updates by this plan can be made in one call: until a state must be zero, a record is due, the
+        budget ends or another plan is next.
         """
         if isinstance(self.engine, TorchEngine) or not self.strategy.steady:
             return 1
@@ -148,7 +148,7 @@ class Trainer:
             return self.strategy.next(course.progress(then)) != plan
 
         most = 1 + WORK // (chars * self.model.parameters.flat.numel())
-        few = range(1, min(most, self.streams.until_wrap() // plan.advance))
+        few = range(1, min(most, self.streams.segments_until_reset(plan.advance)))
         return 1 + bisect_left(few, True, key=something_else)
 
     def _count(self, plan: Plan, made: Made, rate: float) -> None:

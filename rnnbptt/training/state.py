@@ -9,10 +9,10 @@ from torch import Tensor
 from rnnbptt.errors import UserError
 from rnnbptt.model.shapes import copy_checked
 from rnnbptt.text.corpus import Corpus
-from rnnbptt.text.streams import Streams
 from rnnbptt.training.checkpoint import Checkpoint
 from rnnbptt.training.config import Budget
 from rnnbptt.training.document import Document, TrainedOn, Versions
+from rnnbptt.training.lanes import streams_of, tensors_of
 from rnnbptt.training.loop import Trainer
 from rnnbptt.version import __version__
 
@@ -22,7 +22,7 @@ def snapshot(trainer: Trainer) -> tuple[dict[str, Tensor], Document]:
     model, corpus = trainer.model, trainer.corpus
     tensors = {f"model.{name}": value for name, value in model.parameters.values.items()}
     tensors |= {f"optimizer.{name}": value for name, value in trainer.optimizer.state.items()}
-    tensors |= trainer.engine.state_dict()
+    tensors |= trainer.engine.state_dict() | tensors_of(trainer.streams, trainer.config)
     document = Document(
         model=model.config,
         train=trainer.config,
@@ -67,11 +67,9 @@ def restore(
     precision = document.precision if precision == "auto" else precision
     trainer = Trainer(checkpoint.build_model(precision, device), corpus, config, engine)
     trainer.standing, trainer.initial = deepcopy(standing), document.initial
-    trainer.streams = Streams(corpus.split("train"), config.streams, trainer.standing.position)
-    try:
+    with checkpoint.read("begin a new run"):
+        trainer.streams = streams_of(corpus.split("train"), config, standing.position, checkpoint.tensors)
         for name, tensor in trainer.optimizer.state.items():
             copy_checked(f"optimizer.{name}", tensor, checkpoint.tensors)
         trainer.engine.load_state_dict(checkpoint.tensors)
-    except (KeyError, UserError) as error:
-        raise UserError(f"{checkpoint.path}: damaged: {error}; begin a new run") from None
     return trainer

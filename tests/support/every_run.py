@@ -33,6 +33,10 @@ RUNS: list[dict[str, Any]] = [
     {"trunc": "uoro:3", "cell": "gru"},
     {"trunc": "1..4", "cell": "window:3"},
     {"trunc": "3/9", "cell": "window:1", "precision": "bfloat16"},
+    {"trunc": "1", "reset_every": 6, "cell": "lstm", "precision": "bfloat16"},
+    {"trunc": "1..8", "reset_every": 9, "streams": 2},
+    {"trunc": "snap:3", "reset_every": 9, "cell": "lstm"},
+    {"trunc": "3", "reset_every": 20, "cell": "window:3", "streams": 1},
     {"trunc": "2/6@rerun", "cell": "lstm", "precision": "bfloat16"},
     {"trunc": "adaptive:0.5", "cell": "rnn", "streams": 1, "budget": Budget("epochs", 4), "eval_every": 2000},
 ]

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rnnbptt.text import streams as streams_module
+from rnnbptt.text.resets import Resets
 from rnnbptt.text.streams import Streams
 from support.refusals import message_of
 
@@ -168,7 +169,7 @@ def test_history_is_what_was_read_since_the_state_was_zero(streams: int) -> None
     ids = np.arange(24)  # 23 predictions
     lanes, read = Streams(ids, streams), [[] for _ in range(streams)]
     for _ in range(60):
-        ends, lengths = lanes.history()
+        ends, lengths = lanes.ends(), lanes.since
         assert lengths.tolist() == [len(symbols) for symbols in read]
         for end, symbols in zip(ends, read, strict=True):
             assert ids[end - len(symbols) : end].tolist() == symbols
@@ -177,3 +178,38 @@ def test_history_is_what_was_read_since_the_state_was_zero(streams: int) -> None
             if reset[lane]:
                 symbols.clear()
             symbols.append(int(x[0, lane]))
+
+
+def test_lanes_are_reset_by_chance_too_before_the_next_segment() -> None:
+    """At the start of a segment, those whose place lies in the segment before, and those that have just wrapped."""
+    ids, every = np.arange(41), 6
+    lanes, plain = (Streams(ids, 3, resets=resets) for resets in (Resets(3, every, 1), None))
+    other, read, met, before = Resets(3, every, 1), np.zeros(3), 0, 0
+    for k in [3, 1, 7, 2, 2, 5, 1, 1, 4, 6] * 3:
+        (x, _, reset), (theirs, _, wrapped) = lanes.take(k), plain.take(k)
+        start = lanes.position - len(x)
+        placed = other.between(before, start) if start else np.zeros(3, np.bool_)
+        assert np.array_equal(x, theirs)
+        assert reset.tolist() == (wrapped | placed).tolist()
+        met += int((placed & ~wrapped).sum())
+        read[reset] = 0
+        read += len(x)
+        before = start
+        assert lanes.since.tolist() == read.tolist()
+    assert met > 10
+
+
+@given(st.integers(1, 9), st.integers(0, 40))
+def test_segments_are_read_in_one_up_to_a_reset(length: int, position: int) -> None:
+    """As many as `segments_until_reset` says: what is due within them is due after the last one."""
+    ids = np.arange(100)
+    lanes = Streams(ids, 3, position, Resets(3, 9, 0))
+    count = lanes.segments_until_reset(length)
+    assert count * length <= lanes.until_wrap() or count == 1
+    one_by_one = Streams(ids, 3, position, Resets(3, 9, 0))
+    dues = []
+    for _ in range(count):
+        one_by_one.take(length)
+        dues.append(one_by_one.due.any())
+    assert not any(dues[:-1])
+    assert dues[-1] or (count + 1) * length > lanes.until_wrap()

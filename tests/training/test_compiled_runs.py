@@ -34,11 +34,13 @@ RUNS: list[dict[str, Any]] = [
     {"trunc": "artbp:4", "streams": 3, "cell": "gru"},
     {"trunc": "6/2", "streams": 3, "cell": "lstm", "budget": Budget("updates", 60)},
     {"trunc": "8..1", "streams": 1, "cell": "mingru"},
+    {"trunc": "1", "streams": 1, "cell": "gru", "reset_every": 7},
+    {"trunc": "1..8", "streams": 3, "cell": "lstm", "reset_every": 30},
 ]
 
 
 def name_of(run: dict[str, Any]) -> str:
-    return f"{run['cell']} {run['trunc']}"
+    return f"{run['cell']} {run['trunc']}{' reset' * ('reset_every' in run)}"
 
 
 def trainer_of(

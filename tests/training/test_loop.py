@@ -11,11 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from rnnbptt.bptt.generators import stream
 from rnnbptt.bptt.influence import INFLUENCES
 from rnnbptt.inference.config import SampleConfig
 from rnnbptt.inference.evaluation import score
 from rnnbptt.inference.sampling import sample
 from rnnbptt.text.corpus import Corpus
+from rnnbptt.text.resets import Resets
 from rnnbptt.training.config import Budget
 from rnnbptt.training.loop import Trainer
 from rnnbptt.training.records import Validations
@@ -70,6 +72,18 @@ def windows_of_7(network: TorchNetwork, moment: Moment, k: int, state: Tensor) -
     return torch.nn.functional.cross_entropy(logits.unflatten(0, x.shape)[-1], y[-1]), after.detach()
 
 
+def reset_by_chance() -> Scheme:
+    """Before each update the states of those lanes are zero whose place lies in the update before; seed 0, 3 lanes."""
+    resets, update_before = Resets(3, 9, stream(0, "resets")), [0, 0]
+
+    def scheme(network: TorchNetwork, moment: Moment, k: int, state: Tensor) -> tuple[Tensor, Tensor]:
+        kept = torch.from_numpy(~resets.between(*update_before))
+        update_before[:] = update_before[1], update_before[1] + k
+        return network.loss(*moment.read(0, k), moment.met(state) * kept[:, None])
+
+    return scheme
+
+
 def other_loop(
     trainer: Trainer, network: TorchNetwork, k_at: Callable[[float], int], scheme: Scheme = all_losses
 ) -> Iterator[tuple[float, Tensor]]:
@@ -115,6 +129,7 @@ def other_loop(
         ("shuffled-state:5", 0.4, lambda spent: 5, of_the_lane_before),
         ("last-carried:5", 0.7, lambda spent: 5, last_loss),
         ("last:7/3", 0.7, lambda spent: 3, windows_of_7),
+        ("5", 0.4, lambda spent: 5, reset_by_chance()),
     ],
 )
 def test_training_equals_a_loop_of_autograd_and_torch_optim(
@@ -136,6 +151,7 @@ def test_training_equals_a_loop_of_autograd_and_torch_optim(
         trunc=trunc,
         budget=Budget("epochs", 2.3),
         eval_every=1,
+        reset_every=9 * (trunc == "5"),
         **settings,
     )
     network = TorchNetwork(trainer.model)

@@ -35,7 +35,8 @@ Change = Callable[[Tensor], Tensor]
 
 def refused(small: Corpus, folder: Path, trunc: str, name: str, change: Change) -> str:
     """What is said of a run in which one tensor was changed."""
-    path = train_run(folder / "run", small, chars=40, precision="float32", trunc=trunc) / "last.safetensors"
+    options = {"reset_every": 5 * name.startswith("streams."), "precision": "float32", "trunc": trunc}
+    path = train_run(folder / "run", small, chars=40, **options) / "last.safetensors"
     checkpoint = load_checkpoint(path)
     restore(checkpoint, small)
     save_checkpoint(path, checkpoint.tensors | {name: change(checkpoint.tensors[name])}, checkpoint.document)
@@ -46,6 +47,7 @@ def refused(small: Corpus, folder: Path, trunc: str, name: str, change: Change) 
     ("trunc", "name"),
     [
         *(("4", name) for name in ("state.carried", "optimizer.exp_avg", "optimizer.step", "rng.dropout")),
+        ("4", "streams.since"),
         ("snap", "influence.rnn.bias_hh_l0"),
         *(("uoro", name) for name in ("influence.s", "rng.signs")),
         *(("2/6", f"history.{name}") for name in ("x", "place", "0.gates")),
@@ -69,6 +71,9 @@ def test_tensors_of_another_shape_or_type_are_refused(small: Corpus, tmp_path: P
     [
         ("4", "state.carried", lambda t: t * torch.inf, "'state.carried' has numbers that are not finite"),
         ("4", "rng.dropout", lambda t: 255 - t, "'rng.dropout' is no state of a random generator"),
+        ("4", "streams.due", lambda t: t.int(), "'streams.due' has numbers of type int32, the model wants bool"),
+        ("4", "streams.since", lambda t: t - 11, "'streams.since' has more characters than each stream has read, 10"),
+        ("4", "streams.since", lambda t: t + 11, "'streams.since' has more characters than each stream has read, 10"),
         ("2/6", "history.x", lambda t: t + 999, "'history.x' has symbols that the vocabulary lacks"),
         ("2/6", "history.x", lambda t: t - 999, "'history.x' has symbols that the vocabulary lacks"),
         ("2/6", "history.place", lambda t: t * 10**12, "'history.place' has 4 characters at "),

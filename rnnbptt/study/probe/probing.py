@@ -15,6 +15,7 @@ from torch import Tensor
 from rnnbptt.bptt.lags import norms_by_lag
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
+from rnnbptt.model.shapes import check_tensor
 from rnnbptt.study.contexts import ContextLoss, context_bpc, read_lanes, spread_targets
 from rnnbptt.study.probe.concluding import conclude
 from rnnbptt.study.probe.decay import fit_decay, fitted_lags
@@ -23,7 +24,7 @@ from rnnbptt.study.probe.results import REREAD, Fading, Probe, Staleness
 from rnnbptt.study.probe.subject import PRECISION, Subject
 from rnnbptt.text.corpus import Ids
 from rnnbptt.text.reading import Tell
-from rnnbptt.text.streams import Streams
+from rnnbptt.training.lanes import streams_of
 from rnnbptt.truncation.curriculum import ladder
 from rnnbptt.truncation.specs import parse_truncation
 
@@ -92,11 +93,15 @@ def fading(model: CharRNN, x: Tensor, y: Tensor, count: Count = lambda chars: No
 def staleness(subject: Subject) -> list[Staleness]:
     """Of the state in the checkpoint, layer by layer. UserError where the text is not what it was any more."""
     subject.corpus.check_unchanged()
-    document, carried = subject.checkpoint.document, subject.checkpoint.tensors["state.carried"]
+    checkpoint, document = subject.checkpoint, subject.checkpoint.document
     config, position = document.train, document.standing.position
     start, stop = document.corpus.splits["train"]  # the folder may have been split anew since
     ids, parts = subject.corpus.ids[start:stop], list(subject.model.cell.carried)
-    ends, lengths = Streams(ids, config.streams, position).history()
+    with checkpoint.read("take another checkpoint of that run"):
+        streams, carried = streams_of(ids, config, position, checkpoint.tensors), checkpoint.tensors["state.carried"]
+        zero = subject.model.zero_state(config.streams)
+        check_tensor("state.carried", carried, zero.shape, torch.float32, torch.float64)
+    ends, lengths = streams.ends(), streams.since
     if resets := parse_truncation(config.trunc).resets:
         # zero before all that the last update read, which is no more than since any stream has wrapped
         lengths = np.full_like(lengths, min(document.standing.k2, *lengths))

@@ -110,6 +110,13 @@ def test_a_state_is_not_stale_while_the_weights_rest(small: Corpus, tmp_path: Pa
     assert layer.largest < 1e-14
 
 
+@pytest.mark.parametrize("chars", [40, 400, 1200])
+def test_nor_is_one_that_was_set_to_zero_by_chance(small: Corpus, tmp_path: Path, chars: int) -> None:
+    run = train_run(tmp_path / "run", small, chars, lr=1e-300, trunc="4", reset_every=25)
+    (layer,) = staleness(subject_of(run, small, depth=1000))
+    assert layer.largest < 1e-14
+
+
 def test_a_state_that_was_handed_on_is_not_that_of_the_text(small: Corpus, tmp_path: Path) -> None:
     run = train_run(tmp_path / "run", small, lr=1e-300, warmup=0, trunc="shuffled-state:1")
     stale = staleness(subject_of(run, small, depth=1000))
@@ -244,3 +251,14 @@ def test_what_there_is_no_number_for_is_said_in_words(run: Path, capsys: pytest.
     assert "x 1.0200 a character: does not fade" in shown
     assert ["layer", "0", "-", "50.00%", "-"] in [line.split() for line in shown.splitlines()]
     assert "nan" not in shown
+
+
+@pytest.mark.parametrize("name", ["state.carried", "streams.since", "streams.due"])
+def test_what_a_checkpoint_lacks_is_named(small: Corpus, tmp_path: Path, name: str) -> None:
+    run = train_run(tmp_path / "run", small, chars=40, reset_every=5)
+    path = run / "last.safetensors"
+    checkpoint = load_checkpoint(path)
+    del checkpoint.tensors[name]
+    save_checkpoint(path, checkpoint.tensors, checkpoint.document)
+    subject = subject_of(run, small, depth=10)
+    assert message_of(staleness, subject) == f"{path}: damaged: {name!r}; take another checkpoint of that run"
