@@ -4,6 +4,7 @@ Axes: T characters of a segment, B streams, H hidden units, G = gates x H, V sym
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Self
 
 import torch
@@ -44,6 +45,7 @@ class CharRNN:
         self.cell = CELLS.get(config.cell, Cell())
         self.layers = self._make_layers()
         self._head = Head(self.parameters, self._scratch)
+        self._tape_shape = partial(_tape_shape, config, self.cell, precision, device)
         self.tapes = Tapes(self._tape_shape, config.layers)
 
     def _make_layers(self) -> list[Layer]:
@@ -179,9 +181,10 @@ class CharRNN:
         """Memory of the tape and the gradients of `steps` characters of `streams` streams; it is linear in both."""
         return steps * self._tape_shape(streams).bytes_per_step(self.config.layers, self.config.vocabulary)
 
-    def _tape_shape(self, streams: int) -> TapeShape:
-        config, cell, precision = self.config, self.cell, self.precision
-        return TapeShape(
-            *(streams, config.hidden, *config.sizes, cell.memo, cell.separate_hidden, config.dropout > 0),
-            *(config.window, precision.float, precision.operand, self.device),
-        )
+
+def _tape_shape(config: ModelConfig, cell: Cell, precision: Precision, device: torch.device, streams: int) -> TapeShape:
+    """No method: a network that its own tapes refer to would stay in memory until garbage is collected."""
+    return TapeShape(
+        *(streams, config.hidden, *config.sizes, cell.memo, cell.separate_hidden, config.dropout > 0),
+        *(config.window, precision.float, precision.operand, device),
+    )

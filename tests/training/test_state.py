@@ -4,7 +4,9 @@ file and the part.
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
@@ -218,6 +220,19 @@ def test_nothing_depends_on_what_memory_held_before(
     assert torch.equal(ours.model.parameters.flat, expected.model.parameters.flat)
     holes = {name for name, tensor in snapshot(ours)[0].items() if not tensor.isfinite().all()}
     assert not holes
+
+
+@every_run
+def test_a_run_that_is_done_with_leaves_no_memory_behind(tiny: Corpus, run: dict[str, Any]) -> None:
+    """At once, and not when garbage is collected: a race of many runs would take all there is before that."""
+    gc.disable()
+    try:
+        trainer, _ = train(tiny, **SHORTER | run)
+        parts = [weakref.ref(part) for part in (trainer, trainer.model, trainer.engine, trainer.optimizer)]
+        del trainer
+        assert [part() for part in parts] == [None] * 4
+    finally:
+        gc.enable()
 
 
 def test_a_finished_run_has_nothing_left_to_do(small: Corpus) -> None:
