@@ -52,6 +52,7 @@ LEVERS: dict[str, dict[str, Any]] = {
     "64 from the start": {"trunc": "64"},
     "16..64": {"trunc": "16..64"},
     "rate 0.006": {"lr": 0.006},
+    "states zero at random, 512 characters apart": {"reset_every": 512},
     "dropout 0.4": {"dropout": 0.4},
     "two layers of 384": {"layers": 2, "hidden": 384},
     "GRU": {"cell": "gru"},
