@@ -12,7 +12,20 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnbptt.bptt.generators import set_state, stream
-from rnnbptt.bptt.kernels import CELLS, NONE, OPTIMIZERS, Descent, Model, Tape, Task, make_tape, online, segments, speak
+from rnnbptt.bptt.kernels import (
+    CELLS,
+    NONE,
+    OPTIMIZERS,
+    Descent,
+    Model,
+    Tape,
+    Task,
+    listen,
+    make_tape,
+    online,
+    segments,
+    speak,
+)
 from rnnbptt.bptt.layers import draw_masks
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import Means, Numbers, Outcome, Steps, plan_flops
@@ -38,6 +51,16 @@ def say_on(network: CharRNN, state: Tensor, first: int, noise: Tensor) -> list[i
     speak(model, state.numpy(), make_tape(model, 1, 1, dropping=False), first, noise.numpy(), x, symbols)
     said: list[int] = symbols.tolist()
     return said
+
+
+def listen_on(network: CharRNN, state: Tensor, ids: NDArray[np.int64], losses: bool) -> Numbers:
+    """One stream reads ids (N + 1,), but for the last, from `state` (L, S, 1, H), which is moved on: the nats of each
+    next one (N,), where these are wanted.
+    """
+    model, nats = model_of(network), np.empty(len(ids) - 1 if losses else 0)
+    tape, one = make_tape(model, 1, 1, dropping=False), np.empty((1, 1), np.int64)
+    listen(model, state.numpy(), tape, ids[:-1], ids[1:], nats, one)
+    return nats
 
 
 class CompiledEngine:

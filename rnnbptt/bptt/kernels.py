@@ -1163,5 +1163,26 @@ def speak(model: Model, state: Array, tape: Tape, first: int, noise: Array, x: S
     leave(tape, state)
 
 
+@kernel
+def listen(model: Model, state: Array, tape: Tape, x: Symbols, y: Symbols, nats: Doubles, one: Symbols) -> None:
+    """One stream reads x (N,) from `state` (L, S, 1, H), which is moved on; the losses of y (N,) go to nats (N,), where
+    these have room. one (1, 1) is for its own use.
+    """
+    weights, bias = head_of(model, model.flat)
+    b, logits = bias[0], tape.logits[0]
+    enter(tape, state)
+    for n in range(len(x)):
+        one[0, 0] = x[n]
+        for index in range(model.layers):
+            read(model.cell, False, layer_of(model, model.flat, index), index, one, tape.d_h, tape)
+        if len(nats):
+            multiply(weights, output_of(tape, model.layers - 1, 1)[0], logits)
+            for j in range(len(logits)):
+                logits[j] += b[j]
+            nats[n] = softmax_loss(logits, y[n], ONE)
+        go_on(tape, 1)
+    leave(tape, state)
+
+
 CELLS = {"rnn": RNN, "gru": GRU, "lstm": LSTM, "elstm": ELSTM, "mingru": MINGRU}
 OPTIMIZERS = {"adam": ADAM, "rmsprop": RMSPROP, "sgd": SGD}

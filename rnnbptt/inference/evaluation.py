@@ -6,7 +6,8 @@ read side by side, each from a zero state some way before its own first characte
 forgotten, most of the time; but a zero state in the wrong place can send a model astray for good. So it is not trusted:
 the lane before reads on into the lane until both states agree, and up to there its losses count; where they do not
 agree before the lane ends, it goes on into the next one. The state that the stretch begins with is read from two places
-before it, further and further back, until these agree.
+before it, further and further back, until these agree. Some models keep something for good; with these nothing agrees,
+and the stretch is read in one after all, by a compiled kernel in float32, where there is one for the model.
 
 How many lanes there are, and the length of the pieces they are read in, changes how long it takes, not what comes out.
 How a model was trained has no part in it; it is read with the precision that it has.
@@ -16,6 +17,7 @@ Axes: T characters of a piece, B lanes; states (L, S, B, H).
 
 import math
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +25,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rnnbptt.bptt.engines import runs_compiled, unavailable
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError
@@ -31,7 +34,11 @@ from rnnbptt.text.corpus import count_scored
 LANES = 64
 WARM_UP = 256  # characters read before each lane, and before the stretch at first
 SHORTEST_LANE = 500  # below this the warm-up would cost more than the lane
-FURTHEST = 1 << 17  # characters that are read to make states agree, before the stretch and in it
+FURTHEST = 1 << 16  # characters that are read to make states agree, before the stretch and in it
+FURTHER = 4  # times as far back with each try
+LONG = 1 << 12  # characters for which a kernel is worth its loading, or compiling
+HEARD = 1 << 10  # characters read in one call of a kernel
+TRIES = 3  # to correct lanes, before they are read in one
 PIECE = 64  # characters read at a time: bounds memory, not the result
 STRETCH = 1000  # characters whose losses are summed
 AGREE = 1e-4  # largest distance of two states that agree, relative to the length of one; where operands are rounded
@@ -43,7 +50,6 @@ Ids = NDArray[np.integer]
 Targets = NDArray[np.int64]  # positions of characters that are predicted
 Nats = NDArray[np.floating]
 Scored = NDArray[np.bool_] | None  # whether a loss of each symbol counts, (V,); None: of all
-Take = Callable[[Targets, Nats], None]  # told positions (n,) and what is to be added to their losses
 
 
 class Score(NamedTuple):
@@ -82,15 +88,9 @@ def score(
     The very first character of a text has no text before it and is not scored. `GivenUpError` where `give_up()`, asked
     between pieces, says so; UserError where no character is of the symbols that are `scored`.
     """
-    first = max(start, 1)
-    stretches = np.zeros(-(-(stop - first) // STRETCH))
-
-    def take(targets: Targets, nats: Nats) -> None:
-        stretches[:] += np.bincount((targets - first) // STRETCH, nats, len(stretches))
-
-    reading = Reading(model, ids, start, stop, take, piece, give_up, scored)
-    total = max(float(stretches.sum()), 0.0)  # what was taken back may be rounded below 0; what is no number stays so
-    return Score(total / reading.count, stretches, reading.settled)
+    reading = Reading(model, ids, start, stop, STRETCH, piece, give_up, scored)
+    total = max(float(reading.sums.sum()), 0.0)  # what was taken back may be rounded below; no number stays none
+    return Score(total / reading.count, reading.sums, reading.settled)
 
 
 @torch.no_grad()
@@ -100,15 +100,9 @@ def character_nats(
     """The negative log-likelihood of each scored character of ids[max(start, 1):stop] in nats, in the order of the
     text; and whether these are `Reading.settled`. UserError where there is none.
     """
-    first = max(start, 1)
-    losses = np.zeros(stop - first)
-
-    def take(targets: Targets, nats: Nats) -> None:
-        losses[targets - first] += nats
-
-    settled = Reading(model, ids, start, stop, take, piece, scored=scored).settled
-    np.maximum(losses, 0, out=losses)  # what was taken back may be rounded below
-    return losses if scored is None else losses[scored[ids[first:stop]]], settled
+    reading = Reading(model, ids, start, stop, 1, piece, scored=scored)
+    losses = np.maximum(reading.sums, 0, out=reading.sums)  # what was taken back may be rounded below
+    return losses if scored is None else losses[scored[ids[max(start, 1) : stop]]], reading.settled
 
 
 def remarks(nats: float, stretches: NDArray[np.float64], settled: bool, symbols: int) -> list[str]:
@@ -142,8 +136,9 @@ class Pending(NamedTuple):
 
 
 class Reading:
-    """Reads ids[start:stop] with a model and hands its losses to `take`, where need be in several instalments.
+    """Reads ids[start:stop] with a model.
 
+    sums     the losses in nats of each `stretch` characters of it, the last ones may be fewer
     count    characters that are scored
     settled  whether all states came to agree; otherwise the losses may differ from those of one continuous reading
     """
@@ -154,43 +149,84 @@ class Reading:
         ids: Ids,
         start: int,
         stop: int,
-        take: Take,
+        stretch: int,
         piece: int = PIECE,
         give_up: Callable[[], bool] = _never,
         scored: Scored = None,
     ) -> None:
-        self._model, self._ids, self._take, self._piece = model.apart(), ids, take, piece
+        self._model, self._ids, self._piece = model.apart(), ids, piece
         self._give_up, self._scored = give_up, scored
         self._near = max(AGREE, ROUNDED * torch.finfo(model.precision.operand).eps)
         start = max(start, 1)
-        self.count, self.settled, self._stop, self._left = count_scored(ids, start, stop, scored), True, stop, FURTHEST
+        self.count, self._start, self._stop = count_scored(ids, start, stop, scored), start, stop
+        self.sums, self._stretch = np.zeros(-(-(stop - start) // stretch)), stretch
         if not self.count:
             raise UserError(f"of the characters {start + 1:,} to {stop:,} of the text none is scored; prepare it again")
+        first, self.settled = self._first_state(start)
+        if not self.settled and self._ear:  # nor would lanes come to agree
+            self._in_one(self._ear, first)
+            return
         lanes = min(LANES, max(1, (stop - start) // SHORTEST_LANE))
         self._length = -(-(stop - start) // lanes)  # of each lane, but for the last, which ends at `stop`
         self._begins = start + np.arange(lanes) * self._length
-        pending = self._side_by_side(self._first_state(start))
-        while pending.lanes.size and self._left > 0:
+        pending = self._side_by_side(first.clone())
+        for tried in range(-(-FURTHEST // self._length)):
+            if not pending.lanes.size:
+                return
+            if tried == TRIES and self._ear:
+                self._in_one(self._ear, first)
+                return
             pending = self._corrected(pending)
-            self._left -= self._length
-        self.settled &= not pending.lanes.size
+        self.settled = self.settled and not pending.lanes.size
 
-    def _first_state(self, start: int) -> Tensor:
-        """What the text before the stretch leaves, (L, S, 1, H)."""
+    @cached_property
+    def _ear(self) -> CharRNN | None:
+        """The model for a kernel to read with, in float32; None where none can."""
+        model = self._model.at_precision("float32")
+        return model if runs_compiled(model) and not unavailable() else None
+
+    def _in_one(self, ear: CharRNN, state: Tensor) -> None:
+        """Read the whole stretch from this state, character after character."""
+        self.sums[:] = 0
+        for targets, nats in self._heard(ear, self._start, self._stop, state, losses=True):
+            self._give(targets, nats)
+
+    def _heard(self, ear: CharRNN, begin: int, end: int, state: Tensor, losses: bool) -> Iterator[tuple[Targets, Nats]]:
+        """Read the targets from `begin` to `end` with a kernel, in pieces: the targets, and their losses where wanted.
+        `state` (L, S, 1, H) is moved on.
+        """
+        from rnnbptt.bptt.compiled import listen_on
+
+        for first in range(begin, end, HEARD):
+            if self._give_up():
+                raise GivenUpError
+            last = min(first + HEARD, end)
+            yield np.arange(first, last), listen_on(ear, state, self._ids[first - 1 : last].astype(np.int64), losses)
+
+    def _first_state(self, start: int) -> tuple[Tensor, bool]:
+        """What the text before the stretch leaves, (L, S, 1, H), and whether it is settled."""
         reach = WARM_UP
-        while True:
-            far, near = max(1, start - 2 * reach), max(1, start - reach)
-            from_far, both = self._model.zero_state(1), self._model.zero_state(2)
-            for _ in self._read(np.array([far]), 0, near - far, from_far):
+        near = self._state_after(max(1, start - reach), start)
+        while reach < min(FURTHEST, start - 1):
+            reach *= FURTHER
+            far = self._state_after(max(1, start - reach), start)
+            if bool(agree(near, far, self._near)):
+                return far, True
+            near = far
+        return near, start - 1 <= reach  # from the first character on it is what it should be
+
+    def _state_after(self, begin: int, end: int) -> Tensor:
+        """Of the text before the target `end`, read from the zero state at the target `begin`: (L, S, 1, H)."""
+        ear = self._ear if end - begin >= LONG else None
+        if ear:
+            state = ear.zero_state(1)
+            for _ in self._heard(ear, begin, end, state, losses=False):
                 pass  # only the state is wanted
-            both[:, :, :1] = from_far
-            for _ in self._read(np.array([near, near]), 0, start - near, both):
-                pass
-            settled = far == 1 or bool(agree(both[:, :, :1], both[:, :, 1:], self._near))
-            if settled or reach >= FURTHEST:
-                self.settled = settled
-                return both[:, :, :1]
-            reach *= 2
+            return state
+        state = self._model.zero_state(1)
+        for _ in self._read(np.array([begin]), 0, end - begin, state):
+            pass
+        return state
 
     def _side_by_side(self, first: Tensor) -> Pending:
         """Read all lanes, the first from the state `first`, the others after a warm-up from zero: what each should have
@@ -224,11 +260,11 @@ class Reading:
         return Pending(lanes[follow] + 1, old[:, :, follow], new[:, :, follow])
 
     def _give(self, targets: Targets, nats: Nats) -> None:
-        """Hand over what is within the stretch, and scored."""
+        """Add up what is within the stretch, and scored."""
         within = targets < self._stop
         if self._scored is not None:
             within &= self._scored[self._ids[np.minimum(targets, self._stop - 1)]]
-        self._take(targets[within], nats[within])
+        np.add.at(self.sums, (targets[within] - self._start) // self._stretch, nats[within])
 
     def _read(self, begins: Targets, first: int, last: int, state: Tensor) -> Iterator[tuple[Targets, Nats]]:
         """Read steps `first` to `last` of lanes that begin at the targets `begins` (B,), piece by piece: the targets

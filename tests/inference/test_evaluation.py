@@ -222,9 +222,10 @@ def test_losses_that_are_taken_back_leave_nothing_below_0(monkeypatch: pytest.Mo
     """A checkpoint with a loss below 0 could not be read."""
 
     def taken_back(self: Reading, *args: Any, **kwargs: Any) -> None:
-        self.count, self.settled, take = 2, True, args[4]
+        self.count, self.settled, self._start, self._stop, self._scored, self._stretch = 2, True, 1, 9, None, args[4]
+        self.sums = np.zeros(-(-8 // args[4]))
         for nats in ([0.3, 0.6], [-0.3, 0.0], [0.0, -0.6], [0.0, -1e-17]):
-            take(np.array([5, 6]), np.array(nats))
+            self._give(np.array([5, 6]), np.array(nats))
 
     monkeypatch.setattr(Reading, "__init__", taken_back)
     assert score(make_model(), IDS, 0, 9).stretches.sum() < 0
@@ -250,7 +251,7 @@ OFF = "this loss may be off by more than 0.001 bits per character"
         (
             [],
             False,
-            ["the state depends on more than 131,072 characters before, so that " + OFF],
+            ["the state depends on more than 65,536 characters before, so that " + OFF],
         ),
     ],
 )
@@ -277,3 +278,62 @@ def test_a_score_worse_than_guessing_is_called_that() -> None:
     said = ["worse than guessing among 64 symbols, which takes 6.0000 bits each"]
     assert remarks(4.16, np.full(30, 4160.0), True, symbols=64) == said
     assert remarks(4.15, np.full(30, 4150.0), True, symbols=64) == []
+
+
+# --- read in one by a kernel ------------------------------------------------------------------------------------------
+
+
+def latched(cell: str, layers: int = 1, precision: str = "float32") -> CharRNN:
+    """A network that never forgets."""
+    return remembering(cell, 100.0, layers, precision)
+
+
+@pytest.mark.parametrize(("cell", "layers"), [*((cell, 1) for cell in CELLS), ("lstm", 2)])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("part", [(0, 999), (300, 2000)])
+def test_a_kernel_reads_in_one_what_lanes_do_not_agree_on(
+    cell: str, layers: int, precision: str, part: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"TRIES": 0, "LONG": 1, "LANES": 2, "SHORTEST_LANE": 1, "HEARD": 170}.items():
+        monkeypatch.setattr(evaluation, name, value)
+    model, heard = latched(cell, layers, precision), []
+    in_one = Reading._in_one
+    monkeypatch.setattr(Reading, "_in_one", lambda *args: [heard.append(True), in_one(*args)])
+    nats, settled = character_nats(model, IDS, *part)
+    expected = one_reading(model.at_precision("float32"), IDS, *part)
+    assert settled
+    assert heard
+    np.testing.assert_allclose(nats, expected, atol=2e-4)
+    scored = np.arange(7) % 2 == 0
+    some, _ = character_nats(model, IDS, *part, scored=scored)
+    assert np.array_equal(some, nats[scored[IDS[max(part[0], 1) : part[1]]]])
+
+
+def test_what_comes_from_too_far_back_is_read_in_one_from_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first state is not settled, and a lane would be no better: it is that of as far as was read."""
+    monkeypatch.setattr(evaluation, "FURTHEST", 1024)
+    model = latched("lstm")
+    nats, settled = character_nats(model, IDS, 1500, 2000)
+    assert not settled
+    np.testing.assert_allclose(nats, one_reading(model, IDS[1500 - 1025 :], 1025, 1525), atol=2e-4)
+
+
+def test_without_a_kernel_lanes_are_read_as_far_as_it_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "unavailable", lambda: "numba is not there")
+    monkeypatch.setattr(Reading, "_in_one", None)
+    model = latched("lstm")
+    nats, settled = character_nats(model, IDS, 300, 2000)
+    assert settled
+    np.testing.assert_allclose(nats, one_reading(model, IDS, 300, 2000), atol=2e-4)
+    monkeypatch.setattr(evaluation, "FURTHEST", 1024)
+    assert not character_nats(model, IDS, 1500, 2000)[1]
+
+
+def test_a_kernel_is_asked_too_whether_it_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "FURTHEST", 1024)
+    monkeypatch.setattr(evaluation, "LONG", 10**6)
+    monkeypatch.setattr(evaluation, "HEARD", 100)
+    asked: list[bool] = []
+    score(latched("lstm"), IDS, 1500, 2000, give_up=lambda: bool(asked.append(True)))
+    with pytest.raises(evaluation.GivenUpError):
+        score(latched("lstm"), IDS, 1500, 2000, give_up=iter([False] * (len(asked) - 1) + [True]).__next__)
