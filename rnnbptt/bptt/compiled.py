@@ -113,7 +113,7 @@ class CompiledEngine:
         return plan_flops(self._network, plan, plan.advance, self._streams)
 
     def _reset(self, segment: Segment) -> None:
-        """Zero the state of the streams that have wrapped."""
+        """Zero the state of the streams that have wrapped, or are due by chance."""
         if segment.reset.any():
             self._state[:, :, torch.from_numpy(segment.reset)] = 0
 

@@ -149,8 +149,8 @@ class TorchEngine:
         return Outcome(float(nats.mean()), x.numel(), nats.numel(), flops, measured)
 
     def _set_states(self, plan: Plan, segment: Segment) -> None:
-        """Before the segment: hand the states on, zero those of the streams that have wrapped, or all, as the plan
-        says. No gradient goes back beyond a state that was set to zero, nor does any stream's beyond a wrap.
+        """Before the segment: hand the states on, zero those of the streams that have wrapped, or are due by chance, or
+        all, as the plan says. No gradient goes back beyond a state that was set to zero.
         """
         if plan.hand_on:
             self._state.copy_(self._state.roll(plan.hand_on, 2))

@@ -10,7 +10,8 @@ before it, further and further back, until these agree. Some models keep somethi
 and the stretch is read in one after all, by a compiled kernel in float32, where there is one for the model.
 
 How many lanes there are, and the length of the pieces they are read in, changes how long it takes, not what comes out.
-How a model was trained has no part in it; it is read with the precision that it has.
+How a model was trained has no part in it; it is read with the precision that it has, but by a kernel in float32: so are
+the thousands of characters before a stretch, where the state comes from so far.
 
 Axes: T characters of a piece, B lanes; states (L, S, B, H).
 """
@@ -37,7 +38,8 @@ SHORTEST_LANE = 500  # below this the warm-up would cost more than the lane
 FURTHEST = 1 << 16  # characters that are read to make states agree, before the stretch and in it
 FURTHER = 4  # times as far back with each try
 LONG = 1 << 12  # characters for which a kernel is worth its loading, or compiling
-HEARD = 1 << 10  # characters read in one call of a kernel
+HEARD = 1 << 10  # characters read in one call of a kernel, at most,
+HEARD_WORK = 1 << 31  # and these times parameters: a tenth of a second, till it is asked whether to give up
 TRIES = 3  # to correct lanes, before they are read in one
 PIECE = 64  # characters read at a time: bounds memory, not the result
 STRETCH = 1000  # characters whose losses are summed
@@ -169,15 +171,13 @@ class Reading:
         lanes = min(LANES, max(1, (stop - start) // SHORTEST_LANE))
         self._length = -(-(stop - start) // lanes)  # of each lane, but for the last, which ends at `stop`
         self._begins = start + np.arange(lanes) * self._length
-        pending = self._side_by_side(first.clone())
-        for tried in range(-(-FURTHEST // self._length)):
-            if not pending.lanes.size:
-                return
-            if tried == TRIES and self._ear:
-                self._in_one(self._ear, first)
-                return
-            pending = self._corrected(pending)
-        self.settled = self.settled and not pending.lanes.size
+        pending, tried = self._side_by_side(first), 0
+        while pending.lanes.size and tried * self._length < FURTHEST and not (tried == TRIES and self._ear):
+            pending, tried = self._corrected(pending), tried + 1
+        if pending.lanes.size and self._ear:
+            self._in_one(self._ear, first)
+        elif pending.lanes.size:
+            self.settled = False
 
     @cached_property
     def _ear(self) -> CharRNN | None:
@@ -197,10 +197,11 @@ class Reading:
         """
         from rnnbptt.bptt.compiled import listen_on
 
-        for first in range(begin, end, HEARD):
+        at_once = max(1, min(HEARD, HEARD_WORK // ear.parameters.flat.numel()))
+        for first in range(begin, end, at_once):
             if self._give_up():
                 raise GivenUpError
-            last = min(first + HEARD, end)
+            last = min(first + at_once, end)
             yield np.arange(first, last), listen_on(ear, state, self._ids[first - 1 : last].astype(np.int64), losses)
 
     def _first_state(self, start: int) -> tuple[Tensor, bool]:

@@ -1,8 +1,8 @@
 """One safetensors file a checkpoint: tensors by name, everything else as one JSON document in its metadata.
 
-No pickle: a checkpoint from a stranger can be opened safely. Tensors: `model.*`, `optimizer.*`, `state.*`, `rng.*`;
-below `model.` the names are those of torch.nn (`rnn.weight_ih_l0`, ..., `head.weight`), so that torch.nn.RNN, GRU, LSTM
-and Linear load them.
+No pickle: a checkpoint from a stranger can be opened safely. Tensors: `model.*`, `optimizer.*`, and what the engine and
+the streams keep, `state.*`, `rng.*`, `influence.*`, `history.*`, `streams.*`. Below `model.` the names are those of
+torch.nn (`rnn.weight_ih_l0`, ..., `head.weight`), so that torch.nn.RNN, GRU, LSTM and Linear load them.
 """
 
 from collections.abc import Iterator, Mapping

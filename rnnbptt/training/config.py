@@ -11,6 +11,7 @@ from annotated_doc import Doc
 
 from rnnbptt.errors import UserError, check_option
 from rnnbptt.training.records import Axes
+from rnnbptt.truncation.plan import Strategy
 from rnnbptt.truncation.specs import FORMS, parse_truncation
 
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd", "muon")
@@ -85,11 +86,8 @@ class TrainConfig:
         strategy = parse_truncation(self.trunc)
         advice = f"there is no other stream to hand the state to, as --trunc {self.trunc} does; give at least 2"
         check_option(self.streams != 1 or not strategy.hands_on, "streams", self.streams, advice)
-        why = "sets every state to zero anyway" if strategy.resets else "keeps characters from before a reset"
-        advice = f"--trunc {self.trunc} {why}; leave it out, or give a plain K such as 16"
-        check_option(
-            not (self.reset_every and (strategy.resets or strategy.history)), "reset_every", self.reset_every, advice
-        )
+        if self.reset_every > 0:
+            self._check_resets(strategy)
         known, advice = self.optimizer in OPTIMIZER_NAMES, f"unknown; give one of {', '.join(OPTIMIZER_NAMES)}"
         check_option(known, "optimizer", self.optimizer, advice)
         check_option(0 < self.lr < math.inf, "lr", self.lr, "must be a number above 0")
@@ -101,6 +99,19 @@ class TrainConfig:
         for name, limit in most.items():
             value = getattr(self, name)
             check_option(0 <= value <= limit, name, value, f"must be a number from 0 to {limit:g}")
+
+    def _check_resets(self, strategy: Strategy) -> None:
+        """They come between updates, so that those of long updates would be few, or all."""
+        why, reach = "", strategy.reach
+        if strategy.resets:
+            why = "sets every state to zero anyway"
+        elif strategy.history:
+            why = "keeps characters from before a reset"
+        elif reach == 0 or (reach or 0) > self.reset_every:
+            long = f"{reach} characters" if reach else "all there are"
+            why = f"has updates of {long}, and states are set to zero only between them"
+        advice = f"--trunc {self.trunc} {why}; leave it out, or give a plain K well below it"
+        check_option(not why, "reset_every", self.reset_every, advice)
 
     def learning_rate(self, spent: float, chars: int) -> float:
         """The rate when the share `spent` of the budget is used and `chars` characters are read.

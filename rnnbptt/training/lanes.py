@@ -32,7 +32,7 @@ def streams_of(
         check_tensor(SINCE, since, (config.streams,), torch.int64)
         check_tensor(DUE, due, (config.streams,), torch.bool)
         if not 0 <= int(since.min()) <= int(since.max()) <= position:
-            raise UserError(f"{SINCE!r} has more characters than each stream has read, {position:,}")
+            raise UserError(f"{SINCE!r} has numbers below 0, or above the {position:,} that were read")
         streams.since, streams.due = since.numpy().copy(), due.numpy().copy()
     return streams
 

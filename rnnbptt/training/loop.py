@@ -52,6 +52,8 @@ class Trainer:
         self.strategy = parse_truncation(config.trunc)
         advice = f"--cell {model.config.cell} has no state for a gradient to go back through; give a plain K such as 16"
         check_option(not (self.strategy.needs_state and model.config.window), "trunc", config.trunc, advice)
+        advice = "--cell window:1 has no state to set to zero; leave it out"
+        check_option(not (config.reset_every and model.config.window == 1), "reset_every", config.reset_every, advice)
         self.streams = streams_of(corpus.split("train"), config)
         self.engine = make_engine(engine, model, self.strategy, config.streams, config.seed)
         self.optimizer = make_optimizer(config.optimizer, model.parameters, model.config.hidden)

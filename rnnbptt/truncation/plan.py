@@ -79,8 +79,8 @@ def pieces(length: int, piece: int) -> tuple[float, ...]:
 class Strategy(ABC):
     """How back-propagation is cut.
 
-    The hidden state is carried on from update to update, and beyond the cut the gradient takes it for a constant; only
-    a strategy that `resets` sets it to zero, and one that `hands_on` gives it to another stream.
+    The hidden state is carried on from update to update, and beyond the cut the gradient takes it for a constant. Of
+    strategies only one that `resets` sets it to zero, and one that `hands_on` gives it to another stream.
     """
 
     @property

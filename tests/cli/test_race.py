@@ -276,6 +276,12 @@ def test_the_answer_is_what_the_runs_show(raced: str) -> None:
     )
 
 
+def test_too_few_seeds_for_its_claims_are_noted(raced: str) -> None:
+    Path("claims.toml").write_text(CLAIM)
+    said = run("race", "--resume", raced, "--claim", "claims.toml").stderr
+    assert "note: 1 seed cannot show a claim: with 1 claim 6 are needed (the p of 1 seed is 1 or more)" in said
+
+
 def test_a_report_has_all_of_it(raced: str) -> None:
     Path("claims.toml").write_text(CLAIM)
     arguments = ["--report", "out", "--json", "-", "--threshold", "4.5", "--claim", "claims.toml", "--prompt", "e"]

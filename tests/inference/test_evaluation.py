@@ -330,10 +330,25 @@ def test_without_a_kernel_lanes_are_read_as_far_as_it_goes(monkeypatch: pytest.M
 
 
 def test_a_kernel_is_asked_too_whether_it_is_to_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(evaluation, "FURTHEST", 1024)
-    monkeypatch.setattr(evaluation, "LONG", 10**6)
-    monkeypatch.setattr(evaluation, "HEARD", 100)
-    asked: list[bool] = []
-    score(latched("lstm"), IDS, 1500, 2000, give_up=lambda: bool(asked.append(True)))
+    for name, value in {"FURTHEST": 1024, "LONG": 10**6, "HEARD": 100}.items():
+        monkeypatch.setattr(evaluation, name, value)
+    begun, asked, in_one = [], [], Reading._in_one
+    monkeypatch.setattr(Reading, "_in_one", lambda *args: [begun.append(True), in_one(*args)])
+
+    def at_its_third_piece() -> bool:
+        asked.extend(begun)
+        return len(asked) == 3
+
     with pytest.raises(evaluation.GivenUpError):
-        score(latched("lstm"), IDS, 1500, 2000, give_up=iter([False] * (len(asked) - 1) + [True]).__next__)
+        score(latched("lstm"), IDS, 1500, 2000, give_up=at_its_third_piece)
+
+
+@pytest.mark.parametrize("furthest", [500, 1200, 10_000])
+def test_lanes_are_read_in_one_however_few_of_them_may_be_tried(furthest: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the first character on, so that the first state is what it is; lanes of 667 characters."""
+    for name, value in {"FURTHEST": furthest, "LANES": 3, "WARM_UP": 10, "TRIES": 1}.items():
+        monkeypatch.setattr(evaluation, name, value)
+    model = latched("gru")
+    nats, settled = character_nats(model, IDS, 0, 2000)
+    assert settled
+    np.testing.assert_allclose(nats, one_reading(model, IDS, 0, 2000), atol=2e-4)

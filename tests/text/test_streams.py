@@ -165,7 +165,7 @@ def test_streams_fit_exactly() -> None:
 
 
 @pytest.mark.parametrize("streams", [1, 3, 4])
-def test_history_is_what_was_read_since_the_state_was_zero(streams: int) -> None:
+def test_since_is_what_was_read_since_the_state_was_zero(streams: int) -> None:
     ids = np.arange(24)  # 23 predictions
     lanes, read = Streams(ids, streams), [[] for _ in range(streams)]
     for _ in range(60):

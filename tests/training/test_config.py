@@ -95,15 +95,17 @@ def test_rate_lies_between_its_ends(spent: float, chars: int, warmup: int, final
         ({"beta2_chars": 1e308}, "--beta2-chars 1e+308: must be a number from 0 to 1e+15"),
         ({"clip": math.nan}, "--clip nan: must be a number from 0 to 1e+15"),
         ({"reset_every": -1}, "--reset-every -1: must be a number from 0 to 1e+15"),
-        (
-            {"reset_every": 9, "trunc": "stateless:4"},
-            "--reset-every 9: --trunc stateless:4 sets every state to zero anyway; leave it out, or give a plain K such"
-            " as 16",
-        ),
-        (
-            {"reset_every": 9, "trunc": "2/6"},
-            "--reset-every 9: --trunc 2/6 keeps characters from before a reset; leave it out, or give a plain K such as"
-            " 16",
+        *(
+            (
+                {"reset_every": 9, "trunc": trunc},
+                f"--reset-every 9: --trunc {trunc} {why}; leave it out, or give a plain K well below it",
+            )
+            for trunc, why in (
+                ("stateless:4", "sets every state to zero anyway"),
+                ("2/6", "keeps characters from before a reset"),
+                ("1..16", "has updates of 16 characters, and states are set to zero only between them"),
+                ("full", "has updates of all there are, and states are set to zero only between them"),
+            )
         ),
         ({"eval_every": -1}, "--eval-every -1: must be a number from 0 to 1e+15"),
         ({"seed": -1}, "--seed -1: must be at least 0 and below 2^63"),

@@ -110,6 +110,7 @@ def staleness(subject: Subject) -> list[Staleness]:
     stale, unsettled = (
         (other - fresh).norm(dim=(1, 3)) / fresh.norm(dim=(1, 3)) for other in (carried[:, parts], half)
     )  # (L, B) each
+    unsettled[:, torch.from_numpy((lengths == streams.since) & (lengths > 0))] = 0  # all of its text was read again
     if resets:
         unsettled.fill_(math.nan)
     shares = zip(stale.median(1).values, stale.amax(1), unsettled.median(1).values, strict=True)

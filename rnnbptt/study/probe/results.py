@@ -34,8 +34,8 @@ class Staleness:
     the streams of the checkpoint. The fresh state is read again with the weights of now, over REREAD R characters.
 
     unsettled  median distance of the fresh state from one that is read over half as many: where this is not far below
-               the others, the model remembers more, and what looks stale may be what was not read again; nan where
-               training resets the state, so that all of its text is read
+               the others, the model remembers more, and what looks stale may be what was not read again; 0 of a stream
+               whose text since a zero state was all read, nan where training sets the state to zero for each update
 
     All are nan where no text was read before.
     """

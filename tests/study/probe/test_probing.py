@@ -115,6 +115,7 @@ def test_nor_is_one_that_was_set_to_zero_by_chance(small: Corpus, tmp_path: Path
     run = train_run(tmp_path / "run", small, chars, lr=1e-300, trunc="4", reset_every=25)
     (layer,) = staleness(subject_of(run, small, depth=1000))
     assert layer.largest < 1e-14
+    assert layer.unsettled == 0, "all that each has read since was read again"
 
 
 def test_a_state_that_was_handed_on_is_not_that_of_the_text(small: Corpus, tmp_path: Path) -> None:
