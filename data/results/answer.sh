@@ -93,6 +93,13 @@ copy() {
         --precision float32 --seeds 8 --trunc 1 --trunc 24 --trunc 128 --trunc snap --trunc '1 cell=window:2'
 }
 
+# The same with ten times as much text, and only the plain ones.
+far() {
+    [ -e "copy-$1.corpus" ] || rnnbptt prepare --task "copy:$1" --size 1M
+    race "far-$1" lag-far "copy-$1.corpus" --hidden 64 --streams 16 --dropout 0 --tune 5 --chars 3000000 \
+        --precision float32 --seeds 8 --trunc 1 --trunc 24
+}
+
 # Is temporal credit free? OPTIMIZER
 credit() {
     built_in
@@ -119,7 +126,7 @@ large() {
 }
 
 if [ $# = 0 ]; then
-    set -- start early long updates window bible traces large updown copy-{5,20,100} credit-{rmsprop,adam} \
+    set -- start early long updates window bible traces large updown copy-{5,20,100} far-20 credit-{rmsprop,adam} \
         online-{rnn,lstm}-{sgd,rmsprop,adam}
 fi
 for name in "$@"; do
