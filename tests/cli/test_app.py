@@ -64,7 +64,16 @@ def test_the_options_are_these() -> None:
     training = [
         *("--epochs", "--chars", "--updates", "--minutes"),
         *("--cell", "--hidden", "--layers", "--dropout"),
-        *("--streams", "--batch-size", "--optimizer", "--lr", "--warmup", "--final-lr", "--weight-decay"),
+        *(
+            "--streams",
+            "--batch-size",
+            "--reset-every",
+            "--optimizer",
+            "--lr",
+            "--warmup",
+            "--final-lr",
+            "--weight-decay",
+        ),
         *("--beta2", "--beta2-chars", "--clip", "--seed", "--eval-every", "--precision", "--engine"),
     ]
     assert options == {
