@@ -91,7 +91,7 @@ def score(
     between pieces, says so; UserError where no character is of the symbols that are `scored`.
     """
     reading = Reading(model, ids, start, stop, STRETCH, piece, give_up, scored)
-    total = max(float(reading.sums.sum()), 0.0)  # what was taken back may be rounded below; no number stays none
+    total = max(float(reading.sums.sum()), 0.0)  # sums that were corrected may be rounded below 0; nan stays
     return Score(total / reading.count, reading.sums, reading.settled)
 
 

@@ -4,6 +4,7 @@ No torch here: the command line takes its defaults from these classes, and its h
 """
 
 import math
+import sys
 from dataclasses import dataclass, field
 from typing import Annotated
 
@@ -102,13 +103,13 @@ class TrainConfig:
 
     def _check_resets(self, strategy: Strategy) -> None:
         """They come between updates, so that those of long updates would be few, or all."""
-        why, reach = "", strategy.reach
+        why, longest = "", strategy.longest(sys.maxsize)
         if strategy.resets:
             why = "sets every state to zero anyway"
         elif strategy.history:
             why = "keeps characters from before a reset"
-        elif reach == 0 or (reach or 0) > self.reset_every:
-            long = f"{reach} characters" if reach else "all there are"
+        elif longest > self.reset_every:
+            long = f"up to {longest:,} characters" if longest < sys.maxsize else "all there are"
             why = f"has updates of {long}, and states are set to zero only between them"
         advice = f"--trunc {self.trunc} {why}; leave it out, or give a plain K well below it"
         check_option(not why, "reset_every", self.reset_every, advice)

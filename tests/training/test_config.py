@@ -103,7 +103,10 @@ def test_rate_lies_between_its_ends(spent: float, chars: int, warmup: int, final
             for trunc, why in (
                 ("stateless:4", "sets every state to zero anyway"),
                 ("2/6", "keeps characters from before a reset"),
-                ("1..16", "has updates of 16 characters, and states are set to zero only between them"),
+                *(
+                    (trunc, "has updates of up to 16 characters, and states are set to zero only between them")
+                    for trunc in ("16", "1..16", "16..1")
+                ),
                 ("full", "has updates of all there are, and states are set to zero only between them"),
             )
         ),
