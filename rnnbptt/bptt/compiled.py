@@ -12,21 +12,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnbptt.bptt.generators import set_state, stream
+from rnnbptt.bptt.influence import UNIT_WAYS, check_unit_bytes, parameters_followed, parts_followed, unit_flops
 from rnnbptt.bptt.kernels import (
     CELLS,
+    LEAK,
     NONE,
     OPTIMIZERS,
+    OWN,
+    WHOLE,
     Descent,
     Model,
     Tape,
     Task,
+    Traces,
     listen,
     make_tape,
+    make_traces,
     online,
     segments,
     speak,
+    traced,
 )
-from rnnbptt.bptt.layers import draw_masks
+from rnnbptt.bptt.layers import Way, draw_masks
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import Means, Numbers, Outcome, Steps, plan_flops
 from rnnbptt.errors import check_bytes
@@ -63,6 +70,40 @@ def listen_on(network: CharRNN, state: Tensor, ids: NDArray[np.int64], losses: b
     return nats
 
 
+class UnitTraces:
+    """As `UnitInfluence`, for the kernels: one buffer for all parameters, (parts, B, P).
+
+    state  views into it, by the names and in the shapes of a checkpoint
+    """
+
+    ways: Mapping[Way, int] = {Way.WHOLE: WHOLE, Way.OWN: OWN, Way.LEAK: LEAK}
+
+    def __init__(self, network: CharRNN, on: Way, inside: Way, streams: int) -> None:
+        parts = parts_followed(network, on)
+        check_unit_bytes(network, len(parts), streams)
+        self._how = (parts[0], self.ways[on], self.ways[inside])
+        self._flat = network.parameters.flat.new_zeros(len(parts), streams, len(network.parameters.flat))
+        views = network.parameters.views(self._flat)
+        self.state = {name: views[name] for name in parameters_followed(network)}
+
+    def reset(self, streams: NDArray[np.bool_]) -> None:
+        """Nothing came before, in the streams where the mask (B,) is true."""
+        self._flat[:, torch.from_numpy(streams)] = 0
+
+    def traces(self, model: Model, chars: int) -> Traces:
+        """For updates of so many characters of each stream."""
+        return make_traces(model, *self._how, self._flat.numpy(), chars)
+
+
+Room = tuple[Tape, Traces | None]
+
+
+def bytes_of(room: Room) -> int:
+    """Of its buffers, some of which have two names."""
+    buffers = {id(item): item for items in room if items for item in items if isinstance(item, np.ndarray)}
+    return sum(buffer.nbytes for buffer in buffers.values())
+
+
 class CompiledEngine:
     """As `TorchEngine`, for the cells, precision and strategies that `engines.supports` names."""
 
@@ -75,16 +116,18 @@ class CompiledEngine:
         self._state = network.zero_state(streams)
         self._dropout = torch.Generator().manual_seed(stream(seed, "dropout"))
         self._model = model_of(network)
-        self._tape = (0, self._make_tape(1))
+        followed = UNIT_WAYS.get(strategy.influence)
+        self._influence = UnitTraces(network, *followed, streams) if followed else None
+        self._room = (0, self._make_room(1))
         self._one_hot = np.zeros(network.config.vocabulary, np.float32)
 
     def prepare(self) -> None:
         """Compile what this run will call, or load it from the cache; otherwise the first update does."""
         plan, x = Plan(1, 1), np.empty((0, 1, self._streams), np.int64)
         nothing = self._no_steps()
-        if self._streams == 1:
+        if self._streams == 1 or self._influence:
             self._call(plan, x, x, nothing)
-        if self._streams > 1 or self._strategy.longest(2) > 1:
+        if not self._influence and (self._streams > 1 or self._strategy.longest(2) > 1):
             self._segments(plan, x, x, nothing)
 
     def update(self, plan: Plan, segment: Segment) -> Outcome:
@@ -110,12 +153,15 @@ class CompiledEngine:
 
     def flops(self, plan: Plan) -> float:
         """Of an update."""
-        return plan_flops(self._network, plan, plan.advance, self._streams)
+        moved = unit_flops(self._influence.state, plan.advance) if self._influence else 0.0
+        return plan_flops(self._network, plan, plan.advance, self._streams) + moved
 
     def _reset(self, segment: Segment) -> None:
-        """Zero the state of the streams that have wrapped, or are due by chance."""
+        """Zero the state of the streams that have wrapped, or are due by chance, and what led to it."""
         if segment.reset.any():
             self._state[:, :, torch.from_numpy(segment.reset)] = 0
+            if self._influence:
+                self._influence.reset(segment.reset)
 
     def _no_steps(self) -> Descent:
         flat, zero = self._model.flat, np.zeros(1)
@@ -125,10 +171,11 @@ class CompiledEngine:
         self, plan: Plan, x: NDArray[np.int64], y: NDArray[np.int64], descent: Descent
     ) -> tuple[Numbers, Numbers, int]:
         """n updates on x and y, (n, T, B): losses, norms, and how many were made."""
-        if plan.advance * self._streams > 1:
+        if plan.advance * self._streams > 1 or self._influence:
             return self._segments(plan, x, y, descent)
         task, nats, norms = self._task(plan, x, y)
-        args = (self._model, self._state.numpy(), self._tape_for(1), task, descent, self._one_hot, nats, norms)
+        tape, _ = self._room_for(1)
+        args = (self._model, self._state.numpy(), tape, task, descent, self._one_hot, nats, norms)
         return nats, norms, online(*args)
 
     def _segments(
@@ -136,9 +183,11 @@ class CompiledEngine:
     ) -> tuple[Numbers, Numbers, int]:
         """The same, and the gradient of the last one is written out."""
         task, nats, norms = self._task(plan, x, y)
-        grad = self._network.parameters.grad.numpy()
-        args = (self._model, self._state.numpy(), self._tape_for(plan.advance), task, descent, grad, nats, norms)
-        return nats, norms, segments(*args)
+        tape, traces = self._room_for(plan.advance)
+        state, grad = self._state.numpy(), self._network.parameters.grad.numpy()
+        if traces:
+            return nats, norms, traced(self._model, state, tape, traces, task, descent, grad, nats, norms)
+        return nats, norms, segments(self._model, state, tape, task, descent, grad, nats, norms)
 
     def _task(self, plan: Plan, x: NDArray[np.int64], y: NDArray[np.int64]) -> tuple[Task, Numbers, Numbers]:
         """For a kernel, with room for losses and norms."""
@@ -156,24 +205,30 @@ class CompiledEngine:
             draw_masks(masks.view(updates * config.layers, -1), config.dropout, self._dropout)
         return masks.numpy()
 
-    def _tape_for(self, chars: int) -> Tape:
+    def _room_for(self, chars: int) -> Room:
         """For updates of so many characters; that of the last length is kept."""
-        if self._tape[0] != chars:
-            self._tape = (chars, self._make_tape(chars))
-        return self._tape[1]
+        if self._room[0] != chars:
+            self._room = (chars, self._make_room(chars))
+        return self._room[1]
 
-    def _make_tape(self, chars: int) -> Tape:
-        return make_tape(self._model, chars, self._streams, self._network.config.dropout > 0)
+    def _make_room(self, chars: int) -> Room:
+        tape = make_tape(self._model, chars, self._streams, self._network.config.dropout > 0)
+        return tape, self._influence.traces(self._model, chars) if self._influence else None
 
     def memory(self, longest: int) -> int:
-        """Bytes of the tape: it is linear in the characters, but for the states that come first."""
-        return longest * sum(buffer.nbytes for buffer in make_tape(self._model, 1, self._streams, True))
+        """Bytes of the tape and the influences, which grow evenly with the characters."""
+        none, one = (bytes_of(self._make_room(chars)) for chars in (0, 1))
+        return none + longest * (one - none)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The carried state, and that of dropout's generator."""
-        return {"state.carried": self._state, "rng.dropout": self._dropout.get_state()}
+        """The carried state, the influences, and the state of dropout's generator."""
+        influence = self._influence.state if self._influence else {}
+        rng = {"rng.dropout": self._dropout.get_state()}
+        return {"state.carried": self._state} | rng | {f"influence.{name}": t for name, t in influence.items()}
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """The inverse of `state_dict`."""
         copy_checked("state.carried", self._state, tensors)
+        for name, influence in self._influence.state.items() if self._influence else ():
+            copy_checked(f"influence.{name}", influence, tensors)
         set_state(self._dropout, "rng.dropout", tensors)

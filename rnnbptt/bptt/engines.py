@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import torch
 
+from rnnbptt.bptt.influence import UNIT_WAYS
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import FusedEngine, TorchEngine
 from rnnbptt.errors import UserError, check_option
@@ -15,7 +16,7 @@ ENGINES = ("auto", "torch", "compiled")
 WHAT_IT_TAKES = (
     "computes in --precision float32, on --device cpu, an rnn, gru, lstm, elstm or mingru, and truncations that keep no"
     " older characters and hand no state on (K, A..B, K1/K2 with K2 up to K1, stateless:K, last:K/K, last-carried:K,"
-    " random:K, artbp:K), by any optimizer but muon; give --engine torch"
+    " random:K, artbp:K, snap, snap:K, rflo), by any optimizer but muon; give --engine torch"
 )
 
 
@@ -29,7 +30,8 @@ class Choice(NamedTuple):
 
 def supports(config: ModelConfig, precision: str, device: str, strategy: Strategy, optimizer: str) -> bool:
     """Whether the compiled engine can train such a model in such a way; "auto" precision is its own."""
-    more = strategy.history or strategy.influence != "none" or strategy.measures or strategy.hands_on
+    follows = strategy.influence not in ("none", *UNIT_WAYS)
+    more = strategy.history or follows or strategy.measures or strategy.hands_on
     here = precision in ("auto", "float32") and device == "cpu"
     return here and config.cell in CELL_NAMES and optimizer != "muon" and not more
 

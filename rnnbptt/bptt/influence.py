@@ -15,7 +15,7 @@ Axes: S tensors of a state, L layers, B streams, H hidden, U units of the state.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import product
 
@@ -72,6 +72,29 @@ def parts_followed(network: CharRNN, way: Way) -> list[int]:
     return list(network.cell.leaky)
 
 
+def parameters_followed(network: CharRNN) -> list[str]:
+    """Those of which a unit's state keeps an influence: not W_co, on which no layer's own state depends."""
+    return [name for name in network.parameters.shapes if name.startswith("rnn.") and "weight_co" not in name]
+
+
+def check_unit_bytes(network: CharRNN, parts: int, streams: int) -> None:
+    """UserError where the influences on so many parts of each unit's state take more than the memory there is."""
+    size = network.parameters.flat.nbytes * parts * streams
+    check_bytes(size, f"the influences of {streams:,} streams", "give fewer --streams or less --hidden")
+
+
+def unit_flops(state: Mapping[str, Tensor], chars: int) -> float:
+    """Operations to move such influences, (parts, B, ...), past so many characters of each stream.
+
+    B takes a product of the size of the gradient's own for each part of the state, where that has one: the first
+    layer's input is a look-up. A is element by element.
+    """
+    numbers = sum(influence.numel() for influence in state.values())
+    parts = len(next(iter(state.values())))
+    products = sum(t.numel() for name, t in state.items() if t.dim() > 3 and name != "rnn.weight_ih_l0")
+    return 2.0 * (products * chars + numbers * (parts + 1))
+
+
 class UnitInfluence(Influence):
     """Of each parameter, the influence on its own unit, that goes on a way of that unit's own.
 
@@ -97,15 +120,12 @@ class UnitInfluence(Influence):
     def __init__(self, network: CharRNN, streams: int, on: Way = Way.OWN, inside: Way = Way.WHOLE) -> None:
         self._network, self._scratch, self._way = network, Scratch(), on
         self._parts = parts_followed(network, on)
-        size = network.parameters.flat.nbytes * len(self._parts) * streams
-        check_bytes(size, f"the influences of {streams:,} streams", "give fewer --streams or less --hidden")
+        check_unit_bytes(network, len(self._parts), streams)
         self.boundary: Boundary = Boundary(network.zero_state(streams), inside)
         one_layer = network.zero_state(streams)[0]
         self._seed, self._passed_on = one_layer, torch.zeros_like(one_layer)
         self.state = {
-            name: network.parameters.zeros(name, len(self._parts), streams)
-            for name in network.parameters.shapes
-            if name.startswith("rnn.") and "weight_co" not in name  # on which no layer's own state depends
+            name: network.parameters.zeros(name, len(self._parts), streams) for name in parameters_followed(network)
         }
         self.bytes = sum(traces.nbytes for traces in self.state.values())
         # what a part was before it moved on, of one stream: those after it in the state still read that
@@ -156,14 +176,8 @@ class UnitInfluence(Influence):
         return d_rows.view(*d_rows.shape, *(1 for _ in columns))
 
     def flops(self, chars: int) -> float:
-        """B takes a product of the size of the gradient's own for each part of the state, where that has one: the first
-        layer's input is a look-up. A is element by element.
-        """
-        numbers = sum(traces.numel() for traces in self.state.values())
-        products = sum(
-            traces.numel() for name, traces in self.state.items() if traces.dim() > 3 and name != "rnn.weight_ih_l0"
-        )
-        return 2.0 * (products * chars + numbers * (len(self._parts) + 1))
+        """Of `update`."""
+        return unit_flops(self.state, chars)
 
 
 def exact_units(network: CharRNN) -> list[tuple[int, int, int]]:

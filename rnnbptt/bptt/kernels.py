@@ -33,6 +33,7 @@ Symbols = NDArray[np.int64]
 FAST = {"reassoc", "contract", "arcp", "afn", "nsz"}
 RNN, GRU, LSTM, ELSTM, MINGRU = 0, 1, 2, 3, 4
 NONE, ADAM, RMSPROP, SGD = 0, 1, 2, 3  # kinds of optimizer
+WHOLE, OWN, LEAK = 0, 1, 2  # ways back from a character to the one before it, as `Way` of layers.py has them
 # no entries for Python and C: each would hold a copy of all that is inlined, and take as long to compile
 INLINED = {
     "error_model": "numpy",
@@ -472,10 +473,9 @@ def backward_elstm(
     d_hidden: Array,
 ) -> None:
     """d_o = d_h c' o (1 - o); d_c' += d_h o + d_o W_co; d_f = d_c' (c - z) f (1 - f); d_z = d_c' (1 - f) (1 - z^2);
-    d_c = d_c' f + d_f w_f + d_z w_z.
+    d_c = d_c' f, to which comes what passes `back_by_unit`.
     """
     size = len(c)
-    w_f, w_z = w.w_hh[0, :size], w.w_hh[0, size:]
     f, z, o = a[:size], a[size : 2 * size], a[2 * size :]
     d_f, d_z, d_o = d_in[:size], d_in[size : 2 * size], d_in[2 * size :]
     for j in range(size):
@@ -489,8 +489,15 @@ def backward_elstm(
         d_z[j] = direct[j] * (ONE - f[j]) * (ONE - z[j] * z[j])
     for j in range(size):
         direct[j] *= f[j]
+
+
+@part
+def back_by_unit(w: Layer, d_in: Array, out: Array) -> None:
+    """Of an elstm, out (H,) += d_f w_f + d_z w_z."""
+    size = len(out)
+    w_f, w_z, d_z = w.w_hh[0, :size], w.w_hh[0, size:], d_in[size : 2 * size]
     for j in range(size):
-        direct[j] += d_f[j] * w_f[j] + d_z[j] * w_z[j]
+        out[j] += d_in[j] * w_f[j] + d_z[j] * w_z[j]
 
 
 @part
@@ -908,6 +915,8 @@ def go_back(cell: int, w: Layer, index: int, carry: Array, mask: Array, tape: Ta
         for b in range(streams):
             r = t * streams + b
             if t < len(carry):
+                if cell == ELSTM:
+                    back_by_unit(w, d_in[r + streams], direct[b])
                 for j in range(len(direct[b])):
                     direct[b, j] *= carry[t]
                 if dense(cell) and carry[t] != ZERO:
@@ -954,6 +963,33 @@ def add_by_unit(d_in: Array, c: Array, out: Array) -> None:
         out_z[j] += d_z[j] * c[j]
 
 
+@section
+def read_and_predict(model: Model, tape: Tape, task: Task, update: int, grad: Array) -> float:
+    """The loss of update number `update`, and the gradient of the head, into grad (P,)."""
+    x, masks, streams = task.x[update], task.masks[update], task.x.shape[2]
+    if task.reset:
+        clear(tape, streams)
+    for index in range(model.layers):
+        read(model.cell, False, layer_of(model, model.flat, index), index, x, masks[index], tape)
+    nats = predict(model, tape, task.y[update], task.losses, task.scale)
+    weights, bias = head_of(model, grad)
+    d_logits, below = tape.logits[-task.losses * streams :], output_of(tape, model.layers - 1, streams)
+    sum_outer(d_logits, 0, below[-task.losses * streams :], weights)
+    sum_rows(d_logits, bias)
+    return nats
+
+
+@section
+def step(model: Model, descent: Descent, update: int, norm: float, grad: Array, one: Array) -> None:
+    """A step along grad (P,), which has this norm, and the decay that is due before it."""
+    if descent.kind != NONE:
+        if descent.kept[update] != 1:
+            decay(model, descent.kept[update])
+        rule = rule_at(descent.kind, descent.rates[update], descent.beta2, descent.steps + update + 1)
+        flat, scale = (1, len(grad)), shortening(descent.clip, norm)
+        descend(rule, model.flat.reshape(flat), descent.m.reshape(flat), descent.v.reshape(flat), scale, one, grad)
+
+
 @kernel
 def segments(
     model: Model, state: Array, tape: Tape, task: Task, descent: Descent, grad: Array, nats: Doubles, norms: Doubles
@@ -963,33 +999,272 @@ def segments(
     Losses and norms of the gradient go to nats and norms (n,). Returns how many updates were made: fewer than n where
     the loss or the gradient of one is not finite.
     """
-    cell, streams, flat = model.cell, task.x.shape[2], (1, len(grad))
+    streams = task.x.shape[2]
     enter(tape, state)
     for update in range(len(nats)):
-        x, masks = task.x[update], task.masks[update]
-        if task.reset:
-            clear(tape, streams)
-        for index in range(model.layers):
-            read(cell, False, layer_of(model, model.flat, index), index, x, masks[index], tape)
-        nats[update] = predict(model, tape, task.y[update], task.losses, task.scale)
-        weights, bias = head_of(model, grad)
-        d_logits, below = tape.logits[-task.losses * streams :], output_of(tape, model.layers - 1, streams)
-        sum_outer(d_logits, 0, below[-task.losses * streams :], weights)
-        sum_rows(d_logits, bias)
+        nats[update] = read_and_predict(model, tape, task, update, grad)
         for index in range(model.layers - 1, -1, -1):
-            w = layer_of(model, model.flat, index)
-            go_back(cell, w, index, task.carry, masks[index], tape, streams)
-            write_gradient(model, grad, index, x, tape, streams)
+            w, mask = layer_of(model, model.flat, index), task.masks[update, index]
+            go_back(model.cell, w, index, task.carry, mask, tape, streams)
+            write_gradient(model, grad, index, task.x[update], tape, streams)
         norms[update] = math.sqrt(dot(grad, grad))
         if not is_finite(nats[update] + norms[update]):
             return update
-        if descent.kind != NONE:
-            if descent.kept[update] != 1:
-                decay(model, descent.kept[update])
-            rule = rule_at(descent.kind, descent.rates[update], descent.beta2, descent.steps + update + 1)
-            scale = shortening(descent.clip, norms[update])
-            all_w, all_m, all_v = model.flat.reshape(flat), descent.m.reshape(flat), descent.v.reshape(flat)
-            descend(rule, all_w, all_m, all_v, scale, tape.one, grad)
+        step(model, descent, update, norms[update], grad, tape.one)
+        go_on(tape, streams)
+    leave(tape, state)
+    return len(nats)
+
+
+# --- influences: what carries credit past the cut ---------------------------------------------------------------------
+
+
+class Traces(NamedTuple):
+    """The influences of SnAp-1 and of RFLO, as `UnitInfluence` of influence.py has them, and room to move them on.
+
+    Of the Q parts of a state that are followed, which are neighbours, `first` is the first.
+
+    on         how they go on from character to character, OWN or LEAK
+    inside     how the gradient of an update reaches the state before it: WHOLE, OWN or LEAK
+    influence  (Q, B, P)     laid out as the parameters
+    a          (Q, Q, B, H)  of each part of the state after, from each part of the one before
+    d_before   (Q, B, H)     gradient of the state before
+    d_in, d_hidden  (Q, N, G)  as of the tape, but of each part of the state after; one of (N, H) and
+    d_h, direct     one of (B, H) for all
+    old        (H,)
+    """
+
+    first: int
+    on: int
+    inside: int
+    influence: Array
+    a: Array
+    d_before: Array
+    d_in: Array
+    d_hidden: Array
+    d_h: Array
+    direct: Array
+    old: Array
+
+
+def make_traces(model: Model, first: int, on: int, inside: int, influence: Array, chars: int) -> Traces:
+    """For updates of so many characters of each stream."""
+    parts, streams, _ = influence.shape
+    rows, hidden, width = chars * streams, model.hidden, model.gates * model.hidden
+    d_in = np.empty((parts, rows, width), f4)
+    return Traces(
+        first,
+        on,
+        inside,
+        influence,
+        np.empty((parts, parts, streams, hidden), f4),
+        np.empty((parts, streams, hidden), f4),
+        d_in,
+        np.empty((parts, rows, width), f4) if model.cell == GRU else d_in,
+        np.empty((rows, hidden), f4),
+        np.empty((streams, hidden), f4),
+        np.empty(hidden, f4),
+    )
+
+
+@part
+def back_alone(w_hh: Array, d_hidden: Array, out: Array) -> None:
+    """out (H,) += what of d_hidden (G,) passes from each unit to itself alone: W_hh's diagonals."""
+    size = len(out)
+    for first in range(0, len(d_hidden), size):
+        for j in range(size):
+            out[j] += w_hh[first + j, j] * d_hidden[first + j]
+
+
+@part
+def pass_on(
+    cell: int, way: int, number: int, w: Layer, d_in: Array, d_hidden: Array, direct: Array, out: Array
+) -> None:
+    """out (H,) becomes the gradient of a part of the state before a character: h is number 0, c is 1."""
+    is_direct = number == 1 or cell in (GRU, MINGRU)
+    for j in range(len(out)):
+        out[j] = direct[j] if is_direct else ZERO
+    if dense(cell) and number == 0 and way == WHOLE:
+        add_transposed(w.w_hh, ONE, d_hidden, out)
+    if dense(cell) and number == 0 and way == OWN:
+        back_alone(w.w_hh, d_hidden, out)
+    if cell == ELSTM and way != LEAK:
+        back_by_unit(w, d_in, out)
+
+
+@section
+def go_back_alone(cell: int, w: Layer, index: int, q: int, tape: Tape, traces: Traces, streams: int) -> None:
+    """From part q of the state after all characters back through them, in no unit's way but its own: what the
+    parameters did to it, in d_in and d_hidden, and row q of `a`.
+    """
+    a, h, c, memo = tape.a[index], tape.h[index], tape.c[index], tape.memo[index]
+    d_in, d_hidden, d_h, direct = traces.d_in[q], traces.d_hidden[q], traces.d_h, traces.direct
+    seeds_c, chars = traces.first + q == 1, len(d_h) // streams
+    for r in range(len(d_h)):
+        fill(d_h[r], ONE if r >= len(d_h) - streams and not seeds_c else ZERO)
+    for b in range(streams):
+        fill(direct[b], ONE if seeds_c else ZERO)
+    for t in range(chars - 1, -1, -1):  # back in time
+        for b in range(streams):
+            r = t * streams + b
+            if t < chars - 1 and dense(cell) and traces.on == OWN:
+                back_alone(w.w_hh, d_hidden[r + streams], d_h[r])
+            if t < chars - 1 and cell == ELSTM and traces.on == OWN:
+                back_by_unit(w, d_in[r + streams], direct[b])
+            backward(cell, w, a[r], h[r], c[r], c[r + streams], memo[r], d_h[r], direct[b], d_in[r], d_hidden[r])
+    for part in range(len(traces.a)):
+        for b in range(streams):
+            number, out = traces.first + part, traces.a[q, part, b]
+            pass_on(cell, traces.on, number, w, d_in[b], d_hidden[b], direct[b], out)
+
+
+@part
+def read_and_move_row(traces: Traces, b: int, unit: int, m: Array, n: Array, grad: Array) -> None:
+    """One unit's row of a parameter, (C,): the gradient's missing part, and A M in the place of M, whose parts are m
+    and n; where there is one part, both are the same.
+    """
+    a, d = traces.a, traces.d_before
+    if len(a) == 1:
+        d_m, a_m = d[0, b, unit], a[0, 0, b, unit]
+        for j in range(len(m)):
+            grad[j] += d_m * m[j]
+            m[j] *= a_m
+    else:
+        d_m, a_mm, a_mn = d[0, b, unit], a[0, 0, b, unit], a[0, 1, b, unit]
+        d_n, a_nm, a_nn = d[1, b, unit], a[1, 0, b, unit], a[1, 1, b, unit]
+        for j in range(len(m)):
+            old_m, old_n = m[j], n[j]
+            grad[j] += d_m * old_m + d_n * old_n
+            m[j] = a_mm * old_m + a_mn * old_n
+            n[j] = a_nm * old_m + a_nn * old_n
+
+
+@part
+def read_and_move_units(traces: Traces, b: int, m: Array, n: Array, grad: Array) -> None:
+    """The same of a parameter that has one number a unit, (H,)."""
+    a, d, old = traces.a, traces.d_before, traces.old
+    d_m, a_mm = d[0, b], a[0, 0, b]
+    for j in range(len(m)):
+        grad[j] += d_m[j] * m[j]
+    if len(a) == 1:
+        for j in range(len(m)):
+            m[j] *= a_mm[j]
+    else:
+        d_n, a_mn, a_nm, a_nn = d[1, b], a[0, 1, b], a[1, 0, b], a[1, 1, b]
+        for j in range(len(m)):
+            grad[j] += d_n[j] * n[j]
+        for j in range(len(m)):
+            old[j] = m[j]
+        for j in range(len(m)):
+            m[j] = a_mm[j] * m[j] + a_mn[j] * n[j]
+        for j in range(len(m)):
+            n[j] = a_nm[j] * old[j] + a_nn[j] * n[j]
+
+
+@part
+def read_and_move(traces: Traces, b: int, hidden: int, by_row: bool, m: Array, n: Array, grad: Array) -> None:
+    """A whole parameter (R, C), whose units are its rows or its columns, gate after gate."""
+    for i in range(len(m)):
+        if by_row:
+            read_and_move_row(traces, b, i % hidden, m[i], n[i], grad[i])
+        else:
+            for first in range(0, m.shape[1], hidden):
+                gate = slice(first, first + hidden)
+                read_and_move_units(traces, b, m[i, gate], n[i, gate], grad[i, gate])
+
+
+@part
+def add_outer(d: Array, x: Array, b: int, streams: int, out: Array) -> None:
+    """out (R, C) += sum_t d_t x_t^T of stream b, for d (N, R) and x (N, C), four characters at a time."""
+    last = len(d) // (4 * streams) * (4 * streams)
+    for i in range(len(out)):
+        row = out[i]
+        for r in range(b, last, 4 * streams):
+            s, t, u = r + streams, r + 2 * streams, r + 3 * streams
+            x0, x1, x2, x3 = x[r], x[s], x[t], x[u]
+            d0, d1, d2, d3 = d[r, i], d[s, i], d[t, i], d[u, i]
+            for j in range(len(row)):
+                row[j] += d0 * x0[j] + d1 * x1[j] + d2 * x2[j] + d3 * x3[j]
+        for r in range(last + b, len(d), streams):
+            factor, x_r = d[r, i], x[r]
+            for j in range(len(row)):
+                row[j] += factor * x_r[j]
+
+
+@part
+def add_row(d: Array, out: Array) -> None:
+    """out (C,) += d (C,)."""
+    for j in range(len(out)):
+        out[j] += d[j]
+
+
+@section
+def add_influence(model: Model, index: int, q: int, b: int, x: Symbols, tape: Tape, traces: Traces) -> None:
+    """B: what the parameters of layer `index` did to part q of the state after the characters x (T, B), in stream b."""
+    m, streams = layer_of(model, traces.influence[q, b], index), x.shape[1]
+    d_in, d_hidden = traces.d_in[q], traces.d_hidden[q]
+    if index:
+        add_outer(d_in, output_of(tape, index - 1, streams), b, streams, m.w_ih)
+    if dense(model.cell):
+        add_outer(d_hidden, tape.h[index], b, streams, m.w_hh)
+    for t in range(x.shape[0]):
+        r = t * streams + b
+        if index == 0:
+            add_row(d_in[r], m.w_ih[x[t, b]])
+        add_row(d_in[r], m.b_ih[0])
+        if dense(model.cell):
+            add_row(d_hidden[r], m.b_hh[0])
+        else:
+            add_by_unit(d_in[r], tape.c[index, r], m.w_hh[0])
+
+
+@section
+def trace(model: Model, grad: Array, index: int, x: Symbols, tape: Tape, traces: Traces) -> None:
+    """After `go_back` of layer `index` through x (T, B): add what influences tell to grad (P,), and move them on."""
+    w, g, streams = layer_of(model, model.flat, index), layer_of(model, grad, index), x.shape[1]
+    d_in, d_hidden, last = tape.d_in[index], tape.d_hidden[index], len(traces.a) - 1
+    for q in range(last + 1):
+        for b in range(streams):
+            number, out = traces.first + q, traces.d_before[q, b]
+            pass_on(model.cell, traces.inside, number, w, d_in[b], d_hidden[b], tape.direct[b], out)
+    for q in range(last + 1):
+        go_back_alone(model.cell, w, index, q, tape, traces, streams)
+    for b in range(streams):
+        m, n = layer_of(model, traces.influence[0, b], index), layer_of(model, traces.influence[last, b], index)
+        read_and_move(traces, b, model.hidden, index > 0, m.w_ih, n.w_ih, g.w_ih)
+        read_and_move(traces, b, model.hidden, dense(model.cell), m.w_hh, n.w_hh, g.w_hh)
+        read_and_move(traces, b, model.hidden, False, m.b_ih, n.b_ih, g.b_ih)
+        read_and_move(traces, b, model.hidden, False, m.b_hh, n.b_hh, g.b_hh)
+        for q in range(last + 1):
+            add_influence(model, index, q, b, x, tape, traces)
+
+
+@kernel
+def traced(
+    model: Model,
+    state: Array,
+    tape: Tape,
+    traces: Traces,
+    task: Task,
+    descent: Descent,
+    grad: Array,
+    nats: Doubles,
+    norms: Doubles,
+) -> int:
+    """As `segments`, with influences, which are moved on."""
+    streams = task.x.shape[2]
+    enter(tape, state)
+    for update in range(len(nats)):
+        nats[update] = read_and_predict(model, tape, task, update, grad)
+        for index in range(model.layers - 1, -1, -1):
+            w, mask = layer_of(model, model.flat, index), task.masks[update, index]
+            go_back(model.cell, w, index, task.carry, mask, tape, streams)
+            write_gradient(model, grad, index, task.x[update], tape, streams)
+            trace(model, grad, index, task.x[update], tape, traces)
+        norms[update] = math.sqrt(dot(grad, grad))
+        if not is_finite(nats[update] + norms[update]):
+            return update
+        step(model, descent, update, norms[update], grad, tape.one)
         go_on(tape, streams)
     leave(tape, state)
     return len(nats)

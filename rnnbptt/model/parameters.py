@@ -44,11 +44,14 @@ class Parameters:
         self.weights = [value for name, value in self.values.items() if "bias" not in name]
 
     def views(self, flat: Tensor) -> dict[str, Tensor]:
-        """Named views, of the given shapes, into any buffer laid out like this one (an optimizer's moments, say)."""
+        """Named views, of the given shapes, into any buffer laid out like this one (an optimizer's moments, say), and
+        of (..., *shape) where it has axes before that.
+        """
         views, offset = {}, 0
         for name, shape in self.shapes.items():
-            piece = flat[offset : offset + math.prod(shape)]
-            views[name] = piece.view(shape[::-1]).t() if name in self.transposed else piece.view(shape)
+            piece, across = flat[..., offset : offset + math.prod(shape)], name in self.transposed
+            view = piece.view(*flat.shape[:-1], *(shape[::-1] if across else shape))
+            views[name] = view.transpose(-1, -2) if across else view
             offset += math.prod(shape)
         return views
 

@@ -1,12 +1,12 @@
 """Few streams: our engines and the usual loop of torch.nn, microseconds a character, and the ratios.
 
     python tests/benchmarks/online.py [--rounds 5] [--seconds 0.3] [--cells rnn,gru,lstm,elstm,mingru]
-        [--hidden 128,256,512] [--streams 1,2,4,8,16,32] [--k 1,8,64] [--precision float32] [--asked]
+        [--hidden 128,256,512] [--streams 1,2,4,8,16,32] [--trunc 1,8,64] [--precision float32] [--asked]
 
 One thread, Adam, no dropout, the built-in text. All sides are in one process and take turns; medians of the rounds, of
 the time that the thread was computing. "compiled" and "torch" are whole training loops with --engine compiled and
 torch, the latter in the --precision given; "usual" is nn.Embedding, nn.LSTM, nn.Linear,
-torch.optim.Adam, clip_grad_norm_.
+torch.optim.Adam, clip_grad_norm_, for truncations that are a number.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 ASKED = {
-    ("rnn", 128, 1, 1): 20,
-    ("gru", 128, 1, 1): 12,
-    ("lstm", 128, 1, 1): 10,
-    ("lstm", 256, 1, 1): 5,
-    ("lstm", 512, 1, 1): 3.5,
-    ("lstm", 128, 1, 8): 5,
-    ("lstm", 128, 1, 64): 5,
-    ("lstm", 128, 4, 1): 5,
+    ("rnn", 128, 1, "1"): 20,
+    ("gru", 128, 1, "1"): 12,
+    ("lstm", 128, 1, "1"): 10,
+    ("lstm", 256, 1, "1"): 5,
+    ("lstm", 512, 1, "1"): 3.5,
+    ("lstm", 128, 1, "8"): 5,
+    ("lstm", 128, 1, "64"): 5,
+    ("lstm", 128, 4, "1"): 5,
 }
 
 
@@ -41,12 +41,15 @@ def main() -> None:
     parser.add_argument("--asked", action="store_true", help="only what has a figure to reach")
     parser.add_argument("--precision", default="float32", help="of the engine of torch")
     parser.add_argument("--cells", default="rnn,gru,lstm,elstm,mingru")
-    for name, default in (("hidden", "128,256,512"), ("streams", "1,2,4,8,16,32"), ("k", "1,8,64")):
+    for name, default in (("hidden", "128,256,512"), ("streams", "1,2,4,8,16,32"), ("trunc", "1,8,64")):
         parser.add_argument(f"--{name}", default=default)
     arguments = parser.parse_args()
-    sizes = ([int(size) for size in text.split(",")] for text in (arguments.hidden, arguments.streams, arguments.k))
-    cases = ASKED if arguments.asked else itertools.product(arguments.cells.split(","), *sizes)
-    print("| cell | hidden | streams | k | usual | torch | compiled | usual / compiled | torch / compiled | asked |")
+    sizes = ([int(size) for size in text.split(",")] for text in (arguments.hidden, arguments.streams))
+    every = itertools.product(arguments.cells.split(","), *sizes, arguments.trunc.split(","))
+    cases = ASKED if arguments.asked else every
+    print(
+        "| cell | hidden | streams | trunc | usual | torch | compiled | usual / compiled | torch / compiled | asked |"
+    )
     print("|---|---|---|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as scratch:
         from rnnbptt.text.options import TextOptions
@@ -61,12 +64,14 @@ def main() -> None:
             print(f"| {' | '.join(map(str, [*case, *shown, *ratios, ASKED.get(case, '')]))} |", flush=True)
 
 
-def measure(corpus, cell: str, hidden: int, streams: int, k: int, arguments: argparse.Namespace) -> dict[str, float]:
+def measure(
+    corpus, cell: str, hidden: int, streams: int, trunc: str, arguments: argparse.Namespace
+) -> dict[str, float]:
     """Median microseconds a character of each side."""
     precisions = {"torch": arguments.precision, "compiled": "float32"}
-    sides = {name: trainer_of(corpus, name, kind, cell, hidden, streams, k) for name, kind in precisions.items()}
-    if cell not in ("elstm", "mingru"):
-        sides["usual"] = usual_loop(corpus, cell, hidden, streams, k)
+    sides = {name: trainer_of(corpus, name, kind, cell, hidden, streams, trunc) for name, kind in precisions.items()}
+    if cell not in ("elstm", "mingru") and trunc.isdecimal():
+        sides["usual"] = usual_loop(corpus, cell, hidden, streams, int(trunc))
     times: dict[str, list[float]] = {side: [] for side in sides}
     for turn in range(arguments.rounds + 1):
         for side, run in sides.items():
@@ -78,7 +83,7 @@ def measure(corpus, cell: str, hidden: int, streams: int, k: int, arguments: arg
 
 
 def trainer_of(
-    corpus, engine: str, precision: str, cell: str, hidden: int, streams: int, k: int
+    corpus, engine: str, precision: str, cell: str, hidden: int, streams: int, trunc: str
 ) -> Callable[[float], int]:
     """Trains for so many seconds and returns how many characters that were."""
     import torch
@@ -88,15 +93,15 @@ def trainer_of(
     from rnnbptt.model.config import ModelConfig
     from rnnbptt.training.config import Budget, TrainConfig
     from rnnbptt.training.loop import Trainer
-    from rnnbptt.truncation.fixed import Fixed
+    from rnnbptt.truncation.specs import parse_truncation
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     model_config = ModelConfig(len(corpus.vocabulary), cell, hidden, dropout=0.0)
-    chosen = choose_engine(engine, model_config, precision, "cpu", Fixed(k), "adam", streams)
+    chosen = choose_engine(engine, model_config, precision, "cpu", parse_truncation(trunc), "adam", streams)
     # so long a budget that nothing depends on how much of it is used, so few validations that none comes
     budget = Budget("chars", 1e9)
-    config = TrainConfig(trunc=str(k), streams=streams, budget=budget, eval_every=10**9, lr=1e-3)
+    config = TrainConfig(trunc=trunc, streams=streams, budget=budget, eval_every=10**9, lr=1e-3)
     trainer = Trainer(create_network(model_config, chosen.precision), corpus, config, chosen.engine)
     trainer.engine.prepare()
 

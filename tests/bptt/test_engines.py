@@ -25,7 +25,11 @@ def choice(name: str, trunc: str = "1", streams: int = 1, **change: object) -> C
 
 
 @pytest.mark.parametrize(
-    "trunc", ["1", "64", "1..64", "6/2", "stateless:4", "last:4/4", "last-carried:4", "artbp:4", "full"]
+    "trunc",
+    [
+        *("1", "64", "1..64", "6/2", "stateless:4", "last:4/4", "last-carried:4", "artbp:4", "full"),
+        *("snap", "snap:4", "snap:1..snap:64", "rflo"),
+    ],
 )
 def test_auto_takes_the_faster_one_whatever_the_truncation(trunc: str) -> None:
     compiled, torch = Choice("compiled", "float32"), Choice("torch", "auto")
@@ -37,8 +41,7 @@ def test_auto_takes_the_faster_one_whatever_the_truncation(trunc: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        *({"trunc": trunc} for trunc in ("2/6", "2/6@rerun", "1/1..1/8", "snap", "snap:4", "rflo")),
-        *({"trunc": trunc} for trunc in ("rtrl", "uoro", "adaptive:0.1")),
+        *({"trunc": trunc} for trunc in ("2/6", "2/6@rerun", "1/1..1/8", "rtrl", "uoro", "adaptive:0.1")),
         *({"trunc": trunc} for trunc in ("last:4/2", "last:1..last:4", "shuffled-state:4..shuffled-state:8")),
         *(
             {"cell": "window:3"},

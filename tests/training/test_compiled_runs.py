@@ -36,6 +36,9 @@ RUNS: list[dict[str, Any]] = [
     {"trunc": "8..1", "streams": 1, "cell": "mingru"},
     {"trunc": "1", "streams": 1, "cell": "gru", "reset_every": 7},
     {"trunc": "1..8", "streams": 3, "cell": "lstm", "reset_every": 30},
+    {"trunc": "snap", "streams": 1, "cell": "lstm", "dropout": 0.3},
+    {"trunc": "snap:1..snap:8", "streams": 2, "cell": "gru", "layers": 2},
+    {"trunc": "rflo", "streams": 3, "cell": "elstm", "reset_every": 30},
 ]
 
 
