@@ -492,6 +492,15 @@ def backward_elstm(
 
 
 @part
+def back_alone(w_hh: Array, d_hidden: Array, out: Array) -> None:
+    """out (H,) += what of d_hidden (G,) passes from each unit to itself alone: W_hh's diagonals."""
+    size = len(out)
+    for first in range(0, len(d_hidden), size):
+        for j in range(size):
+            out[j] += w_hh[first + j, j] * d_hidden[first + j]
+
+
+@part
 def back_by_unit(w: Layer, d_in: Array, out: Array) -> None:
     """Of an elstm, out (H,) += d_f w_f + d_z w_z."""
     size = len(out)
@@ -902,15 +911,22 @@ def read(cell: int, ready: bool, w: Layer, index: int, x: Symbols, mask: Array, 
         drop(h[streams:], mask, tape.out[index])
 
 
+class Pass(NamedTuple):
+    """What a pass back through a layer reads and writes: d_h (N, H) and direct (B, H) as of the tape, from what comes
+    of later characters and from above; d_in and d_hidden (N, G), of which it makes the gradients of the layer.
+    """
+
+    d_in: Array
+    d_hidden: Array
+    d_h: Array
+    direct: Array
+
+
 @section
-def go_back(cell: int, w: Layer, index: int, carry: Array, mask: Array, tape: Tape, streams: int) -> None:
-    """Layer `index` goes back through all characters, and passes the gradient of its input down."""
+def go_back(cell: int, w: Layer, index: int, way: int, carry: Array, to: Pass, tape: Tape, streams: int) -> None:
+    """Layer `index` goes back through all characters, that way from each to the one before."""
     a, h, c, memo = tape.a[index], tape.h[index], tape.c[index], tape.memo[index]
-    d_in, d_hidden, d_h, direct = tape.d_in[index], tape.d_hidden[index], tape.d_h, tape.direct
-    if tape.out.shape[1]:
-        drop(d_h, mask, d_h)
-    for b in range(streams):
-        fill(direct[b], ZERO)
+    d_in, d_hidden, d_h, direct = to
     for t in range(len(carry), -1, -1):  # back in time
         for b in range(streams):
             r = t * streams + b
@@ -919,13 +935,38 @@ def go_back(cell: int, w: Layer, index: int, carry: Array, mask: Array, tape: Ta
                     back_by_unit(w, d_in[r + streams], direct[b])
                 for j in range(len(direct[b])):
                     direct[b, j] *= carry[t]
-                if dense(cell) and carry[t] != ZERO:
+                if dense(cell) and way == WHOLE and carry[t] != ZERO:
                     add_transposed(w.w_hh, carry[t], d_hidden[r + streams], d_h[r])
+                if dense(cell) and way == OWN:
+                    back_alone(w.w_hh, d_hidden[r + streams], d_h[r])
             backward(cell, w, a[r], h[r], c[r], c[r + streams], memo[r], d_h[r], direct[b], d_in[r], d_hidden[r])
+
+
+@section
+def enter_back(tape: Tape, mask: Array, streams: int) -> None:
+    """Before a layer goes back: its mask on the gradient of what it passes upwards, and nothing of later ones."""
+    if tape.out.shape[1]:
+        drop(tape.d_h, mask, tape.d_h)
+    for b in range(streams):
+        fill(tape.direct[b], ZERO)
+
+
+@section
+def hand_down(w: Layer, index: int, tape: Tape) -> None:
+    """After it: the gradient of its input becomes that of what the layer below passes upwards."""
     if index:
-        for r in range(len(d_h)):
-            fill(d_h[r], ZERO)
-            add_transposed(w.w_ih, ONE, d_in[r], d_h[r])
+        for r in range(len(tape.d_h)):
+            fill(tape.d_h[r], ZERO)
+            add_transposed(w.w_ih, ONE, tape.d_in[index, r], tape.d_h[r])
+
+
+@section
+def go_all_back(cell: int, w: Layer, index: int, carry: Array, mask: Array, tape: Tape, streams: int) -> None:
+    """Layer `index` goes back through all characters, and passes the gradient of its input down."""
+    enter_back(tape, mask, streams)
+    to = Pass(tape.d_in[index], tape.d_hidden[index], tape.d_h, tape.direct)
+    go_back(cell, w, index, WHOLE, carry, to, tape, streams)
+    hand_down(w, index, tape)
 
 
 @section
@@ -1005,7 +1046,7 @@ def segments(
         nats[update] = read_and_predict(model, tape, task, update, grad)
         for index in range(model.layers - 1, -1, -1):
             w, mask = layer_of(model, model.flat, index), task.masks[update, index]
-            go_back(model.cell, w, index, task.carry, mask, tape, streams)
+            go_all_back(model.cell, w, index, task.carry, mask, tape, streams)
             write_gradient(model, grad, index, task.x[update], tape, streams)
         norms[update] = math.sqrt(dot(grad, grad))
         if not is_finite(nats[update] + norms[update]):
@@ -1068,15 +1109,6 @@ def make_traces(model: Model, first: int, on: int, inside: int, influence: Array
 
 
 @part
-def back_alone(w_hh: Array, d_hidden: Array, out: Array) -> None:
-    """out (H,) += what of d_hidden (G,) passes from each unit to itself alone: W_hh's diagonals."""
-    size = len(out)
-    for first in range(0, len(d_hidden), size):
-        for j in range(size):
-            out[j] += w_hh[first + j, j] * d_hidden[first + j]
-
-
-@part
 def pass_on(
     cell: int, way: int, number: int, w: Layer, d_in: Array, d_hidden: Array, direct: Array, out: Array
 ) -> None:
@@ -1093,29 +1125,34 @@ def pass_on(
 
 
 @section
-def go_back_alone(cell: int, w: Layer, index: int, q: int, tape: Tape, traces: Traces, streams: int) -> None:
-    """From part q of the state after all characters back through them, in no unit's way but its own: what the
-    parameters did to it, in d_in and d_hidden, and row q of `a`.
-    """
-    a, h, c, memo = tape.a[index], tape.h[index], tape.c[index], tape.memo[index]
-    d_in, d_hidden, d_h, direct = traces.d_in[q], traces.d_hidden[q], traces.d_h, traces.direct
-    seeds_c, chars = traces.first + q == 1, len(d_h) // streams
-    for r in range(len(d_h)):
-        fill(d_h[r], ONE if r >= len(d_h) - streams and not seeds_c else ZERO)
+def seed(part: int, to: Pass, streams: int) -> None:
+    """Begin with the gradient of a part of the state after all characters, 1 for each unit."""
+    of_h = ONE if part == 0 else ZERO
+    for r in range(len(to.d_h)):
+        fill(to.d_h[r], of_h if r >= len(to.d_h) - streams else ZERO)
     for b in range(streams):
-        fill(direct[b], ONE if seeds_c else ZERO)
-    for t in range(chars - 1, -1, -1):  # back in time
-        for b in range(streams):
-            r = t * streams + b
-            if t < chars - 1 and dense(cell) and traces.on == OWN:
-                back_alone(w.w_hh, d_hidden[r + streams], d_h[r])
-            if t < chars - 1 and cell == ELSTM and traces.on == OWN:
-                back_by_unit(w, d_in[r + streams], direct[b])
-            backward(cell, w, a[r], h[r], c[r], c[r + streams], memo[r], d_h[r], direct[b], d_in[r], d_hidden[r])
-    for part in range(len(traces.a)):
-        for b in range(streams):
-            number, out = traces.first + part, traces.a[q, part, b]
-            pass_on(cell, traces.on, number, w, d_in[b], d_hidden[b], direct[b], out)
+        fill(to.direct[b], ONE - of_h)
+
+
+@section
+def go_back_by_all_ways(
+    cell: int, w: Layer, index: int, carry: Array, tape: Tape, traces: Traces, streams: int
+) -> None:
+    """Layer `index` goes back: the gradient of the loss first, to `d_before`, then each part of the state after all
+    characters in no unit's way but its own, to `a`. All in one place, because it takes long to compile.
+    """
+    for q in range(-1, len(traces.a)):
+        way, beyond = WHOLE, traces.inside
+        to = Pass(tape.d_in[index], tape.d_hidden[index], tape.d_h, tape.direct)
+        if q >= 0:
+            way, beyond = traces.on, traces.on
+            to = Pass(traces.d_in[q], traces.d_hidden[q], traces.d_h, traces.direct)
+            seed(traces.first + q, to, streams)
+        go_back(cell, w, index, way, carry, to, tape, streams)
+        for part in range(len(traces.a)):
+            for b in range(streams):
+                out = traces.d_before[part, b] if q < 0 else traces.a[q, part, b]
+                pass_on(cell, beyond, traces.first + part, w, to.d_in[b], to.d_hidden[b], to.direct[b], out)
 
 
 @part
@@ -1199,14 +1236,17 @@ def add_row(d: Array, out: Array) -> None:
 
 
 @section
-def add_influence(model: Model, index: int, q: int, b: int, x: Symbols, tape: Tape, traces: Traces) -> None:
-    """B: what the parameters of layer `index` did to part q of the state after the characters x (T, B), in stream b."""
-    m, streams = layer_of(model, traces.influence[q, b], index), x.shape[1]
-    d_in, d_hidden = traces.d_in[q], traces.d_hidden[q]
-    if index:
-        add_outer(d_in, output_of(tape, index - 1, streams), b, streams, m.w_ih)
-    if dense(model.cell):
-        add_outer(d_hidden, tape.h[index], b, streams, m.w_hh)
+def add_influence(model: Model, index: int, q: int, b: int, m: Layer, x: Symbols, tape: Tape, traces: Traces) -> None:
+    """B, to m: what the parameters of layer `index` did to part q of the state after the characters x (T, B), in
+    stream b.
+    """
+    streams, d_in, d_hidden = x.shape[1], traces.d_in[q], traces.d_hidden[q]
+    for number in range(2):
+        d, below, out, there = d_in, output_of(tape, max(0, index - 1), streams), m.w_ih, index > 0
+        if number == 1:
+            d, below, out, there = d_hidden, tape.h[index], m.w_hh, dense(model.cell)
+        if there:
+            add_outer(d, below, b, streams, out)
     for t in range(x.shape[0]):
         r = t * streams + b
         if index == 0:
@@ -1220,23 +1260,22 @@ def add_influence(model: Model, index: int, q: int, b: int, x: Symbols, tape: Ta
 
 @section
 def trace(model: Model, grad: Array, index: int, x: Symbols, tape: Tape, traces: Traces) -> None:
-    """After `go_back` of layer `index` through x (T, B): add what influences tell to grad (P,), and move them on."""
-    w, g, streams = layer_of(model, model.flat, index), layer_of(model, grad, index), x.shape[1]
-    d_in, d_hidden, last = tape.d_in[index], tape.d_hidden[index], len(traces.a) - 1
-    for q in range(last + 1):
-        for b in range(streams):
-            number, out = traces.first + q, traces.d_before[q, b]
-            pass_on(model.cell, traces.inside, number, w, d_in[b], d_hidden[b], tape.direct[b], out)
-    for q in range(last + 1):
-        go_back_alone(model.cell, w, index, q, tape, traces, streams)
-    for b in range(streams):
-        m, n = layer_of(model, traces.influence[0, b], index), layer_of(model, traces.influence[last, b], index)
-        read_and_move(traces, b, model.hidden, index > 0, m.w_ih, n.w_ih, g.w_ih)
-        read_and_move(traces, b, model.hidden, dense(model.cell), m.w_hh, n.w_hh, g.w_hh)
-        read_and_move(traces, b, model.hidden, False, m.b_ih, n.b_ih, g.b_ih)
-        read_and_move(traces, b, model.hidden, False, m.b_hh, n.b_hh, g.b_hh)
-        for q in range(last + 1):
-            add_influence(model, index, q, b, x, tape, traces)
+    """Add what the influences of layer `index` tell to grad (P,), and move them on past the characters x (T, B)."""
+    g, parts = layer_of(model, grad, index), len(traces.a)
+    for b in range(x.shape[1]):
+        m, n = layer_of(model, traces.influence[0, b], index), layer_of(model, traces.influence[parts - 1, b], index)
+        for number in range(4):
+            by_row = index > 0 if number == 0 else number == 1 and dense(model.cell)
+            m_p, n_p, g_p = m.w_ih, n.w_ih, g.w_ih
+            if number == 1:
+                m_p, n_p, g_p = m.w_hh, n.w_hh, g.w_hh
+            elif number == 2:
+                m_p, n_p, g_p = m.b_ih, n.b_ih, g.b_ih
+            elif number == 3:
+                m_p, n_p, g_p = m.b_hh, n.b_hh, g.b_hh
+            read_and_move(traces, b, model.hidden, by_row, m_p, n_p, g_p)
+        for q in range(parts):
+            add_influence(model, index, q, b, m if q == 0 else n, x, tape, traces)
 
 
 @kernel
@@ -1257,8 +1296,10 @@ def traced(
     for update in range(len(nats)):
         nats[update] = read_and_predict(model, tape, task, update, grad)
         for index in range(model.layers - 1, -1, -1):
-            w, mask = layer_of(model, model.flat, index), task.masks[update, index]
-            go_back(model.cell, w, index, task.carry, mask, tape, streams)
+            w = layer_of(model, model.flat, index)
+            enter_back(tape, task.masks[update, index], streams)
+            go_back_by_all_ways(model.cell, w, index, task.carry, tape, traces, streams)
+            hand_down(w, index, tape)
             write_gradient(model, grad, index, task.x[update], tape, streams)
             trace(model, grad, index, task.x[update], tape, traces)
         norms[update] = math.sqrt(dot(grad, grad))
@@ -1403,7 +1444,7 @@ def online(
             read(cell, True, layer_of(model, model.flat, index), index, x, masks[index], tape)
         nats[update] = predict(model, tape, task.y[update], task.losses, task.scale)
         for index in range(model.layers - 1, -1, -1):
-            go_back(cell, layer_of(model, model.flat, index), index, task.carry, masks[index], tape, 1)
+            go_all_back(cell, layer_of(model, model.flat, index), index, task.carry, masks[index], tape, 1)
             if cell == ELSTM:
                 fill(tape.unit[index], ZERO)
                 add_by_unit(tape.d_in[index, 0], tape.c[index, 0], tape.unit[index])
