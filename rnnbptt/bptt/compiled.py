@@ -12,7 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnbptt.bptt.generators import set_state, stream
-from rnnbptt.bptt.influence import UNIT_WAYS, check_unit_bytes, parameters_followed, parts_followed, unit_flops
+from rnnbptt.bptt.influence import (
+    UNIT_WAYS,
+    check_exact_bytes,
+    check_unit_bytes,
+    exact_flops,
+    exact_units,
+    parameters_followed,
+    parts_followed,
+    unit_flops,
+)
 from rnnbptt.bptt.kernels import (
     CELLS,
     LEAK,
@@ -70,21 +79,28 @@ def listen_on(network: CharRNN, state: Tensor, ids: NDArray[np.int64], losses: b
     return nats
 
 
-class UnitTraces:
-    """As `UnitInfluence`, for the kernels: one buffer for all parameters, (parts, B, P).
+class Influences:
+    """As `UnitInfluence` or, of one layer, `FullInfluence`, for the kernels: one buffer for all parameters, (M, B, P).
 
     state  views into it, by the names and in the shapes of a checkpoint
     """
 
-    ways: Mapping[Way, int] = {Way.WHOLE: WHOLE, Way.OWN: OWN, Way.LEAK: LEAK}
+    codes: Mapping[Way, int] = {Way.WHOLE: WHOLE, Way.OWN: OWN, Way.LEAK: LEAK}
 
-    def __init__(self, network: CharRNN, on: Way, inside: Way, streams: int) -> None:
-        parts = parts_followed(network, on)
-        check_unit_bytes(network, len(parts), streams)
-        self._how = (parts[0], self.ways[on], self.ways[inside])
-        self._flat = network.parameters.flat.new_zeros(len(parts), streams, len(network.parameters.flat))
+    def __init__(self, network: CharRNN, name: str, streams: int) -> None:
+        self._network, self._streams = network, streams
+        on, inside = UNIT_WAYS.get(name, (Way.WHOLE, Way.WHOLE))
+        self._whole, parts = on is Way.WHOLE, parts_followed(network, on)
+        self._how = (len(parts), parts[0], self.codes[on], self.codes[inside])
+        if self._whole:
+            check_exact_bytes(network, streams)
+        else:
+            check_unit_bytes(network, len(parts), streams)
+        flat, count = network.parameters.flat, len(exact_units(network)) if self._whole else len(parts)
+        self._flat = flat.new_zeros(count, streams, len(flat))
         views = network.parameters.views(self._flat)
-        self.state = {name: views[name] for name in parameters_followed(network)}
+        followed = [name for name in views if name.startswith("rnn.")] if self._whole else parameters_followed(network)
+        self.state = {name: views[name] for name in followed}
 
     def reset(self, streams: NDArray[np.bool_]) -> None:
         """Nothing came before, in the streams where the mask (B,) is true."""
@@ -93,6 +109,12 @@ class UnitTraces:
     def traces(self, model: Model, chars: int) -> Traces:
         """For updates of so many characters of each stream."""
         return make_traces(model, *self._how, self._flat.numpy(), chars)
+
+    def flops(self, chars: int) -> float:
+        """To move them on past so many characters of each stream."""
+        if self._whole:
+            return exact_flops(self._network, chars, self._streams)
+        return unit_flops(self.state, chars)
 
 
 Room = tuple[Tape, Traces | None]
@@ -116,8 +138,8 @@ class CompiledEngine:
         self._state = network.zero_state(streams)
         self._dropout = torch.Generator().manual_seed(stream(seed, "dropout"))
         self._model = model_of(network)
-        followed = UNIT_WAYS.get(strategy.influence)
-        self._influence = UnitTraces(network, *followed, streams) if followed else None
+        name = strategy.influence
+        self._influence = None if name == "none" else Influences(network, name, streams)
         self._room = (0, self._make_room(1))
         self._one_hot = np.zeros(network.config.vocabulary, np.float32)
 
@@ -153,7 +175,7 @@ class CompiledEngine:
 
     def flops(self, plan: Plan) -> float:
         """Of an update."""
-        moved = unit_flops(self._influence.state, plan.advance) if self._influence else 0.0
+        moved = self._influence.flops(plan.advance) if self._influence else 0.0
         return plan_flops(self._network, plan, plan.advance, self._streams) + moved
 
     def _reset(self, segment: Segment) -> None:

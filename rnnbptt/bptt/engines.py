@@ -16,7 +16,7 @@ ENGINES = ("auto", "torch", "compiled")
 WHAT_IT_TAKES = (
     "computes in --precision float32, on --device cpu, an rnn, gru, lstm, elstm or mingru, and truncations that keep no"
     " older characters and hand no state on (K, A..B, K1/K2 with K2 up to K1, stateless:K, last:K/K, last-carried:K,"
-    " random:K, artbp:K, snap, snap:K, rflo), by any optimizer but muon; give --engine torch"
+    " random:K, artbp:K, snap, snap:K, rflo, rtrl of one layer), by any optimizer but muon; give --engine torch"
 )
 
 
@@ -30,8 +30,8 @@ class Choice(NamedTuple):
 
 def supports(config: ModelConfig, precision: str, device: str, strategy: Strategy, optimizer: str) -> bool:
     """Whether the compiled engine can train such a model in such a way; "auto" precision is its own."""
-    follows = strategy.influence not in ("none", *UNIT_WAYS)
-    more = strategy.history or follows or strategy.measures or strategy.hands_on
+    ours = ("none", *UNIT_WAYS, *(["rtrl"] if config.layers == 1 else []))
+    more = strategy.history or strategy.influence not in ours or strategy.measures or strategy.hands_on
     here = precision in ("auto", "float32") and device == "cpu"
     return here and config.cell in CELL_NAMES and optimizer != "muon" and not more
 

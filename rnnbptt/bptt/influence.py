@@ -194,6 +194,27 @@ def exact_bytes(network: CharRNN, streams: int) -> int:
     return numbers * network.precision.float.itemsize
 
 
+def check_exact_bytes(network: CharRNN, streams: int) -> int:
+    """The same; UserError where it is more than MOST_BYTES."""
+    size, units = exact_bytes(network, streams), len(exact_units(network))
+    if size > MOST_BYTES:
+        raise UserError(
+            f"--trunc rtrl would take {size / 2**30:,.1f} GiB for influences"
+            f" ({units} units of state x parameters x {streams} streams), of which"
+            f" {MOST_BYTES // 2**30} are allowed; give snap, which keeps one number a parameter and stream, or less"
+            " --hidden or fewer --streams"
+        )
+    return size
+
+
+def exact_flops(network: CharRNN, chars: int, streams: int) -> float:
+    """To move it on past so many characters of each stream: a backward pass for each unit, and A M."""
+    units, n = len(exact_units(network)), chars * streams
+    passes = update_flops(network.parameters.shapes, 0, n, n, losses=0, again=0)
+    sizes = (math.prod(shape) for name, shape in network.parameters.shapes.items() if name.startswith("rnn."))
+    return units * (passes + 2.0 * units * streams * sum(sizes))
+
+
 class FullInfluence(Influence):
     """Real-time recurrent learning: the influence of every parameter on every unit of the state, U of them.
 
@@ -206,14 +227,7 @@ class FullInfluence(Influence):
         self._parts = list(network.cell.carried)
         self.boundary: Boundary = Boundary(network.zero_state(streams))
         self._units = exact_units(network)
-        self.bytes = exact_bytes(network, streams)
-        if self.bytes > MOST_BYTES:
-            raise UserError(
-                f"--trunc rtrl would take {self.bytes / 2**30:,.1f} GiB for influences"
-                f" ({len(self._units)} units of state x parameters x {streams} streams), of which"
-                f" {MOST_BYTES // 2**30} are allowed; give snap, which keeps one number a parameter and stream, or less"
-                " --hidden or fewer --streams"
-            )
+        self.bytes = check_exact_bytes(network, streams)
         self.state = {
             name: network.parameters.zeros(name, len(self._units), streams)
             for name in network.parameters.shapes
@@ -251,11 +265,8 @@ class FullInfluence(Influence):
         return d_state[:, self._parts].transpose(2, 3).reshape(len(self._units), -1)
 
     def flops(self, chars: int) -> float:
-        """A backward pass for each unit, and A M."""
-        streams = self.boundary.d_before.shape[2]
-        passes = update_flops(self._network.parameters.shapes, 0, chars * streams, chars * streams, losses=0, again=0)
-        numbers = sum(influence.numel() for influence in self.state.values())
-        return len(self._units) * (passes + 2.0 * numbers)
+        """Of `update`."""
+        return exact_flops(self._network, chars, self.boundary.d_before.shape[2])
 
 
 def rank_one_bytes(network: CharRNN, streams: int) -> int:

@@ -42,6 +42,7 @@ INLINED = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
+BLOCK = 1024  # parameters of a whole influence that are moved on at a time
 ROWS = 16  # of a matrix: they stay in the first-level cache between their two turns
 
 
@@ -1061,18 +1062,20 @@ def segments(
 
 
 class Traces(NamedTuple):
-    """The influences of SnAp-1 and of RFLO, as `UnitInfluence` of influence.py has them, and room to move them on.
+    """The influences of influence.py, and room to move them on: those of SnAp-1 and RFLO on each unit of its own
+    parameters (`UnitInfluence`), M = Q; that of one layer's parameters on every unit (`FullInfluence`), M = Q H.
 
     Of the Q parts of a state that are followed, which are neighbours, `first` is the first.
 
-    on         how they go on from character to character, OWN or LEAK
+    on         how they go on from character to character: OWN or LEAK; WHOLE, where they are those on every unit
     inside     how the gradient of an update reaches the state before it: WHOLE, OWN or LEAK
-    influence  (Q, B, P)     laid out as the parameters
-    a          (Q, Q, B, H)  of each part of the state after, from each part of the one before
+    influence  (M, B, P)     laid out as the parameters
+    a          (M, Q, B, H)  of each part of the state after, or each unit, from each part of the one before
     d_before   (Q, B, H)     gradient of the state before
-    d_in, d_hidden  (Q, N, G)  as of the tape, but of each part of the state after; one of (N, H) and
+    d_in, d_hidden  (M, N, G)  as of the tape, but of each part of the state after, or each unit; one of (N, H) and
     d_h, direct     one of (B, H) for all
     old        (H,)
+    moved      (M, BLOCK)    A M of some parameters; (0, BLOCK) where each part goes on by itself
     """
 
     first: int
@@ -1086,25 +1089,27 @@ class Traces(NamedTuple):
     d_h: Array
     direct: Array
     old: Array
+    moved: Array
 
 
-def make_traces(model: Model, first: int, on: int, inside: int, influence: Array, chars: int) -> Traces:
+def make_traces(model: Model, parts: int, first: int, on: int, inside: int, influence: Array, chars: int) -> Traces:
     """For updates of so many characters of each stream."""
-    parts, streams, _ = influence.shape
+    passes, streams, _ = influence.shape
     rows, hidden, width = chars * streams, model.hidden, model.gates * model.hidden
-    d_in = np.empty((parts, rows, width), f4)
+    d_in = np.empty((passes, rows, width), f4)
     return Traces(
         first,
         on,
         inside,
         influence,
-        np.empty((parts, parts, streams, hidden), f4),
+        np.empty((passes, parts, streams, hidden), f4),
         np.empty((parts, streams, hidden), f4),
         d_in,
-        np.empty((parts, rows, width), f4) if model.cell == GRU else d_in,
+        np.empty((passes, rows, width), f4) if model.cell == GRU else d_in,
         np.empty((rows, hidden), f4),
         np.empty((streams, hidden), f4),
         np.empty(hidden, f4),
+        np.empty((passes if on == WHOLE else 0, BLOCK), f4),
     )
 
 
@@ -1125,21 +1130,27 @@ def pass_on(
 
 
 @section
-def seed(part: int, to: Pass, streams: int) -> None:
-    """Begin with the gradient of a part of the state after all characters, 1 for each unit."""
-    of_h = ONE if part == 0 else ZERO
+def begin_with(index: int, whole: bool, hidden: int, first: int, to: Pass, streams: int) -> None:
+    """The gradient of what influence number `index` is on: a part of the state after all characters, 1 for each unit;
+    or, of the whole influence, one unit.
+    """
+    part, unit = (first + index // hidden, index % hidden) if whole else (first + index, -1)
     for r in range(len(to.d_h)):
-        fill(to.d_h[r], of_h if r >= len(to.d_h) - streams else ZERO)
+        fill(to.d_h[r], ONE if unit < 0 and part == 0 and r >= len(to.d_h) - streams else ZERO)
     for b in range(streams):
-        fill(to.direct[b], ONE - of_h)
+        fill(to.direct[b], ONE if unit < 0 and part == 1 else ZERO)
+        if unit >= 0 and part == 0:
+            to.d_h[len(to.d_h) - streams + b, unit] = ONE
+        elif unit >= 0:
+            to.direct[b, unit] = ONE
 
 
 @section
 def go_back_by_all_ways(
     cell: int, w: Layer, index: int, carry: Array, tape: Tape, traces: Traces, streams: int
 ) -> None:
-    """Layer `index` goes back: the gradient of the loss first, to `d_before`, then each part of the state after all
-    characters in no unit's way but its own, to `a`. All in one place, because it takes long to compile.
+    """Layer `index` goes back: the gradient of the loss first, to `d_before`, then what each influence is on, to `a`,
+    the way that influences go. All in one place, because it takes long to compile.
     """
     for q in range(-1, len(traces.a)):
         way, beyond = WHOLE, traces.inside
@@ -1147,12 +1158,37 @@ def go_back_by_all_ways(
         if q >= 0:
             way, beyond = traces.on, traces.on
             to = Pass(traces.d_in[q], traces.d_hidden[q], traces.d_h, traces.direct)
-            seed(traces.first + q, to, streams)
+            begin_with(q, traces.on == WHOLE, tape.d_h.shape[1], traces.first, to, streams)
         go_back(cell, w, index, way, carry, to, tape, streams)
-        for part in range(len(traces.a)):
+        for part in range(len(traces.d_before)):
             for b in range(streams):
                 out = traces.d_before[part, b] if q < 0 else traces.a[q, part, b]
                 pass_on(cell, beyond, traces.first + part, w, to.d_in[b], to.d_hidden[b], to.direct[b], out)
+
+
+@section
+def read_and_move_whole(traces: Traces, b: int, hidden: int, size: int, grad: Array) -> None:
+    """Of the first `size` parameters: the gradient's missing part, and A M in the place of M, by blocks of parameters
+    that stay in the cache.
+    """
+    a, d, units = traces.a, traces.d_before, len(traces.a)
+    for first in range(0, size, BLOCK):
+        last = min(first + BLOCK, size)
+        for u in range(units):
+            influence, factor, row = traces.influence[u, b, first:last], d[u // hidden, b, u % hidden], grad[first:last]
+            for j in range(len(row)):
+                row[j] += factor * influence[j]
+        for u in range(units):
+            row = traces.moved[u, : last - first]
+            fill(row, ZERO)
+            for v in range(units):
+                influence, factor = traces.influence[v, b, first:last], a[u, v // hidden, b, v % hidden]
+                for j in range(len(row)):
+                    row[j] += factor * influence[j]
+        for u in range(units):
+            row, influence = traces.moved[u], traces.influence[u, b, first:last]
+            for j in range(len(influence)):
+                influence[j] = row[j]
 
 
 @part
@@ -1261,10 +1297,12 @@ def add_influence(model: Model, index: int, q: int, b: int, m: Layer, x: Symbols
 @section
 def trace(model: Model, grad: Array, index: int, x: Symbols, tape: Tape, traces: Traces) -> None:
     """Add what the influences of layer `index` tell to grad (P,), and move them on past the characters x (T, B)."""
-    g, parts = layer_of(model, grad, index), len(traces.a)
+    g, last, whole = layer_of(model, grad, index), len(traces.a) - 1, traces.on == WHOLE
     for b in range(x.shape[1]):
-        m, n = layer_of(model, traces.influence[0, b], index), layer_of(model, traces.influence[parts - 1, b], index)
-        for number in range(4):
+        if whole:
+            read_and_move_whole(traces, b, model.hidden, len(grad) - model.vocabulary * (model.hidden + 1), grad)
+        m, n = layer_of(model, traces.influence[0, b], index), layer_of(model, traces.influence[last, b], index)
+        for number in range(0 if whole else 4):
             by_row = index > 0 if number == 0 else number == 1 and dense(model.cell)
             m_p, n_p, g_p = m.w_ih, n.w_ih, g.w_ih
             if number == 1:
@@ -1274,8 +1312,8 @@ def trace(model: Model, grad: Array, index: int, x: Symbols, tape: Tape, traces:
             elif number == 3:
                 m_p, n_p, g_p = m.b_hh, n.b_hh, g.b_hh
             read_and_move(traces, b, model.hidden, by_row, m_p, n_p, g_p)
-        for q in range(parts):
-            add_influence(model, index, q, b, m if q == 0 else n, x, tape, traces)
+        for q in range(last + 1):
+            add_influence(model, index, q, b, layer_of(model, traces.influence[q, b], index), x, tape, traces)
 
 
 @kernel

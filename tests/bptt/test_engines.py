@@ -18,8 +18,9 @@ REFUSED = "--engine compiled: computes in --precision float32, on --device cpu, 
 
 
 def choice(name: str, trunc: str = "1", streams: int = 1, **change: object) -> Choice:
-    settings = {"cell": "lstm", "hidden": 128, "precision": "auto", "device": "cpu", "optimizer": "adam"} | change
-    config = ModelConfig(7, settings["cell"], settings["hidden"])
+    settings = {"cell": "lstm", "hidden": 128, "layers": 1, "precision": "auto", "device": "cpu", "optimizer": "adam"}
+    settings |= change
+    config = ModelConfig(7, settings["cell"], settings["hidden"], settings["layers"])
     how = (settings["precision"], settings["device"], parse_truncation(trunc), settings["optimizer"], streams)
     return choose_engine(name, config, *how)
 
@@ -28,7 +29,7 @@ def choice(name: str, trunc: str = "1", streams: int = 1, **change: object) -> C
     "trunc",
     [
         *("1", "64", "1..64", "6/2", "stateless:4", "last:4/4", "last-carried:4", "artbp:4", "full"),
-        *("snap", "snap:4", "snap:1..snap:64", "rflo"),
+        *("snap", "snap:4", "snap:1..snap:64", "rflo", "rtrl", "rtrl:4"),
     ],
 )
 def test_auto_takes_the_faster_one_whatever_the_truncation(trunc: str) -> None:
@@ -41,10 +42,11 @@ def test_auto_takes_the_faster_one_whatever_the_truncation(trunc: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        *({"trunc": trunc} for trunc in ("2/6", "2/6@rerun", "1/1..1/8", "rtrl", "uoro", "adaptive:0.1")),
+        *({"trunc": trunc} for trunc in ("2/6", "2/6@rerun", "1/1..1/8", "uoro", "uoro:4", "adaptive:0.1")),
         *({"trunc": trunc} for trunc in ("last:4/2", "last:1..last:4", "shuffled-state:4..shuffled-state:8")),
         *(
             {"cell": "window:3"},
+            {"trunc": "rtrl", "layers": 2},
             {"precision": "bfloat16"},
             {"precision": "float64"},
             {"device": "meta"},

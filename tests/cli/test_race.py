@@ -161,7 +161,7 @@ def test_what_breaks_is_tried_again_and_what_fails_is_counted(monkeypatch: pytes
         (["--trunc", "1", "--trunc", "2", "--seeds", "0"], "--seeds 0: must be between 1 and 1,000"),
         (["--trunc", "1", "--trunc", "9999"], None),
         (["--trunc", "1", "--trunc", "2", "--streams", "5000"], None),
-        (["--trunc", "1", "--trunc", "rtrl", "--engine", "compiled"], None),
+        (["--trunc", "1", "--trunc", "uoro", "--engine", "compiled"], None),
         (["--trunc", "1", "--trunc", "2", "--split", "1/0/0"], None),
         (["--trunc", "1", "--trunc", "2", "--out", "text.txt"], None),
         (["--trunc", "1", "--trunc", "2", "--on", "dask"], "--on dask: unknown; give one of processes, ray, slurm"),

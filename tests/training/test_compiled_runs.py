@@ -39,6 +39,7 @@ RUNS: list[dict[str, Any]] = [
     {"trunc": "snap", "streams": 1, "cell": "lstm", "dropout": 0.3},
     {"trunc": "snap:1..snap:8", "streams": 2, "cell": "gru", "layers": 2},
     {"trunc": "rflo", "streams": 3, "cell": "elstm", "reset_every": 30},
+    {"trunc": "rtrl", "streams": 2, "cell": "rnn", "dropout": 0.3},
 ]
 
 

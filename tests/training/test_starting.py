@@ -302,6 +302,6 @@ def test_a_run_goes_on_with_the_engine_it_had_unless_told_otherwise(config: RunC
 
 
 def test_an_engine_that_cannot_is_refused_before_the_text_is_read(config: RunConfig) -> None:
-    config = replace(config, train=replace(config.train, trunc="rtrl"), engine="compiled")
+    config = replace(config, train=replace(config.train, trunc="uoro"), engine="compiled")
     assert message_of(begin, config, pytest.fail).startswith("--engine compiled: computes in --precision float32, ")
     assert not config.folder.exists()

@@ -22,9 +22,9 @@ def test_one_engine_computes_all(monkeypatch: pytest.MonkeyPatch) -> None:
     few = {"engine": "auto", "train": FEW}
     config, notes = alike(race_config("1", "8", **few))
     assert (config.engine, config.precision, notes) == ("compiled", "float32", [])
-    config, notes = alike(race_config("1", "8", "rtrl", **few, precision="float32"))
+    config, notes = alike(race_config("1", "8", "uoro", **few, precision="float32"))
     assert (config.engine, config.precision) == ("torch", "float32")
-    assert notes == ["all are computed by --engine torch: rtrl:1 would not be by the compiled one"]
+    assert notes == ["all are computed by --engine torch: uoro:1 would not be by the compiled one"]
     config, notes = alike(race_config("1", vary={"streams": ("1", "9999")}, engine="auto"))
     assert (config.engine, len(notes)) == ("torch", 1)
     monkeypatch.setattr("rnnbptt.bptt.engines.unavailable", lambda: "no numba")
@@ -37,7 +37,7 @@ def test_the_precision_is_settled_before_the_race() -> None:
     assert alike(race_config(precision="float64"))[0].precision == "float64"
     assert message_of(alike, race_config(precision="int8")).startswith("--precision int8: unknown; ")
     assert message_of(alike, race_config(engine="fast")).startswith("--engine fast: unknown; ")
-    assert message_of(alike, race_config("1", "rtrl", engine="compiled")).startswith("--engine compiled: computes in ")
+    assert message_of(alike, race_config("1", "uoro", engine="compiled")).startswith("--engine compiled: computes in ")
 
 
 @pytest.mark.parametrize(
