@@ -86,18 +86,26 @@ window() {
         --trunc 1 --trunc '1 cell=window:2' --trunc '1 cell=window:4' --trunc stateless:4
 }
 
-# A dependency LAG characters long.
+# A text with a dependency LAG characters long, of which the test split scores 2,000 characters or more.
+copied() {
+    local size=1M
+    [ "$1" -lt 100 ] || size=4M
+    [ -e "copy-$1.corpus" ] || rnnbptt prepare --task "copy:$1" --size "$size"
+}
+
 copy() {
-    [ -e "copy-$1.corpus" ] || rnnbptt prepare --task "copy:$1" --size 1M
+    copied "$1"
     race "copy-$1" lag "copy-$1.corpus" --hidden 64 --streams 16 --dropout 0 --tune 5 --chars 300000 \
         --precision float32 --seeds 8 --trunc 1 --trunc 24 --trunc 128 --trunc snap --trunc '1 cell=window:2'
 }
 
-# The same with ten times as much text, and only the plain ones.
+# The same with ten times as much text: 1, and what is as long as the dependency.
 far() {
-    [ -e "copy-$1.corpus" ] || rnnbptt prepare --task "copy:$1" --size 1M
-    race "far-$1" lag-far "copy-$1.corpus" --hidden 64 --streams 16 --dropout 0 --tune 5 --chars 3000000 \
-        --precision float32 --seeds 8 --trunc 1 --trunc 24
+    local depth=24
+    [ "$1" = 20 ] || depth=128
+    copied "$1"
+    race "far-$1" "lag-far-$1" "copy-$1.corpus" --hidden 64 --streams 16 --dropout 0 --tune 5 --chars 3000000 \
+        --precision float32 --seeds 8 --trunc 1 --trunc "$depth"
 }
 
 # Is temporal credit free? OPTIMIZER
@@ -126,7 +134,7 @@ large() {
 }
 
 if [ $# = 0 ]; then
-    set -- start early long updates window bible traces large updown copy-{5,20,100} far-20 credit-{rmsprop,adam} \
+    set -- start early long updates window bible traces large updown copy-{5,20,100} far-{20,100} credit-{rmsprop,adam} \
         online-{rnn,lstm}-{sgd,rmsprop,adam}
 fi
 for name in "$@"; do
