@@ -86,16 +86,17 @@ window() {
         --trunc 1 --trunc '1 cell=window:2' --trunc '1 cell=window:4' --trunc stateless:4
 }
 
-# A text with a dependency LAG characters long, of which the test split scores 2,000 characters or more.
-copied() {
+# A text with a dependency LAG characters long, of which the test split scores 2,000 characters or more, becomes $copied.
+prepare_copied() {
     local size=1M
     [ "$1" -lt 100 ] || size=4M
-    [ -e "copy-$1.corpus" ] || rnnbptt prepare --task "copy:$1" --size "$size"
+    copied="copy-$1-$size.corpus"
+    [ -e "$copied" ] || rnnbptt prepare --task "copy:$1" --size "$size" --out "$copied"
 }
 
 copy() {
-    copied "$1"
-    race "copy-$1" lag "copy-$1.corpus" --hidden 64 --streams 16 --dropout 0 --tune 5 --chars 300000 \
+    prepare_copied "$1"
+    race "copy-$1" lag "$copied" --hidden 64 --streams 16 --dropout 0 --tune 5 --chars 300000 \
         --precision float32 --seeds 8 --trunc 1 --trunc 24 --trunc 128 --trunc snap --trunc '1 cell=window:2'
 }
 
@@ -103,8 +104,8 @@ copy() {
 far() {
     local depth=24
     [ "$1" = 20 ] || depth=128
-    copied "$1"
-    race "far-$1" "lag-far-$1" "copy-$1.corpus" --hidden 64 --streams 16 --dropout 0 --tune 5 --chars 3000000 \
+    prepare_copied "$1"
+    race "far-$1" "lag-far-$1" "$copied" --hidden 64 --streams 16 --dropout 0 --tune 5 --chars 3000000 \
         --precision float32 --seeds 8 --trunc 1 --trunc "$depth"
 }
 

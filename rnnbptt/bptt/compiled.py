@@ -147,9 +147,8 @@ class CompiledEngine:
         """Compile what this run will call, or load it from the cache; otherwise the first update does."""
         plan, x = Plan(1, 1), np.empty((0, 1, self._streams), np.int64)
         nothing = self._no_steps()
-        if self._streams == 1 or self._influence:
-            self._call(plan, x, x, nothing)
-        if not self._influence and (self._streams > 1 or self._strategy.longest(2) > 1):
+        self._call(plan, x, x, nothing)
+        if self._takes_online(plan) and self._strategy.longest(2) > 1:
             self._segments(plan, x, x, nothing)
 
     def update(self, plan: Plan, segment: Segment) -> Outcome:
@@ -174,7 +173,7 @@ class CompiledEngine:
         return nats[: done + 1], norms[: done + 1]
 
     def flops(self, plan: Plan) -> float:
-        """Of an update."""
+        """Of an update by this plan."""
         moved = self._influence.flops(plan.advance) if self._influence else 0.0
         return plan_flops(self._network, plan, plan.advance, self._streams) + moved
 
@@ -189,11 +188,15 @@ class CompiledEngine:
         flat, zero = self._model.flat, np.zeros(1)
         return Descent(NONE, flat, flat, zero, zero, 0.0, 0.0, 0)
 
+    def _takes_online(self, plan: Plan) -> bool:
+        """Whether these are the updates that the kernel of pure online learning makes."""
+        return plan.advance * self._streams == 1 and not self._influence
+
     def _call(
         self, plan: Plan, x: NDArray[np.int64], y: NDArray[np.int64], descent: Descent
     ) -> tuple[Numbers, Numbers, int]:
         """n updates on x and y, (n, T, B): losses, norms, and how many were made."""
-        if plan.advance * self._streams > 1 or self._influence:
+        if not self._takes_online(plan):
             return self._segments(plan, x, y, descent)
         task, nats, norms = self._task(plan, x, y)
         tape, _ = self._room_for(1)

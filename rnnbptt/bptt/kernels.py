@@ -42,7 +42,7 @@ INLINED = {
     "no_cpython_wrapper": True,
     "no_cfunc_wrapper": True,
 }
-BLOCK = 1024  # parameters of a whole influence that are moved on at a time
+CACHED = 1 << 17  # numbers of a whole influence that are moved on at a time: half a MiB
 ROWS = 16  # of a matrix: they stay in the first-level cache between their two turns
 
 
@@ -932,7 +932,7 @@ def go_back(cell: int, w: Layer, index: int, way: int, carry: Array, to: Pass, t
         for b in range(streams):
             r = t * streams + b
             if t < len(carry):
-                if cell == ELSTM:
+                if cell == ELSTM and way != LEAK:
                     back_by_unit(w, d_in[r + streams], direct[b])
                 for j in range(len(direct[b])):
                     direct[b, j] *= carry[t]
@@ -1072,10 +1072,11 @@ class Traces(NamedTuple):
     influence  (M, B, P)     laid out as the parameters
     a          (M, Q, B, H)  of each part of the state after, or each unit, from each part of the one before
     d_before   (Q, B, H)     gradient of the state before
-    d_in, d_hidden  (M, N, G)  as of the tape, but of each part of the state after, or each unit; one of (N, H) and
-    d_h, direct     one of (B, H) for all
-    old        (H,)
-    moved      (M, BLOCK)    A M of some parameters; (0, BLOCK) where each part goes on by itself
+    d_in, d_hidden  (Q, N, G)  as of the tape, but of each part of the state after; (1, N, G) for one unit at a time;
+    d_h, direct     one of (N, H) and one of (B, H) for all
+    spare      (H,), or (M,) for the whole influence
+    added      (M, B, P)     B of the whole influence; (0, B, P) for those on each unit
+    moved      (M, C)        A M of C parameters at a time; (0, C)
     """
 
     first: int
@@ -1088,15 +1089,17 @@ class Traces(NamedTuple):
     d_hidden: Array
     d_h: Array
     direct: Array
-    old: Array
+    spare: Array
+    added: Array
     moved: Array
 
 
 def make_traces(model: Model, parts: int, first: int, on: int, inside: int, influence: Array, chars: int) -> Traces:
     """For updates of so many characters of each stream."""
-    passes, streams, _ = influence.shape
+    passes, streams, size = influence.shape
     rows, hidden, width = chars * streams, model.hidden, model.gates * model.hidden
-    d_in = np.empty((passes, rows, width), f4)
+    whole = passes if on == WHOLE else 0
+    d_in = np.empty((1 if whole else parts, rows, width), f4)
     return Traces(
         first,
         on,
@@ -1105,11 +1108,12 @@ def make_traces(model: Model, parts: int, first: int, on: int, inside: int, infl
         np.empty((passes, parts, streams, hidden), f4),
         np.empty((parts, streams, hidden), f4),
         d_in,
-        np.empty((passes, rows, width), f4) if model.cell == GRU else d_in,
+        np.empty_like(d_in) if model.cell == GRU else d_in,
         np.empty((rows, hidden), f4),
         np.empty((streams, hidden), f4),
-        np.empty(hidden, f4),
-        np.empty((passes if on == WHOLE else 0, BLOCK), f4),
+        np.empty(max(hidden, whole), f4),
+        np.empty((whole, streams, size), f4),
+        np.empty((whole, CACHED // max(1, 2 * whole)), f4),
     )
 
 
@@ -1145,48 +1149,111 @@ def begin_with(index: int, whole: bool, hidden: int, first: int, to: Pass, strea
             to.direct[b, unit] = ONE
 
 
+@part
+def add_outer(d: Array, x: Array, b: int, streams: int, out: Array) -> None:
+    """out (R, C) += sum_t d_t x_t^T of stream b, for d (N, R) and x (N, C), four characters at a time."""
+    last = len(d) // (4 * streams) * (4 * streams)
+    for i in range(len(out)):
+        row = out[i]
+        for r in range(b, last, 4 * streams):
+            s, t, u = r + streams, r + 2 * streams, r + 3 * streams
+            x0, x1, x2, x3 = x[r], x[s], x[t], x[u]
+            d0, d1, d2, d3 = d[r, i], d[s, i], d[t, i], d[u, i]
+            for j in range(len(row)):
+                row[j] += d0 * x0[j] + d1 * x1[j] + d2 * x2[j] + d3 * x3[j]
+        for r in range(last + b, len(d), streams):
+            factor, x_r = d[r, i], x[r]
+            for j in range(len(row)):
+                row[j] += factor * x_r[j]
+
+
+@part
+def add_row(d: Array, out: Array) -> None:
+    """out (C,) += d (C,)."""
+    for j in range(len(out)):
+        out[j] += d[j]
+
+
+@section
+def add_effect(model: Model, index: int, of: Pass, b: int, m: Layer, x: Symbols, tape: Tape) -> None:
+    """B, added to m: what the parameters of layer `index` did, by the characters x (T, B), in stream b, to what that
+    pass back began with.
+    """
+    streams, d_in, d_hidden = x.shape[1], of.d_in, of.d_hidden
+    for number in range(2):
+        d, below, out, there = d_in, output_of(tape, max(0, index - 1), streams), m.w_ih, index > 0
+        if number == 1:
+            d, below, out, there = d_hidden, tape.h[index], m.w_hh, dense(model.cell)
+        if there:
+            add_outer(d, below, b, streams, out)
+    for t in range(x.shape[0]):
+        r = t * streams + b
+        if index == 0:
+            add_row(d_in[r], m.w_ih[x[t, b]])
+        add_row(d_in[r], m.b_ih[0])
+        if dense(model.cell):
+            add_row(d_hidden[r], m.b_hh[0])
+        else:
+            add_by_unit(d_in[r], tape.c[index, r], m.w_hh[0])
+
+
 @section
 def go_back_by_all_ways(
-    cell: int, w: Layer, index: int, carry: Array, tape: Tape, traces: Traces, streams: int
+    model: Model, w: Layer, index: int, carry: Array, x: Symbols, tape: Tape, traces: Traces
 ) -> None:
-    """Layer `index` goes back: the gradient of the loss first, to `d_before`, then what each influence is on, to `a`,
-    the way that influences go. All in one place, because it takes long to compile.
+    """Layer `index` goes back through the characters x (T, B): the gradient of the loss first, to `d_before`, then what
+    each influence is on, to `a`, the way that influences go; the carry of these is 1. All in one place, because it
+    takes long to compile.
     """
-    for q in range(-1, len(traces.a)):
-        way, beyond = WHOLE, traces.inside
+    cell, streams, whole = model.cell, x.shape[1], traces.on == WHOLE
+    for number in range(-1, len(traces.a)):
+        way, beyond, q = WHOLE, traces.inside, 0 if whole else number
         to = Pass(tape.d_in[index], tape.d_hidden[index], tape.d_h, tape.direct)
-        if q >= 0:
+        if number >= 0:
             way, beyond = traces.on, traces.on
             to = Pass(traces.d_in[q], traces.d_hidden[q], traces.d_h, traces.direct)
-            begin_with(q, traces.on == WHOLE, tape.d_h.shape[1], traces.first, to, streams)
+            begin_with(number, whole, model.hidden, traces.first, to, streams)
         go_back(cell, w, index, way, carry, to, tape, streams)
-        for part in range(len(traces.d_before)):
-            for b in range(streams):
-                out = traces.d_before[part, b] if q < 0 else traces.a[q, part, b]
-                pass_on(cell, beyond, traces.first + part, w, to.d_in[b], to.d_hidden[b], to.direct[b], out)
+        for b in range(streams):
+            for among in range(len(traces.d_before)):
+                out = traces.d_before[among, b] if number < 0 else traces.a[number, among, b]
+                pass_on(cell, beyond, traces.first + among, w, to.d_in[b], to.d_hidden[b], to.direct[b], out)
+            if number >= 0 and whole:
+                fill(traces.added[number, b], ZERO)
+                add_effect(model, index, to, b, layer_of(model, traces.added[number, b], index), x, tape)
 
 
 @section
 def read_and_move_whole(traces: Traces, b: int, hidden: int, size: int, grad: Array) -> None:
-    """Of the first `size` parameters: the gradient's missing part, and A M in the place of M, by blocks of parameters
-    that stay in the cache.
+    """Of the first `size` parameters: the gradient's missing part, and A M + B in the place of M, so many parameters at
+    a time as stay in the cache.
     """
-    a, d, units = traces.a, traces.d_before, len(traces.a)
-    for first in range(0, size, BLOCK):
-        last = min(first + BLOCK, size)
+    a, d, units, columns, factors = traces.a, traces.d_before, len(traces.a), traces.moved.shape[1], traces.spare
+    fours = units // 4 * 4
+    for first in range(0, size, columns):
+        block = slice(first, min(first + columns, size))
         for u in range(units):
-            influence, factor, row = traces.influence[u, b, first:last], d[u // hidden, b, u % hidden], grad[first:last]
+            influence, factor, row = traces.influence[u, b, block], d[u // hidden, b, u % hidden], grad[block]
             for j in range(len(row)):
                 row[j] += factor * influence[j]
         for u in range(units):
-            row = traces.moved[u, : last - first]
-            fill(row, ZERO)
+            added, row = traces.added[u, b, block], traces.moved[u]
+            for j in range(len(added)):
+                row[j] = added[j]
             for v in range(units):
-                influence, factor = traces.influence[v, b, first:last], a[u, v // hidden, b, v % hidden]
-                for j in range(len(row)):
+                factors[v] = a[u, v // hidden, b, v % hidden]
+            for v in range(0, fours, 4):  # four rows at a time
+                m0, m1 = traces.influence[v, b, block], traces.influence[v + 1, b, block]
+                m2, m3 = traces.influence[v + 2, b, block], traces.influence[v + 3, b, block]
+                a0, a1, a2, a3 = factors[v], factors[v + 1], factors[v + 2], factors[v + 3]
+                for j in range(len(m0)):
+                    row[j] += a0 * m0[j] + a1 * m1[j] + a2 * m2[j] + a3 * m3[j]
+            for v in range(fours, units):
+                influence, factor = traces.influence[v, b, block], factors[v]
+                for j in range(len(influence)):
                     row[j] += factor * influence[j]
         for u in range(units):
-            row, influence = traces.moved[u], traces.influence[u, b, first:last]
+            row, influence = traces.moved[u], traces.influence[u, b, block]
             for j in range(len(influence)):
                 influence[j] = row[j]
 
@@ -1215,7 +1282,7 @@ def read_and_move_row(traces: Traces, b: int, unit: int, m: Array, n: Array, gra
 @part
 def read_and_move_units(traces: Traces, b: int, m: Array, n: Array, grad: Array) -> None:
     """The same of a parameter that has one number a unit, (H,)."""
-    a, d, old = traces.a, traces.d_before, traces.old
+    a, d, old = traces.a, traces.d_before, traces.spare
     d_m, a_mm = d[0, b], a[0, 0, b]
     for j in range(len(m)):
         grad[j] += d_m[j] * m[j]
@@ -1246,54 +1313,6 @@ def read_and_move(traces: Traces, b: int, hidden: int, by_row: bool, m: Array, n
                 read_and_move_units(traces, b, m[i, gate], n[i, gate], grad[i, gate])
 
 
-@part
-def add_outer(d: Array, x: Array, b: int, streams: int, out: Array) -> None:
-    """out (R, C) += sum_t d_t x_t^T of stream b, for d (N, R) and x (N, C), four characters at a time."""
-    last = len(d) // (4 * streams) * (4 * streams)
-    for i in range(len(out)):
-        row = out[i]
-        for r in range(b, last, 4 * streams):
-            s, t, u = r + streams, r + 2 * streams, r + 3 * streams
-            x0, x1, x2, x3 = x[r], x[s], x[t], x[u]
-            d0, d1, d2, d3 = d[r, i], d[s, i], d[t, i], d[u, i]
-            for j in range(len(row)):
-                row[j] += d0 * x0[j] + d1 * x1[j] + d2 * x2[j] + d3 * x3[j]
-        for r in range(last + b, len(d), streams):
-            factor, x_r = d[r, i], x[r]
-            for j in range(len(row)):
-                row[j] += factor * x_r[j]
-
-
-@part
-def add_row(d: Array, out: Array) -> None:
-    """out (C,) += d (C,)."""
-    for j in range(len(out)):
-        out[j] += d[j]
-
-
-@section
-def add_influence(model: Model, index: int, q: int, b: int, m: Layer, x: Symbols, tape: Tape, traces: Traces) -> None:
-    """B, to m: what the parameters of layer `index` did to part q of the state after the characters x (T, B), in
-    stream b.
-    """
-    streams, d_in, d_hidden = x.shape[1], traces.d_in[q], traces.d_hidden[q]
-    for number in range(2):
-        d, below, out, there = d_in, output_of(tape, max(0, index - 1), streams), m.w_ih, index > 0
-        if number == 1:
-            d, below, out, there = d_hidden, tape.h[index], m.w_hh, dense(model.cell)
-        if there:
-            add_outer(d, below, b, streams, out)
-    for t in range(x.shape[0]):
-        r = t * streams + b
-        if index == 0:
-            add_row(d_in[r], m.w_ih[x[t, b]])
-        add_row(d_in[r], m.b_ih[0])
-        if dense(model.cell):
-            add_row(d_hidden[r], m.b_hh[0])
-        else:
-            add_by_unit(d_in[r], tape.c[index, r], m.w_hh[0])
-
-
 @section
 def trace(model: Model, grad: Array, index: int, x: Symbols, tape: Tape, traces: Traces) -> None:
     """Add what the influences of layer `index` tell to grad (P,), and move them on past the characters x (T, B)."""
@@ -1312,8 +1331,9 @@ def trace(model: Model, grad: Array, index: int, x: Symbols, tape: Tape, traces:
             elif number == 3:
                 m_p, n_p, g_p = m.b_hh, n.b_hh, g.b_hh
             read_and_move(traces, b, model.hidden, by_row, m_p, n_p, g_p)
-        for q in range(last + 1):
-            add_influence(model, index, q, b, layer_of(model, traces.influence[q, b], index), x, tape, traces)
+        for q in range(0 if whole else last + 1):
+            of = Pass(traces.d_in[q], traces.d_hidden[q], traces.d_h, traces.direct)
+            add_effect(model, index, of, b, m if q == 0 else n, x, tape)
 
 
 @kernel
@@ -1328,7 +1348,7 @@ def traced(
     nats: Doubles,
     norms: Doubles,
 ) -> int:
-    """As `segments`, with influences, which are moved on."""
+    """As `segments`, with influences, which are moved on; a task that resets states has none."""
     streams = task.x.shape[2]
     enter(tape, state)
     for update in range(len(nats)):
@@ -1336,7 +1356,7 @@ def traced(
         for index in range(model.layers - 1, -1, -1):
             w = layer_of(model, model.flat, index)
             enter_back(tape, task.masks[update, index], streams)
-            go_back_by_all_ways(model.cell, w, index, task.carry, tape, traces, streams)
+            go_back_by_all_ways(model, w, index, task.carry, task.x[update], tape, traces)
             hand_down(w, index, tape)
             write_gradient(model, grad, index, task.x[update], tape, streams)
             trace(model, grad, index, task.x[update], tape, traces)

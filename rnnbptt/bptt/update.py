@@ -75,6 +75,9 @@ class Engine(Protocol):
     def update(self, plan: Plan, segment: Segment) -> Outcome:
         """Read, predict and back-propagate."""
 
+    def flops(self, plan: Plan) -> float:
+        """Of an update by this plan, whose older characters are all there."""
+
     def memory(self, longest: int) -> int:
         """Bytes that an update of so many characters of each stream keeps for its backward pass."""
 
@@ -97,9 +100,6 @@ class FusedEngine(Engine, Protocol):
 
         They end with the first update whose loss or gradient is not finite, before its step.
         """
-
-    def flops(self, plan: Plan) -> float:
-        """Of an update."""
 
 
 def plan_flops(network: CharRNN, plan: Plan, gone_back: int, streams: int) -> float:
@@ -144,8 +144,7 @@ class TorchEngine:
         measured = relative_bias(network, tape, d_logits, plan.carry) if plan.measure and plan.carry else None
         network.backward(tape, d_logits, plan.depth, plan.carry, self._influence.boundary)
         self._influence.update(tape)
-        flops = plan_flops(network, plan, tape.last(plan.depth).length, self._streams)
-        flops += self._influence.flops(plan.advance)
+        flops = self._flops(plan, tape.last(plan.depth).length)
         return Outcome(float(nats.mean()), x.numel(), nats.numel(), flops, measured)
 
     def _set_states(self, plan: Plan, segment: Segment) -> None:
@@ -161,6 +160,13 @@ class TorchEngine:
             self._influence.reset(streams)
             tapes = self._network.tapes
             (tapes.blank if plan.rerun and not wrapped else tapes.forget)(self._streams)
+
+    def flops(self, plan: Plan) -> float:
+        """Of an update by this plan, whose older characters are all there."""
+        return self._flops(plan, max(plan.advance, plan.depth))
+
+    def _flops(self, plan: Plan, gone_back: int) -> float:
+        return plan_flops(self._network, plan, gone_back, self._streams) + self._influence.flops(plan.advance)
 
     def prepare(self) -> None:
         """There is nothing to compile."""

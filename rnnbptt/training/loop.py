@@ -34,7 +34,7 @@ class DivergedError(UserError):
     """The loss or the gradient is no longer a finite number."""
 
 
-WORK = 1 << 26  # parameters times characters in one call of a kernel: some hundredths of a second, till Ctrl-C is heard
+WORK = 4e8  # operations in one call of a kernel: some hundredths of a second, till Ctrl-C is heard
 
 
 class Trainer:
@@ -149,7 +149,7 @@ class Trainer:
                 return True
             return self.strategy.next(course.progress(then)) != plan
 
-        most = 1 + WORK // (chars * self.model.parameters.flat.numel())
+        most = 1 + int(WORK / self.engine.flops(plan))
         few = range(1, min(most, self.streams.segments_until_reset(plan.advance)))
         return 1 + bisect_left(few, True, key=something_else)
 

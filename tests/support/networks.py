@@ -45,9 +45,9 @@ def random_state(model: CharRNN, streams: int = 3) -> torch.Tensor:
 
 
 def error(ours: torch.Tensor, theirs: torch.Tensor) -> float:
-    """The norm of the difference, relative to that of what it should be."""
+    """The norm of the difference, relative to that of what it should be, where that is not 0."""
     assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm()) if theirs.numel() else 0.0
+    return float((ours - theirs).norm() / (theirs.norm() if theirs.any() else 1.0))
 
 
 class TorchNetwork(torch.nn.Module):

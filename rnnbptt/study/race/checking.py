@@ -8,7 +8,6 @@ from pathlib import Path
 
 import torch
 
-from rnnbptt.bptt.update import plan_flops
 from rnnbptt.errors import UserError, check_option
 from rnnbptt.model.precision import choose_precision
 from rnnbptt.study.race.config import Arm, Cell, RaceConfig
@@ -115,12 +114,11 @@ def _check_length(trainer: Trainer, where: str = "") -> None:
 
 def _seconds(trainer: Trainer) -> Iterator[float]:
     """What a run would take if it went on all the way as it does at each of some moments."""
-    budget, streams = trainer.config.budget, trainer.config.streams
+    budget, streams, engine = trainer.config.budget, trainer.config.streams, trainer.engine
     room = trainer.course.room(trainer.standing.axes)
     for moment in range(MOMENTS):
         plan = trainer.strategy.next(Progress(moment / MOMENTS, room))
-        flops = plan_flops(trainer.model, plan, max(plan.advance, plan.depth), streams)
-        update = UPDATE[trainer.engine.name] + OPERATION * flops
+        update = UPDATE[engine.name] + OPERATION * engine.flops(plan)
         chars = budget.chars(trainer.streams.epoch_chars)
         if chars is not None:
             yield update * chars / (plan.advance * streams)
