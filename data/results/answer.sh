@@ -109,11 +109,14 @@ far() {
         --precision float32 --seeds 8 --trunc 1 --trunc "$depth"
 }
 
-# Is temporal credit free? OPTIMIZER
+# Is temporal credit free? OPTIMIZER, and for three times the text and ten other seeds: long
 credit() {
     built_in
-    race "credit-$1" credit shakespeare.corpus --cell rnn --optimizer "$1" --lr 0.003 --hidden 32 \
-        --streams 4 --dropout 0 --tune 5 --chars 100000 --precision float32 --trunc 1 --trunc rtrl --trunc snap --trunc 64
+    local more=(--chars 100000)
+    [ "${2:-}" != long ] || more=(--chars 300000 --seeds 10 --seed 200)
+    race "credit-$1${2:+-$2}" credit shakespeare.corpus --cell rnn --optimizer "$1" --lr 0.003 --hidden 32 \
+        --streams 4 --dropout 0 --tune 5 --precision float32 "${more[@]}" \
+        --trunc 1 --trunc rtrl --trunc snap --trunc 64
 }
 
 # Ups and downs of a walk with a known dependence on its past.
@@ -135,7 +138,7 @@ large() {
 }
 
 if [ $# = 0 ]; then
-    set -- start early long updates window bible traces large updown copy-{5,20,100} far-{20,100} credit-{rmsprop,adam} \
+    set -- start early long updates window bible traces large updown copy-{5,20,100} far-{20,100} credit-{rmsprop,adam,rmsprop-long} \
         online-{rnn,lstm}-{sgd,rmsprop,adam}
 fi
 for name in "$@"; do
