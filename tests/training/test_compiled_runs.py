@@ -40,7 +40,7 @@ RUNS: list[dict[str, Any]] = [
     {"trunc": "snap", "streams": 1, "cell": "lstm", "dropout": 0.3, "reset_every": 30},
     {"trunc": "snap:1..snap:8", "streams": 2, "cell": "gru", "layers": 2},
     {"trunc": "rflo", "streams": 3, "cell": "elstm", "reset_every": 30},
-    {"trunc": "rtrl", "streams": 2, "cell": "rnn", "dropout": 0.3},
+    {"trunc": "rtrl:5", "streams": 2, "cell": "rnn", "dropout": 0.3},
 ]
 
 
@@ -134,7 +134,7 @@ def test_a_run_resumed_from_a_file_ends_the_same(small: Corpus, whole: Undisturb
     assert_same_end(resumed, whole.trainer)
 
 
-@pytest.mark.parametrize("trunc", ["1", "snap:3", "rtrl"])
+@pytest.mark.parametrize("trunc", ["1", "snap:3", "rtrl:8"])
 @pytest.mark.parametrize(("first", "then"), [("compiled", "torch"), ("torch", "compiled")])
 def test_a_run_goes_on_under_the_other_engine(small: Corpus, tmp_path: Path, trunc: str, first: str, then: str) -> None:
     """With all that is carried, influences too: near to where it would have come to."""
