@@ -4,7 +4,8 @@ What takes so long at one stream is not arithmetic but the calls of some sixty s
 one call, for many updates where the caller has many alike. The kernels are in kernels.py.
 """
 
-from collections.abc import Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import torch
@@ -79,27 +80,22 @@ def listen_on(network: CharRNN, state: Tensor, ids: NDArray[np.int64], losses: b
     return nats
 
 
-class Influences:
-    """As `UnitInfluence` or, of one layer, `FullInfluence`, for the kernels: one buffer for all parameters, (M, B, P).
+class Influences(ABC):
+    """Influences for the kernels: one buffer for all parameters, (M, B, P).
 
     state  views into it, by the names and in the shapes of a checkpoint
     """
 
     codes: Mapping[Way, int] = {Way.WHOLE: WHOLE, Way.OWN: OWN, Way.LEAK: LEAK}
 
-    def __init__(self, network: CharRNN, name: str, streams: int) -> None:
-        self._network, self._streams = network, streams
-        on, inside = UNIT_WAYS.get(name, (Way.WHOLE, Way.WHOLE))
-        self._whole, parts = on is Way.WHOLE, parts_followed(network, on)
+    def __init__(
+        self, network: CharRNN, streams: int, count: int, on: Way, inside: Way, followed: Iterable[str]
+    ) -> None:
+        parts = parts_followed(network, on)
         self._how = (len(parts), parts[0], self.codes[on], self.codes[inside])
-        if self._whole:
-            check_exact_bytes(network, streams)
-        else:
-            check_unit_bytes(network, len(parts), streams)
-        flat, count = network.parameters.flat, len(exact_units(network)) if self._whole else len(parts)
+        flat = network.parameters.flat
         self._flat = flat.new_zeros(count, streams, len(flat))
         views = network.parameters.views(self._flat)
-        followed = [name for name in views if name.startswith("rnn.")] if self._whole else parameters_followed(network)
         self.state = {name: views[name] for name in followed}
 
     def reset(self, streams: NDArray[np.bool_]) -> None:
@@ -110,11 +106,44 @@ class Influences:
         """For updates of so many characters of each stream."""
         return make_traces(model, *self._how, self._flat.numpy(), chars)
 
+    @abstractmethod
     def flops(self, chars: int) -> float:
         """To move them on past so many characters of each stream."""
-        if self._whole:
-            return exact_flops(self._network, chars, self._streams)
+
+
+class OnOwnUnit(Influences):
+    """As `UnitInfluence`: M is the parts of a state that are followed."""
+
+    def __init__(self, network: CharRNN, name: str, streams: int) -> None:
+        on, inside = UNIT_WAYS[name]
+        parts = len(parts_followed(network, on))
+        check_unit_bytes(network, parts, streams)
+        super().__init__(network, streams, parts, on, inside, parameters_followed(network))
+
+    def flops(self, chars: int) -> float:
+        """To move them on past so many characters of each stream."""
         return unit_flops(self.state, chars)
+
+
+class OnEveryUnit(Influences):
+    """As `FullInfluence`, of one layer: M is the units of the state."""
+
+    def __init__(self, network: CharRNN, streams: int) -> None:
+        check_exact_bytes(network, streams)
+        self._network, self._streams = network, streams
+        followed = (name for name in network.parameters.shapes if name.startswith("rnn."))
+        super().__init__(network, streams, len(exact_units(network)), Way.WHOLE, Way.WHOLE, followed)
+
+    def flops(self, chars: int) -> float:
+        """To move them on past so many characters of each stream."""
+        return exact_flops(self._network, chars, self._streams)
+
+
+def influences_of(network: CharRNN, name: str, streams: int) -> Influences | None:
+    """Those of that name in influence.py, none for "none"."""
+    if name == "none":
+        return None
+    return OnOwnUnit(network, name, streams) if name in UNIT_WAYS else OnEveryUnit(network, streams)
 
 
 Room = tuple[Tape, Traces | None]
@@ -138,8 +167,7 @@ class CompiledEngine:
         self._state = network.zero_state(streams)
         self._dropout = torch.Generator().manual_seed(stream(seed, "dropout"))
         self._model = model_of(network)
-        name = strategy.influence
-        self._influence = None if name == "none" else Influences(network, name, streams)
+        self._influence = influences_of(network, strategy.influence, streams)
         self._room = (0, self._make_room(1))
         self._one_hot = np.zeros(network.config.vocabulary, np.float32)
 

@@ -1180,7 +1180,7 @@ def add_effect(model: Model, index: int, of: Pass, b: int, m: Layer, x: Symbols,
     pass back began with.
     """
     streams, d_in, d_hidden = x.shape[1], of.d_in, of.d_hidden
-    for number in range(2):
+    for number in range(2):  # arrays first, then one product for both: what is called twice is compiled twice
         d, below, out, there = d_in, output_of(tape, max(0, index - 1), streams), m.w_ih, index > 0
         if number == 1:
             d, below, out, there = d_hidden, tape.h[index], m.w_hh, dense(model.cell)
@@ -1319,9 +1319,10 @@ def trace(model: Model, grad: Array, index: int, x: Symbols, tape: Tape, traces:
     g, last, whole = layer_of(model, grad, index), len(traces.a) - 1, traces.on == WHOLE
     for b in range(x.shape[1]):
         if whole:
-            read_and_move_whole(traces, b, model.hidden, len(grad) - model.vocabulary * (model.hidden + 1), grad)
+            but_for_head = len(grad) - model.vocabulary * (model.hidden + 1)
+            read_and_move_whole(traces, b, model.hidden, but_for_head, grad)
         m, n = layer_of(model, traces.influence[0, b], index), layer_of(model, traces.influence[last, b], index)
-        for number in range(0 if whole else 4):
+        for number in range(0 if whole else 4):  # arrays first, then one call for all
             by_row = index > 0 if number == 0 else number == 1 and dense(model.cell)
             m_p, n_p, g_p = m.w_ih, n.w_ih, g.w_ih
             if number == 1:

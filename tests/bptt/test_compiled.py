@@ -222,10 +222,17 @@ def test_nothing_moves_once_a_number_is_not_finite(streams: int, trunc: str) -> 
 
 @pytest.mark.parametrize("longest", [1, 3, 64])
 def test_memory_is_that_of_the_longest_update(longest: int) -> None:
-    model = calm_model("gru", HIDDEN, layers=2, dropout=0.2)
-    for trunc in (str(longest), f"snap:{longest}"):
+    for trunc, layers in ((str(longest), 2), (f"snap:{longest}", 2), (f"rtrl:{longest}", 1)):
+        model = calm_model("gru", HIDDEN, layers, dropout=0.2)
         engine = CompiledEngine(model, parse_truncation(trunc), streams=2, seed=0)
         assert engine.memory(longest) == bytes_of(engine._make_room(longest))
+
+
+def test_what_an_exact_influence_keeps_of_a_character_does_not_grow_with_units() -> None:
+    """One unit's gradients at a time: those of all units would be thousands of times the tape."""
+    plain, exact = (CompiledEngine(calm_model("lstm", HIDDEN), parse_truncation(t), 2, 0) for t in ("8", "rtrl:8"))
+    of_a_character = [engine.memory(1001) - engine.memory(1000) for engine in (plain, exact)]
+    assert of_a_character[1] < 2 * of_a_character[0]
 
 
 def test_each_kernel_is_compiled_once() -> None:
