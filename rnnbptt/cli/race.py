@@ -179,7 +179,7 @@ def _open(
 
 def _run(race: "Race", prospect: "Prospect", where: Where, finish: FinishAll | None, quiet: bool) -> None:
     """Finish its runs and show them; it ends with 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
-    from rnnbptt.report.progress import say, slow
+    from rnnbptt.report.progress import COMPILING, say, slow
     from rnnbptt.report.race_view import RaceView, say_stopped
     from rnnbptt.study.race.checking import compile_for
     from rnnbptt.study.race.running import run_race
@@ -188,7 +188,7 @@ def _run(race: "Race", prospect: "Prospect", where: Where, finish: FinishAll | N
     try:
         with stop_by_signal() as stop:
             if race.open:
-                with slow("compiling, once: it takes some 10 to 20 seconds", quiet):
+                with slow(COMPILING, quiet):
                     compile_for(race)
             for notes in rounds(race, stop.asked):
                 if not quiet:

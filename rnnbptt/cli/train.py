@@ -129,7 +129,7 @@ def _follow(
 ) -> None:
     """Run the trainer and show what it does; it ends with 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
     from rnnbptt.report import beginnings
-    from rnnbptt.report.progress import TrainingView, slow
+    from rnnbptt.report.progress import COMPILING, TrainingView, slow
     from rnnbptt.report.tables import show_run
     from rnnbptt.training.folder import RunFolder
 
@@ -138,7 +138,7 @@ def _follow(
     shown = int(SAMPLES * trainer.spent)
     try:
         with stop_by_signal() as stop:
-            with slow("compiling, once: it takes some 10 to 20 seconds", quiet):
+            with slow(COMPILING, quiet):
                 trainer.engine.prepare()
             with TrainingView(trainer.spent, quiet) as view:
                 for record in RunFolder(folder).follow(trainer, stop.asked):

@@ -40,6 +40,9 @@ def say(kind: str, lines: Iterable[str]) -> None:
         print(wrapped(f"{kind}: {escaped(line)}", STANDARD_ERROR), file=STANDARD_ERROR)
 
 
+COMPILING = "compiling, once for each kind of truncation: it takes some 15 to 30 seconds"
+
+
 @contextmanager
 def slow(what: str, quiet: bool = False) -> Iterator[None]:
     """Say what is going on, where it is not over at once."""
