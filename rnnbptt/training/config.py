@@ -16,6 +16,7 @@ from rnnbptt.truncation.plan import Strategy
 from rnnbptt.truncation.specs import FORMS, parse_truncation
 
 OPTIMIZER_NAMES = ("adam", "rmsprop", "sgd", "muon")
+DECAYS = ("cosine", "linear")
 UNITS = ("epochs", "chars", "updates", "minutes")
 MOST = 1e15  # of any unit: more than that is not counted exactly
 MOST_THREADS = 4096
@@ -75,7 +76,8 @@ class TrainConfig:
     optimizer: Annotated[str, Doc("adam (AdamW), rmsprop, sgd, or muon: best with many characters an update.")] = "adam"
     lr: Annotated[float, Doc("Learning rate after the warm-up.")] = 6e-3
     warmup: Annotated[int, Doc("Characters over which it rises from 0.")] = 0
-    final_lr: Annotated[float, Doc("Share of --lr where the cosine decay ends; 1: no decay.")] = 0.01
+    decay: Annotated[str, Doc("How it falls over the budget: cosine or linear.")] = "cosine"
+    final_lr: Annotated[float, Doc("Share of --lr where the decay ends; 1: no decay.")] = 0.01
     weight_decay: Annotated[float, Doc("Share of the weights, times --lr, taken off every 1,000 characters.")] = 0.1
     beta2: Annotated[float, Doc("Decay of the mean of squared gradients, per update.")] = 0.999
     beta2_chars: Annotated[float, Doc("Horizon of that mean in characters instead; 0: --beta2 holds.")] = 0.0
@@ -91,6 +93,8 @@ class TrainConfig:
             self._check_resets(strategy)
         known, advice = self.optimizer in OPTIMIZER_NAMES, f"unknown; give one of {', '.join(OPTIMIZER_NAMES)}"
         check_option(known, "optimizer", self.optimizer, advice)
+        known, advice = self.decay in DECAYS, f"unknown; give one of {', '.join(DECAYS)}"
+        check_option(known, "decay", self.decay, advice)
         check_option(0 < self.lr < math.inf, "lr", self.lr, "must be a number above 0")
         check_option(0 <= self.seed < 2**63, "seed", self.seed, "must be at least 0 and below 2^63")
         check_option(0 <= self.final_lr <= 1, "final_lr", self.final_lr, "must be between 0 and 1")
@@ -117,8 +121,9 @@ class TrainConfig:
     def learning_rate(self, spent: float, chars: int) -> float:
         """The rate when the share `spent` of the budget is used and `chars` characters are read.
 
-        Linear warm-up over `warmup` characters times cosine decay over the budget, from `lr` to `lr * final_lr`.
+        Linear warm-up over `warmup` characters times the decay over the budget, from `lr` to `lr * final_lr`: half a
+        cosine wave (Loshchilov & Hutter 2017), or a straight line.
         """
-        decay = self.final_lr + (1 - self.final_lr) * (1 + math.cos(math.pi * spent)) / 2
+        left = 1 - spent if self.decay == "linear" else (1 + math.cos(math.pi * spent)) / 2
         rise = min(1.0, (chars + 1) / self.warmup) if self.warmup else 1.0
-        return self.lr * decay * rise
+        return self.lr * (self.final_lr + (1 - self.final_lr) * left) * rise

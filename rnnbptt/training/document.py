@@ -21,7 +21,7 @@ from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.config import MOST_THREADS, TrainConfig
 from rnnbptt.training.records import Count, Standing
 
-FORMAT = 3
+FORMAT = 4
 
 
 @dataclass(frozen=True)
@@ -140,5 +140,10 @@ def measure_anew(document: dict[str, Any]) -> dict[str, Any]:
     return {**document, "standing": {**document["standing"], "measured": []}}
 
 
+def name_the_decay(document: dict[str, Any]) -> dict[str, Any]:
+    """3 to 4: every learning rate fell by a cosine."""
+    return {**document, "train": {**document["train"], "decay": "cosine"}}
+
+
 # from format 1, from 2, ...
-MENDS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (name_the_standing, measure_anew)
+MENDS: tuple[Callable[[dict[str, Any]], dict[str, Any]], ...] = (name_the_standing, measure_anew, name_the_decay)

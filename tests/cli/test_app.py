@@ -71,6 +71,7 @@ def test_the_options_are_these() -> None:
             "--optimizer",
             "--lr",
             "--warmup",
+            "--decay",
             "--final-lr",
             "--weight-decay",
         ),

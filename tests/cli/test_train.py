@@ -39,6 +39,7 @@ def test_every_option_reaches_the_run() -> None:
         optimizer="rmsprop",
         lr=0.003,
         warmup=50,
+        decay="linear",
         final_lr=0.5,
         weight_decay=0.25,
         beta2=0.9,

@@ -283,6 +283,14 @@ def test_depths_that_format_2_has_measured_are_no_biases(tmp_path: Path) -> None
     assert load_checkpoint(path).document == replace(DOCUMENT, standing=replace(DOCUMENT.standing, measured=[]))
 
 
+def test_rates_of_format_3_fell_by_a_cosine(tmp_path: Path) -> None:
+    """Which it did not say; a program of that time would go on so, and not know of another."""
+    path, data = tmp_path / "a", json.loads(DOCUMENT.to_json()) | {"format": 3}
+    del data["train"]["decay"]
+    save_file(model_tensors(), path, metadata={"rnnbptt": json.dumps(data)})
+    assert load_checkpoint(path).document.train.decay == "cosine"
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnnbptt.training.config import UNITS, Budget, TrainConfig
+from rnnbptt.training.config import DECAYS, UNITS, Budget, TrainConfig
 from rnnbptt.training.records import Axes
 from support.refusals import message_of
 
@@ -64,15 +64,21 @@ def test_cosine_decay(spent: float, rate: float) -> None:
     assert TrainConfig(lr=2.0, final_lr=0.1).learning_rate(spent, 12345) == pytest.approx(rate, rel=1e-12)
 
 
+@pytest.mark.parametrize(("spent", "rate"), [(0.0, 2.0), (1 / 3, 1.4), (0.5, 1.1), (2 / 3, 0.8), (1.0, 0.2)])
+def test_linear_decay(spent: float, rate: float) -> None:
+    config = TrainConfig(lr=2.0, decay="linear", final_lr=0.1)
+    assert config.learning_rate(spent, 12345) == pytest.approx(rate, rel=1e-12)
+
+
 @pytest.mark.parametrize(("chars", "share"), [(0, 0.01), (49, 0.5), (99, 1.0), (100, 1.0), (10**9, 1.0)])
 def test_warmup_is_linear_in_characters(chars: int, share: float) -> None:
     config = TrainConfig(lr=2.0, warmup=100, final_lr=1.0)
     assert config.learning_rate(0.3, chars) == pytest.approx(2 * share, rel=1e-12)
 
 
-@given(st.floats(0, 1), st.integers(0, 10**9), st.integers(0, 10**6), st.floats(0, 1))
-def test_rate_lies_between_its_ends(spent: float, chars: int, warmup: int, final: float) -> None:
-    config = TrainConfig(lr=1.0, warmup=warmup, final_lr=final)
+@given(st.floats(0, 1), st.integers(0, 10**9), st.integers(0, 10**6), st.sampled_from(DECAYS), st.floats(0, 1))
+def test_rate_lies_between_its_ends(spent: float, chars: int, warmup: int, decay: str, final: float) -> None:
+    config = TrainConfig(lr=1.0, warmup=warmup, decay=decay, final_lr=final)
     first, now, last = (config.learning_rate(share, chars) for share in (0.0, spent, 1.0))
     assert first >= now >= last
     assert last == pytest.approx(final * first, rel=1e-12)
@@ -85,6 +91,7 @@ def test_rate_lies_between_its_ends(spent: float, chars: int, warmup: int, final
         ({"optimizer": "lion"}, "--optimizer lion: unknown; give one of adam, rmsprop, sgd, muon"),
         ({"lr": 0.0}, "--lr 0: must be a number above 0"),
         ({"lr": math.nan}, "--lr nan: must be a number above 0"),
+        ({"decay": "Linear"}, "--decay Linear: unknown; give one of cosine, linear"),
         ({"final_lr": 1.5}, "--final-lr 1.5: must be between 0 and 1"),
         ({"beta2": -0.1}, "--beta2 -0.1: must be at least 0 and below 1"),
         ({"beta2": 1.0}, "--beta2 1: must be at least 0 and below 1"),  # the mean of squares would stay 0

@@ -18,7 +18,7 @@ from rnnbptt.inference.evaluation import score
 from rnnbptt.inference.sampling import sample
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.text.resets import Resets
-from rnnbptt.training.config import Budget
+from rnnbptt.training.config import Budget, TrainConfig
 from rnnbptt.training.loop import Trainer
 from rnnbptt.training.records import Validations
 from rnnbptt.truncation.plan import Plan
@@ -84,6 +84,12 @@ def reset_by_chance() -> Scheme:
     return scheme
 
 
+def share_of_rate(config: TrainConfig, spent: float) -> float:
+    """What is left of the learning rate when that share of the budget is used."""
+    falls = {"cosine": math.cos(math.pi * spent / 2) ** 2, "linear": 1 - spent}
+    return falls[config.decay] * (1 - config.final_lr) + config.final_lr
+
+
 def other_loop(
     trainer: Trainer, network: TorchNetwork, k_at: Callable[[float], int], scheme: Scheme = all_losses
 ) -> Iterator[tuple[float, Tensor]]:
@@ -105,8 +111,7 @@ def other_loop(
         norm = torch.stack([p.grad.norm() for p in network.parameters()]).norm()
         for parameter in network.parameters():
             parameter.grad *= min(1.0, config.clip / norm)
-        cosine = config.final_lr + (1 - config.final_lr) * 0.5 * (1 + math.cos(math.pi * chars / budget))
-        lr = config.lr * cosine * min(1.0, (chars + 1) / config.warmup)
+        lr = config.lr * share_of_rate(config, chars / budget) * min(1.0, (chars + 1) / config.warmup)
         passed = sum(at % 1000 == 0 for at in range(chars + 1, chars + read + 1))
         kept = math.exp(-lr * config.weight_decay) ** passed
         of_weights, of_biases = optimizer.param_groups
@@ -143,6 +148,7 @@ def test_training_equals_a_loop_of_autograd_and_torch_optim(
     # each update is followed by a validation here
     monkeypatch.setattr("rnnbptt.training.loop.score", lambda *_, **__: a_score(0.0))
     settings = {"lr": 0.02, "warmup": 100, "final_lr": 0.2, "weight_decay": 20.0, "beta2": 0.99, "clip": clip}
+    settings["decay"] = "linear" if trunc == "7" else "cosine"
     trainer = make_trainer(
         small,
         "lstm",
@@ -378,10 +384,9 @@ def test_records_come_by_characters_and_agree_with_what_was_done(small: Corpus) 
         assert record["epoch"] == record["chars"] / 199
         assert record["k1"] == record["k2"] == 1
         assert record["bpc"] == pytest.approx(record["nats"] / math.log(2))
-        final, spent = trainer.config.final_lr, (record["chars"] - 3) / 600  # when the last update was made
-        cosine = final + (1 - final) * 0.5 * (1 + math.cos(math.pi * spent))
+        share = share_of_rate(trainer.config, (record["chars"] - 3) / 600)  # when the last update was made
         warm = min(1.0, (record["chars"] - 2) / trainer.config.warmup) if trainer.config.warmup else 1.0
-        assert record["lr"] == pytest.approx(trainer.config.lr * cosine * warm, rel=1e-12)
+        assert record["lr"] == pytest.approx(trainer.config.lr * share * warm, rel=1e-12)
     assert records[-1]["nats"] == score(trainer.model, small.ids, 200, 220).nats
     assert trainer.standing.validations.nats == [record["nats"] for record in of_kind("eval", records)]
 

@@ -12,7 +12,7 @@ def test_the_options_of_train_that_can_be_varied() -> None:
     assert sorted(VARIED) == sorted(
         [
             *("cell", "hidden", "layers", "dropout", "streams", "reset_every", "optimizer", "lr"),
-            *("warmup", "final_lr", "weight_decay", "beta2", "beta2_chars", "clip", "eval_every"),
+            *("warmup", "decay", "final_lr", "weight_decay", "beta2", "beta2_chars", "clip", "eval_every"),
         ]
     )
 
@@ -34,7 +34,7 @@ def test_what_is_varied_has_one_spelling() -> None:
         (
             "colour=red,blue",
             "--vary colour: unknown; give one of cell, hidden, layers, dropout, streams, reset-every, optimizer, lr,"
-            " warmup, final-lr, weight-decay, beta2, beta2-chars, clip, eval-every, as in streams=16,32",
+            " warmup, decay, final-lr, weight-decay, beta2, beta2-chars, clip, eval-every, as in streams=16,32",
         ),
         ("colour", "--vary colour: unknown; give one of cell, "),
     ],
