@@ -28,6 +28,13 @@ class Scratch:
         """out = a @ b, also where out has a wider dtype than the operands."""
         product(out, a, b, None if out.dtype == a.dtype else self.get("product", tuple(out.shape), a))
 
+    def add_product(self, out: Tensor, a: Tensor, b: Tensor) -> None:
+        """out += a @ b, likewise."""
+        if out.dtype == a.dtype:
+            out.addmm_(a, b)
+        else:
+            out.add_(torch.mm(a, b, out=self.get("product", tuple(out.shape), a)))
+
     def operand(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
         """The tensor as a matrix product wants it."""
         if tensor.dtype == dtype:

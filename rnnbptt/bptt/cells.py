@@ -71,7 +71,8 @@ class LSTM(Cell):
     i, f, g, o. What comes back directly is the gradient of c.
     """
 
-    name, carried, leaky, memo, step = "lstm", (0, 1), (1,), True, LSTMStep
+    name, carried, memo, step = "lstm", (0, 1), True, LSTMStep
+    leaky: tuple[int, ...] = (1,)
 
     def forward(self, at: LSTMStep) -> None:
         """c' = f c + i g, h' = o tanh(c')."""
@@ -113,6 +114,25 @@ class LSTM(Cell):
         _sigmoid_backward(v_o, at.o, grad_input=v_o)
         v_c.mul_(at.f).addcmul_(v_f, at.c).addcmul_(v_i, at.g).addcmul_(v_g, at.i)
         return tanh_backward(v_c, at.tanh_c, grad_input=v_h).mul_(at.o).addcmul_(v_o, at.tanh_c)
+
+
+class MogrifierStep(LSTMStep):
+    """Beside `LSTMStep`: h, the gates of it and their gradient."""
+
+    def __init__(self, tape: LayerTape, t: int, weights: Weights) -> None:
+        super().__init__(tape, t, weights)
+        self.h, self.read, self.d_read = tape.h[t], tape.read[t], tape.gradients.read[t]
+
+
+class Mogrifier(LSTM):
+    """An LSTM with r h in the place of h, r = 2 sigma(R x): the second half of the first round of a Mogrifier (Melis,
+    Kocisky & Blunsom 2020), by which each symbol has a recurrent matrix of its own, W_hh diag(r).
+
+    R reaches every unit at once, so that no unit keeps an influence of its own.
+    """
+
+    name, gated, step = "mogrifier", True, MogrifierStep
+    leaky = ()
 
 
 class GRUStep(Step):
@@ -372,4 +392,4 @@ class MinGRU(ElementWise):
         return v_h.lerp_(at.d_candidate, at.z).addcmul_(v_z, torch.sub(at.candidate, at.h, out=at.spare))
 
 
-CELLS: dict[str, Cell] = {cell.name: cell for cell in (TanhRNN(), GRU(), LSTM(), ELSTM(), MinGRU())}
+CELLS: dict[str, Cell] = {cell.name: cell for cell in (TanhRNN(), GRU(), LSTM(), Mogrifier(), ELSTM(), MinGRU())}

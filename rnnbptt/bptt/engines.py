@@ -9,10 +9,11 @@ from rnnbptt.bptt.influence import UNIT_WAYS
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.update import FusedEngine, TorchEngine
 from rnnbptt.errors import UserError, check_option
-from rnnbptt.model.config import CELL_NAMES, ModelConfig
+from rnnbptt.model.config import ModelConfig
 from rnnbptt.truncation.plan import Strategy
 
 ENGINES = ("auto", "torch", "compiled")
+COMPILED = ("rnn", "gru", "lstm", "elstm", "mingru")
 WHAT_IT_TAKES = (
     "computes in --precision float32, on --device cpu, an rnn, gru, lstm, elstm or mingru, and truncations that keep no"
     " older characters and hand no state on (K, A..B, K1/K2 with K2 up to K1, stateless:K, last:K/K, last-carried:K,"
@@ -34,7 +35,7 @@ def supports(config: ModelConfig, precision: str, device: str, strategy: Strateg
     ours = ("none", *UNIT_WAYS, *(["rtrl"] if config.layers == 1 else []))
     more = strategy.history or strategy.influence not in ours or strategy.measures or strategy.hands_on
     here = precision in ("auto", "float32") and device == "cpu"
-    return here and config.cell in CELL_NAMES and optimizer != "muon" and not more
+    return here and config.cell in COMPILED and optimizer != "muon" and not more
 
 
 def wins(config: ModelConfig, streams: int) -> bool:
@@ -61,7 +62,7 @@ def choose_engine(
 def runs_compiled(network: CharRNN) -> bool:
     """Whether the kernels can run a network that is there."""
     in_float32 = network.precision.operand == network.precision.float == torch.float32
-    return in_float32 and network.device.type == "cpu" and network.config.cell in CELL_NAMES
+    return in_float32 and network.device.type == "cpu" and network.config.cell in COMPILED
 
 
 def unavailable() -> str:

@@ -28,7 +28,7 @@ from rnnbptt.bptt.layers import Boundary, Way
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.tape import Adjoint, Tape
 from rnnbptt.errors import UserError, check_bytes, check_option
-from rnnbptt.model.shapes import update_flops
+from rnnbptt.model.shapes import OF_SYMBOLS, update_flops
 
 MOST_BYTES = 2 * 2**30  # of an exact influence
 
@@ -63,11 +63,16 @@ class Influence:
 
 
 def parts_followed(network: CharRNN, way: Way) -> list[int]:
-    """The parts of a unit's state whose influences go on that way; UserError where a cell has no leak."""
+    """The parts of a unit's state whose influences go on that way; UserError where a cell has no leak, or weights that
+    reach other units than their own at once.
+    """
+    cell = network.cell.name
+    advice = f"R of --cell {cell} reaches all units at once, so that none has it for its own; give K, or --cell lstm"
+    check_option(not network.cell.gated, "trunc", "snap" if way is Way.OWN else "rflo", advice)
     if way is not Way.LEAK:
         return list(network.cell.carried)
     leaky = ", ".join(name for name, cell in CELLS.items() if cell.leaky)
-    advice = f"--cell {network.cell.name} has no leak, so that it would be 1; give 1, or one of --cell {leaky}"
+    advice = f"--cell {cell} has no leak, so that it would be 1; give 1, or one of --cell {leaky}"
     check_option(bool(network.cell.leaky), "trunc", "rflo", advice)
     return list(network.cell.leaky)
 
@@ -91,7 +96,7 @@ def unit_flops(state: Mapping[str, Tensor], chars: int) -> float:
     """
     numbers = sum(influence.numel() for influence in state.values())
     parts = len(next(iter(state.values())))
-    products = sum(t.numel() for name, t in state.items() if t.dim() > 3 and name != "rnn.weight_ih_l0")
+    products = sum(t.numel() for name, t in state.items() if t.dim() > 3 and name not in OF_SYMBOLS)
     return 2.0 * (products * chars + numbers * (parts + 1))
 
 
@@ -150,12 +155,12 @@ class UnitInfluence(Influence):
         self._seed.zero_()[part] = 1
         own = self._network.layers[layer]
         own.backward_alone(tape.layers[layer], tape.segment, self._seed, self._passed_on, self._way)
-        inputs, hidden = tape.gradients.adjoint(tape.segment)
+        inputs, hidden, read = tape.gradients.adjoint(tape.segment)
         if part != self._parts[-1]:  # the next part's pass writes where these are
             separate = hidden is not inputs
             inputs = self._scratch.copy(f"inputs of part {part}", inputs)
             hidden = self._scratch.copy(f"hidden of part {part}", hidden) if separate else inputs
-        return self._passed_on[self._parts], Adjoint(inputs, hidden)
+        return self._passed_on[self._parts], Adjoint(inputs, hidden, read)
 
     def _read_and_move(self, name: str, influences: Tensor, d_rows: Tensor, factors: list[Tensor]) -> None:
         """Of one parameter: the gradient's missing part, and A M in the place of M."""

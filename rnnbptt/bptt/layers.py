@@ -59,6 +59,9 @@ class OneHotInput:
     def down(self, d_out: Tensor, d_x: Tensor) -> None:
         """A symbol has no gradient: d_x is left alone."""
 
+    def add_down(self, d_out: Tensor, d_x: Tensor) -> None:
+        """Nor is anything added to it."""
+
     def tangent(self, v_x: Tensor, v_out: Tensor) -> None:
         """Nor does it move: v_out is 0."""
         v_out.zero_()
@@ -86,6 +89,10 @@ class DenseInput:
     def down(self, d_out: Tensor, d_x: Tensor) -> None:
         """Gradient of x, into d_x (N, H), from d_out (N, G)."""
         self._scratch.product(d_x, self._scratch.operand(d_out, self._weight.dtype), self._weight)
+
+    def add_down(self, d_out: Tensor, d_x: Tensor) -> None:
+        """Add it to d_x."""
+        self._scratch.add_product(d_x, self._scratch.operand(d_out, self._weight.dtype), self._weight)
 
     def tangent(self, v_x: Tensor, v_out: Tensor) -> None:
         """How W_ih x moves, into v_out (N, G), where x moves along v_x (N, H)."""

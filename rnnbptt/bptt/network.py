@@ -12,15 +12,14 @@ from torch import Tensor
 
 from rnnbptt.bptt.buffers import Scratch
 from rnnbptt.bptt.cells import CELLS
+from rnnbptt.bptt.gated import GatedLayer
 from rnnbptt.bptt.layers import Boundary, Carry, Head, Layer, drop
 from rnnbptt.bptt.recurrence import Cell, RecurrentLayer
 from rnnbptt.bptt.tape import Adjoint, Span, Tape, Tapes, TapeShape
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.model.parameters import Parameters
 from rnnbptt.model.precision import Precision, choose_precision
-from rnnbptt.model.shapes import parameter_shapes
-
-TRANSPOSED = frozenset({"rnn.weight_ih_l0"})  # see OneHotInput
+from rnnbptt.model.shapes import OF_SYMBOLS, parameter_shapes
 
 
 class CharRNN:
@@ -39,7 +38,7 @@ class CharRNN:
     ) -> None:
         """With parameters in `flat`, zeros unless given."""
         self.config, self.precision, self.device = config, precision, device
-        self.parameters = Parameters(parameter_shapes(config), TRANSPOSED, precision, device, flat)
+        self.parameters = Parameters(parameter_shapes(config), OF_SYMBOLS, precision, device, flat)
         self.parameters.refresh_operands()
         self._scratch = Scratch()
         self.cell = CELLS.get(config.cell, Cell())
@@ -49,8 +48,8 @@ class CharRNN:
         self.tapes = Tapes(self._tape_shape, config.layers)
 
     def _make_layers(self) -> list[Layer]:
-        layers = range(self.config.layers)
-        return [RecurrentLayer(self.cell, self.parameters, index, self._scratch) for index in layers]
+        layer, layers = GatedLayer if self.cell.gated else RecurrentLayer, range(self.config.layers)
+        return [layer(self.cell, self.parameters, index, self._scratch) for index in layers]
 
     def at_precision(self, name: str) -> Self:
         """This network with operands, as they are now, in another dtype. Weights are shared, tapes are its own.
@@ -185,6 +184,6 @@ class CharRNN:
 def _tape_shape(config: ModelConfig, cell: Cell, precision: Precision, device: torch.device, streams: int) -> TapeShape:
     """No method: a network that its own tapes refer to would stay in memory until garbage is collected."""
     return TapeShape(
-        *(streams, config.hidden, *config.sizes, cell.memo, cell.separate_hidden, config.dropout > 0),
-        *(config.window, precision.float, precision.operand, device),
+        *(streams, config.hidden, *config.sizes, cell.memo, cell.separate_hidden, cell.gated),
+        *(config.dropout > 0, config.window, precision.float, precision.operand, device),
     )

@@ -28,7 +28,7 @@ class Step:
     """The tensors of one character t that the loop over time needs, views of the tape; a cell adds its own.
 
     gates     (B, G)           pre-activations, then activations
-    h_op      (B, H) operand   the hidden state it meets
+    met       (B, H) operand   the hidden state it meets, as W_hh multiplies it
     h_new     (B, H)           the one it leaves, and `h_op_new` the same as operand
     share     (B, G)           W_hh h
     d_h       (B, H)           gradient with respect to h_new
@@ -40,7 +40,7 @@ class Step:
     def __init__(self, tape: LayerTape, t: int, weights: Weights) -> None:
         d = tape.gradients
         self.gates, self.share, self.spare = tape.gates[t], tape.share, d.spare
-        self.h_op, self.h_new, self.h_op_new = tape.h_op[t], tape.h[t + 1], tape.h_op[t + 1]
+        self.met, self.h_new, self.h_op_new = tape.met[t], tape.h[t + 1], tape.h_op[t + 1]
         self.d_h, self.d_inputs, self.d_hidden = d.h[t], d.inputs[t], d.hidden[t]
 
 
@@ -55,12 +55,13 @@ class Cell:
     memo             whether it remembers anything but states and gates
     separate_hidden  whether W_ih x and W_hh h have different gradients, because a gate multiplies the latter
     dense            whether a matrix W_hh multiplies h; otherwise each unit's past reaches it alone
+    gated            whether the input gates h before that, see gated.py
     """
 
     name = ""
     carried: tuple[int, ...] = ()
     leaky: tuple[int, ...] = ()
-    memo, separate_hidden, dense = False, False, True
+    memo, separate_hidden, dense, gated = False, False, True, False
     step: type[Step] = Step  # the views of a character that it works on
 
     def folded_bias(self, weights: Weights) -> Tensor:
@@ -123,7 +124,7 @@ class Cell:
         W_hh: sum_t d(W_hh h + b_hh)_t h_t^T, one product for the whole span.
         """
         views, grads = tape.views(span), weights.grads
-        scratch.product(grads["weight_hh"], views.d_hidden.t(), views.h_before)
+        scratch.product(grads["weight_hh"], views.d_hidden.t(), views.met)
         d_inputs = views.d_inputs
         torch.mv(d_inputs.t(), d_inputs.new_ones(len(d_inputs)), out=grads["bias_ih"])  # a third of the time of a sum
         grads["bias_hh"].copy_(self.d_bias_hh(views.d_hidden, grads["bias_ih"]))
@@ -139,7 +140,7 @@ class Cell:
         kind.
         """
         d_bias = d.inputs.sum(0)
-        add_outer(out["weight_hh"], d.hidden, tape.h_op[span.here], scratch)
+        add_outer(out["weight_hh"], d.hidden, tape.met[span.here], scratch)
         out["bias_ih"].add_(d_bias)
         out["bias_hh"].add_(self.d_bias_hh(d.hidden, d_bias))
 
@@ -163,7 +164,7 @@ class RecurrentLayer(Layer):
         multiply = repeated(weights.operands["weight_hh"], tape.share_narrow, span.length) if dense else None
         for at in tape.steps[span.here]:  # forward through time
             if multiply:
-                multiply(at.share, at.h_op)  # W_hh h
+                multiply(at.share, self._met(at))  # W_hh h
             cell.forward(at)
             if dense and tape.narrow:
                 at.h_op_new.copy_(at.h_new)
@@ -200,15 +201,17 @@ class RecurrentLayer(Layer):
         for factor, at in zip((None, *reversed(carry)), reversed(tape.steps[span.here]), strict=True):  # back in time
             if factor is not None and factor != 1:
                 direct.mul_(factor)
-            if factor and back:
-                (at.d_h if cell.dense else direct).add_(back(later.d_hidden), alpha=factor)  # d W_hh
+            if back and (factor or (cell.gated and later)):  # gates of the state have theirs, even where it is cut
+                through = self._d_met(back, later)  # d W_hh
+                if factor:
+                    (at.d_h if cell.dense else direct).add_(through, alpha=factor)
             cell.backward(at, direct)
             if copies:
                 at.d_hidden.copy_(at.d_inputs)
             later = at
         if boundary is not None:
             back = self._back(tape, boundary.way, 1)
-            through = back(later.d_hidden) if back else torch.zeros_like(direct)
+            through = self._d_met(back, later) if back else torch.zeros_like(direct)
             for d_part, d_new in zip(boundary.d_before, cell.d_state(through, direct), strict=True):
                 d_part.zero_() if d_new is None else d_part.copy_(d_new)
 
@@ -221,9 +224,22 @@ class RecurrentLayer(Layer):
         multiply = repeated(weights.operands["weight_hh"], tape.share_narrow, span.length) if cell.dense else None
         for at in tape.steps[span.here]:  # forward through time
             if multiply:
-                multiply(at.share, self._scratch.operand(v_state[0], tape.h_op.dtype))  # W_hh v
+                multiply(at.share, self._scratch.operand(self._v_met(at, v_state[0]), tape.met.dtype))  # W_hh v
             at.d_h.copy_(cell.tangent(at, v_state))
         cell.tangent_outputs(weights, tape, span)
+
+    def _met(self, at: Any) -> Tensor:
+        """The state that a character meets, (B, H) operand, as W_hh multiplies it."""
+        met: Tensor = at.met
+        return met
+
+    def _d_met(self, back: Back, at: Any) -> Tensor:
+        """The gradient of that state, (B, H), from that of the character's W_hh h."""
+        return back(at.d_hidden)
+
+    def _v_met(self, at: Any, v_h: Tensor) -> Tensor:
+        """How it moves as W_hh multiplies it, (B, H), where the state moves along v_h."""
+        return v_h
 
     def _back(self, tape: LayerTape, way: Way, count: int) -> Back | None:
         """What passes through W_hh that way, for so many characters; the leak passes directly, see `Cell.backward`."""

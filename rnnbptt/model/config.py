@@ -27,6 +27,7 @@ CELL_SIZES = {
     "rnn": CellSizes(1, 1),
     "gru": CellSizes(3, 1),
     "lstm": CellSizes(4, 2),
+    "mogrifier": CellSizes(4, 2),
     "elstm": CellSizes(3, 2),
     "mingru": CellSizes(2, 1),
     "window": CellSizes(1, 0),
@@ -43,7 +44,7 @@ class ModelConfig:
     """
 
     vocabulary: int
-    cell: Annotated[str, Doc("rnn (tanh), gru, lstm, elstm, mingru, or window:N (no recurrence).")] = "lstm"
+    cell: Annotated[str, Doc("rnn (tanh), gru, lstm, mogrifier, elstm, mingru, or window:N (no recurrence).")] = "lstm"
     hidden: Annotated[int, Doc("Units of each layer.")] = 512
     layers: Annotated[int, Doc("Stacked layers.")] = 1
     dropout: Annotated[float, Doc("Dropout between layers and before the output.")] = 0.3

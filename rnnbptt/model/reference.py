@@ -35,6 +35,11 @@ def _lstm(p: Mapping[str, Tensor], x: Tensor, state: Parts) -> Parts:
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
+def _mogrifier(p: Mapping[str, Tensor], x: Tensor, state: Parts) -> Parts:
+    h, c = state
+    return _lstm(p, x, (2 * torch.sigmoid(linear(x, p["weight_r"])) * h, c))
+
+
 def _elstm(p: Mapping[str, Tensor], x: Tensor, state: Parts) -> Parts:
     _, c = state
     (w_f, w_z), (i_f, i_z, i_o) = p["weight_hh"].chunk(2), linear(x, p["weight_ih"], p["bias_ih"]).chunk(3, -1)
@@ -58,6 +63,7 @@ STEPS: dict[str, Step] = {
     "rnn": _rnn,
     "gru": _gru,
     "lstm": _lstm,
+    "mogrifier": _mogrifier,
     "elstm": _elstm,
     "mingru": _mingru,
     "window": _feed_forward,

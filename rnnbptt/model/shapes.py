@@ -16,6 +16,8 @@ from rnnbptt.model.precision import Precision
 Shapes = Mapping[str, tuple[int, ...]]
 
 
+# Matrices of the first layer with a column for each symbol, stored the other way round: see OneHotInput
+OF_SYMBOLS = frozenset({"rnn.weight_ih_l0", "rnn.weight_r_l0"})
 LONGEST_MEMORY = 1024  # characters after which the slowest unit of a fresh elstm or mingru layer keeps 1/e of its state
 
 
@@ -47,6 +49,8 @@ def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     for layer in range(config.layers):
         columns = config.hidden if layer else input_columns(config)
         kinds = {"weight_ih": (rows, columns), "bias_ih": (rows,), **recurrent_shapes(config)}
+        if config.cell == "mogrifier":
+            kinds["weight_r"] = (config.hidden, columns)  # R, see gated.py
         for kind in sorted(kinds, key=lambda kind: "bias" in kind):  # in torch's order, the biases last
             shapes[f"rnn.{kind}_l{layer}"] = kinds[kind]
     shapes["head.weight"] = (config.vocabulary, config.hidden)
@@ -91,7 +95,7 @@ def initial_bias(config: ModelConfig) -> Tensor:
     """
     hidden = config.hidden
     bias = torch.zeros(config.sizes.gates * hidden)
-    if config.cell == "lstm":
+    if config.cell in ("lstm", "mogrifier"):
         bias[hidden : 2 * hidden] = 1
     elif config.cell in ("elstm", "mingru"):
         tau = torch.logspace(math.log(2), math.log(LONGEST_MEMORY), hidden, base=math.e)
@@ -104,14 +108,17 @@ def update_flops(shapes: Shapes, chars: int, depth: int, carried: int, losses: i
 
     Forward and head: for the new `chars` of all streams; forward without the head: also for those read `again`.
     Gradients of the head: for the `losses` gone back from; of the layers: for the `depth` characters gone back through.
-    The product that carries the gradient one step back in time: for those `carried`, so that truncation 1 has none. The
-    first layer's input is a look-up.
+    The product that carries the gradient one step back in time: for those `carried`, so that truncation 1 has none; for
+    all gone back through, where gates of the state get their gradient by it. The first layer's inputs are look-ups.
     """
 
     def weights(*kinds: str) -> int:
-        return sum(math.prod(shape) for name, shape in shapes.items() if any(kind in name for kind in kinds))
+        found = (name for name in shapes.keys() - OF_SYMBOLS if any(kind in name for kind in kinds))
+        return sum(math.prod(shapes[name]) for name in found)
 
     recurrent, head = weights("weight_hh"), weights("head.weight")
-    layers = weights("weight_ih", "weight_co") - weights("weight_ih_l0")
+    layers = weights("weight_ih", "weight_co", "weight_r")
+    if "rnn.weight_r_l0" in shapes:
+        carried = depth
     forward = chars * (recurrent + layers + head) + again * (recurrent + layers)
     return 2.0 * (forward + 2 * losses * head + depth * (recurrent + 2 * layers) + carried * recurrent)

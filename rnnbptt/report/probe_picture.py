@@ -33,7 +33,8 @@ def draw_probe(probe: Probe) -> Figure:
 def _draw_cosines(axes: Axes, probe: Probe) -> None:
     """A line for each recurrent parameter, and those of all of them together: cut, and with SnAp-1 past the cut."""
     cosines = {found.trunc: found.cosine for found in probe.gradients}
-    cut, tail, snap = _by_length(cosines, ""), _by_length(cosines, "snap:"), {1: cosines["snap"]}
+    cut, tail = _by_length(cosines, ""), _by_length(cosines, "snap:")
+    snap = {1: cosines["snap"]} if "snap" in cosines else {}
     names = [name for name in next(iter(cut.values())) if name.startswith("rnn.")]
     for name, colour, style in zip(names, cycle(COLOURS[1:4] + COLOURS[5:]), cycle(STYLES), strict=False):
         line = [cosine[name] for cosine in cut.values()]
@@ -43,6 +44,8 @@ def _draw_cosines(axes: Axes, probe: Probe) -> None:
         (tail, "D", "--", BLUE, "all, SnAp-1 past the cut"),
         (snap, "*", "none", BLUE, "all, SnAp-1"),
     ):
+        if not points:  # not of a cell whose units have no influences of their own
+            continue
         x, y = list(points), [cosine[RECURRENT] for cosine in points.values()]
         axes.plot(x, y, color=colour, marker=marker, linestyle=style, linewidth=2, markersize=5, label=name)
     axes.set_ylim(top=1.03)

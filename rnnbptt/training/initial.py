@@ -11,6 +11,7 @@ from torch import Tensor
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
+from rnnbptt.model.shapes import OF_SYMBOLS
 from rnnbptt.text.vocabulary import Vocabulary
 from rnnbptt.training.checkpoint import Checkpoint
 from rnnbptt.training.document import Initial
@@ -35,7 +36,7 @@ def take_weights(network: CharRNN, vocabulary: Vocabulary, checkpoint: Checkpoin
     weights = checkpoint.build_model("float64").parameters.values
     for name, view in network.parameters.values.items():
         given = weights[name].to(view)
-        if name == "rnn.weight_ih_l0":
+        if name in OF_SYMBOLS:
             view[:, _columns(network.config, here)] = given[:, _columns(model, there)]
         elif name.startswith("head."):
             view[here] = given[there]

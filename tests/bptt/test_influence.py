@@ -25,7 +25,8 @@ from support.refusals import message_of
 
 B = 3
 every_cell = pytest.mark.parametrize("cell", CELLS)
-DENSE, ELEMENT_WISE = ([name for name, cell in CELLS.items() if cell.dense == dense] for dense in (True, False))
+APART = [name for name, cell in CELLS.items() if not cell.gated]  # units have parameters of their own
+DENSE, ELEMENT_WISE = ([name for name in APART if CELLS[name].dense == dense] for dense in (True, False))
 
 
 def remembering(cell: str, hidden: int = 4, layers: int = 1, dropout: float = 0.0) -> CharRNN:
@@ -339,6 +340,14 @@ def test_without_a_leak_there_is_no_rflo() -> None:
     )
 
 
+@pytest.mark.parametrize("kind", ["snap", "tail", "rflo"])
+def test_where_a_weight_reaches_all_units_at_once_none_keeps_its_influence_for_itself(kind: str) -> None:
+    assert message_of(INFLUENCES[kind], make_model("mogrifier"), B) == (
+        f"--trunc {kind.replace('tail', 'snap')}: R of --cell mogrifier reaches all units at once, so that none has it"
+        " for its own; give K, or --cell lstm"
+    )
+
+
 # --- UORO -------------------------------------------------------------------------------------------------------------
 
 
@@ -423,7 +432,7 @@ def test_it_forgets_when_it_is_told_and_each_stream_has_its_own() -> None:
 
 @pytest.mark.parametrize("k", [1, 3, 5])
 @pytest.mark.parametrize("layers", [1, 2])
-@every_cell
+@pytest.mark.parametrize("cell", APART)
 def test_a_tail_is_the_whole_gradient_of_a_segment_times_the_influence_before(cell: str, layers: int, k: int) -> None:
     """Autograd gives the gradient of the segment's losses with respect to the parameters used in it, and with respect
     to the state it began at, which meets the influence of each unit's own parameters.
@@ -462,7 +471,7 @@ def test_a_tail_of_one_character_reads_the_influence_through_the_whole_recurrenc
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@every_cell
+@pytest.mark.parametrize("cell", APART)
 def test_the_traces_of_a_segment_are_those_of_its_characters_one_by_one(cell: str, layers: int) -> None:
     model = remembering(cell, layers=layers)
     (x, y), state = random_text(model, 64, B), random_state(model, B)
@@ -475,8 +484,10 @@ def test_the_traces_of_a_segment_are_those_of_its_characters_one_by_one(cell: st
         assert worst(other, traces[0]) < 1e-12
 
 
-@pytest.mark.parametrize("kind", ["tail", "rtrl", "uoro"])
-@every_cell
+@pytest.mark.parametrize(
+    ("cell", "kind"),
+    [(cell, kind) for cell in CELLS for kind in ("tail", "rtrl", "uoro") if cell in APART or kind != "tail"],
+)
 def test_without_what_came_before_it_is_truncation(cell: str, kind: str) -> None:
     model = remembering(cell, layers=2)
     (x, y), state, everywhere = random_text(model, 24, B), random_state(model, B), torch.ones(B, dtype=torch.bool)
@@ -506,7 +517,7 @@ def test_streams_are_reset_one_by_one(kind: str) -> None:
         assert before[name].any(), name
 
 
-@every_cell
+@pytest.mark.parametrize("cell", APART)
 def test_snap_with_bfloat16_operands_is_almost_the_same(cell: str) -> None:
     model = make_model(cell, hidden=16, precision="float32")
     model.parameters.flat.mul_(0.3)

@@ -61,7 +61,7 @@ def make_views(*shape: int) -> Views:
     """Only what dropout touches; no unit is 0 beforehand."""
     empty, h = torch.empty(0), torch.arange(1.0, math.prod(shape) + 1).view(shape)
     dropped = torch.full((shape[0] * shape[1], shape[2]), torch.nan)
-    return Views(*[empty] * 2, h, empty, torch.full_like(h, torch.nan), dropped, *[empty] * 3)
+    return Views(*[empty] * 3, h, empty, torch.full_like(h, torch.nan), dropped, *[empty] * 4)
 
 
 @pytest.mark.parametrize("probability", [1e-5, 0.1, 0.25, 0.5, 0.9, 0.99999])

@@ -326,10 +326,16 @@ def test_streams_do_not_see_each_other(cell: str) -> None:
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"cell": "mamba"}, "--cell mamba: unknown; give one of rnn, gru, lstm, elstm, mingru, window:N"),
-        ({"cell": "window"}, "--cell window: unknown; give one of rnn, gru, lstm, elstm, mingru, window:N"),
-        ({"cell": "window:-1"}, "--cell window:-1: unknown; give one of rnn, gru, lstm, elstm, mingru, window:N"),
-        ({"cell": "window:02"}, "--cell window:02: unknown; give one of rnn, gru, lstm, elstm, mingru, window:N"),
+        ({"cell": "mamba"}, "--cell mamba: unknown; give one of rnn, gru, lstm, mogrifier, elstm, mingru, window:N"),
+        ({"cell": "window"}, "--cell window: unknown; give one of rnn, gru, lstm, mogrifier, elstm, mingru, window:N"),
+        (
+            {"cell": "window:-1"},
+            "--cell window:-1: unknown; give one of rnn, gru, lstm, mogrifier, elstm, mingru, window:N",
+        ),
+        (
+            {"cell": "window:02"},
+            "--cell window:02: unknown; give one of rnn, gru, lstm, mogrifier, elstm, mingru, window:N",
+        ),
         ({"cell": "window:0"}, "--cell window:0: a window has 1 to 256 characters; give window:2, say"),
         ({"cell": "window:257"}, "--cell window:257: a window has 1 to 256 characters; give window:2, say"),
         ({"vocabulary": 0}, "--vocabulary 0: must be between 1 and 2,000,000"),
@@ -363,7 +369,7 @@ def test_fresh_weights(cell: str) -> None:
             assert value.std() == pytest.approx((3 * hidden) ** -0.5, rel=0.05 if value.dim() > 1 else 0.2)
         else:
             expected = torch.zeros_like(value)
-            if cell == "lstm" and "bias_ih" in name:
+            if cell in ("lstm", "mogrifier") and "bias_ih" in name:
                 expected[hidden : 2 * hidden] = 1
             if cell in OWN_LEAK and "bias_ih" in name:  # half-lives of the units evenly spread on a logarithmic scale
                 tau = 1 + torch.exp(OWN_LEAK[cell] * value[:hidden].double())

@@ -124,7 +124,7 @@ def test_train_refuses_a_used_folder(mine: str) -> None:
     ("arguments", "message"),
     [
         (["--trunc", "0"], "--trunc 0: at least 1 character is read for an update; give 1 or more"),
-        (["--cell", "cnn"], "--cell cnn: unknown; give one of rnn, gru, lstm, elstm, mingru, window:N"),
+        (["--cell", "cnn"], "--cell cnn: unknown; give one of rnn, gru, lstm, mogrifier, elstm, mingru, window:N"),
         (
             ["--trunc", "rtrl", "--hidden", "200"],
             "--trunc rtrl would take 4.1 GiB for influences (400 units of state x parameters x 4 streams), of which 2"

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from rnnbptt.bptt.cells import CELLS
+from rnnbptt.bptt.engines import COMPILED
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.bptt.window import create_network
@@ -288,7 +289,7 @@ def latched(cell: str, layers: int = 1, precision: str = "float32") -> CharRNN:
     return remembering(cell, 100.0, layers, precision)
 
 
-@pytest.mark.parametrize(("cell", "layers"), [*((cell, 1) for cell in CELLS), ("lstm", 2)])
+@pytest.mark.parametrize(("cell", "layers"), [*((cell, 1) for cell in COMPILED), ("lstm", 2)])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 @pytest.mark.parametrize("part", [(0, 999), (300, 2000)])
 def test_a_kernel_reads_in_one_what_lanes_do_not_agree_on(

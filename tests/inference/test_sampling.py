@@ -8,8 +8,8 @@ from itertools import islice, product
 import pytest
 import torch
 
-from rnnbptt.bptt.cells import CELLS
 from rnnbptt.bptt.compiled import say_on
+from rnnbptt.bptt.engines import COMPILED
 from rnnbptt.bptt.network import CharRNN
 from rnnbptt.inference import sampling
 from rnnbptt.inference.config import SampleConfig
@@ -368,7 +368,7 @@ def both_ways(monkeypatch: pytest.MonkeyPatch, model: CharRNN, **options: object
     return [by_torch, by_kernel]
 
 
-@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("cell", COMPILED)
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
 def test_a_kernel_makes_the_same_text(cell: str, temperature: float, monkeypatch: pytest.MonkeyPatch) -> None:
     model = make_model(cell, 32, layers=2, vocabulary=V, dropout=0.2, precision="float32")

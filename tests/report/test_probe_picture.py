@@ -43,6 +43,14 @@ def test_a_probe_without_a_decay_is_drawn_without_it(tmp_path: Path) -> None:
     assert "in .png or .svg" in message_of(plot_probe, probe, tmp_path / "probe.pdf")
 
 
+def test_a_probe_of_a_cell_without_influences_of_its_units_is_drawn_without_them(tmp_path: Path) -> None:
+    """As of a mogrifier."""
+    cuts = tuple(found for found in a_probe().gradients if "snap" not in found.trunc)
+    plot_probe(probe := replace(a_probe(), gradients=cuts), tmp_path / "probe.svg")
+    assert not [word for word in words_of(tmp_path / "probe.svg") if "SnAp" in word]
+    assert [line.get_xdata().tolist() for line in draw_probe(probe).axes[0].lines] == [[1, 2, 4, 8]] * 3
+
+
 def test_a_probe_of_a_text_without_any_gradient_is_drawn(tmp_path: Path) -> None:
     """As of one symbol alone: every norm is 0, and every cosine 0 / 0."""
     probe = a_probe()

@@ -108,7 +108,8 @@ def test_muon_is_that_of_torch_for_matrices_and_adam_for_the_rest(cell: str) -> 
     for name, start in parameters.views(before).items():
         ours, reference = parameters.values[name] - start, torch.cat([gate.detach() for gate in theirs[name]]) - start
         assert error(ours, reference) < (0.05 if name in matrices else 1e-5), name  # of bfloat16
-    assert len(matrices) == 2 * (1 if cell == "mingru" or cell.startswith("window") else 2)
+    of_a_layer = {"mingru": 1, "window": 1, "mogrifier": 3}.get(cell.partition(":")[0], 2)
+    assert len(matrices) == 2 * of_a_layer
 
 
 @pytest.mark.parametrize("shape", [(3, 20, 20), (4, 30, 7), (2, 7, 30)])

@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rnnbptt.bptt.cells import CELLS
+from rnnbptt.bptt.engines import COMPILED
 from rnnbptt.text.corpus import Corpus
 from rnnbptt.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from rnnbptt.training.config import Budget
@@ -210,7 +210,8 @@ def test_a_run_goes_on_in_its_own_precision(small: Corpus, precision: str) -> No
     ("cell", "trunc"),
     [
         *((cell, "2/6") for cell in EVERY_CELL),
-        *((cell, trunc) for cell in CELLS for trunc in ("snap:3", "rtrl:5", "uoro:3")),
+        *((cell, trunc) for cell in COMPILED for trunc in ("snap:3", "rtrl:5", "uoro:3")),
+        *(("mogrifier", trunc) for trunc in ("rtrl:5", "uoro:3")),
     ],
 )
 def test_nothing_depends_on_what_memory_held_before(

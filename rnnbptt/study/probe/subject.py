@@ -130,7 +130,9 @@ def held_out(splits: Mapping[str, Sequence[int]]) -> tuple[int, int]:
 
 def usual(model: CharRNN, depth: int, streams: int) -> list[Strategy]:
     """1, 2, 4, ..., R, and those with an influence, as far as R reaches and it is affordable."""
-    chosen: list[Strategy] = [*map(Fixed, ladder(1, depth)), Snap(), *(SnapTail(k) for k in (1, 8, 64) if k <= depth)]
+    chosen: list[Strategy] = [*map(Fixed, ladder(1, depth))]
+    if not model.cell.gated:
+        chosen += [Snap(), *(SnapTail(k) for k in (1, 8, 64) if k <= depth)]
     if depth >= 64 and model.zero_state(streams).numel() * model.parameters.flat.numel() <= MOST_INFLUENCES:
         chosen.append(RealTime(64))
     return chosen
