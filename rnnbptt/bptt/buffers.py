@@ -31,7 +31,7 @@ class Scratch:
     def add_product(self, out: Tensor, a: Tensor, b: Tensor) -> None:
         """out += a @ b, likewise."""
         if out.dtype == a.dtype:
-            out.addmm_(a, b)
+            torch.addmm(out, a, b, out=out)
         else:
             out.add_(torch.mm(a, b, out=self.get("product", tuple(out.shape), a)))
 

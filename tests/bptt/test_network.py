@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional
+from torch.utils.flop_counter import FlopCounterMode
 
 from rnnbptt.bptt.cells import CELLS
 from rnnbptt.bptt.lags import norms_by_lag
@@ -16,6 +17,7 @@ from rnnbptt.bptt.window import create_network
 from rnnbptt.model.config import CELL_NAMES, ModelConfig
 from rnnbptt.model.precision import choose_device
 from rnnbptt.model.reference import logits_of, mean_loss
+from rnnbptt.model.shapes import update_flops
 from rnnbptt.study.probe.decay import fit_decay
 from support.networks import EVERY_CELL, TorchNetwork, error, independent, make_model, random_state, random_text
 from support.refusals import message_of
@@ -441,3 +443,20 @@ def test_tape_bytes_covers_what_an_update_keeps(cell: str, dropout: float, preci
 
 def test_every_cell_can_be_configured() -> None:
     assert tuple(CELLS) == CELL_NAMES
+
+
+# --- cost -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("k", [1, 5])
+@pytest.mark.parametrize("layers", [1, 3])
+@every_cell
+def test_operations_are_those_that_torch_counts(cell: str, layers: int, k: int) -> None:
+    """Of its matrix products, that is: not those by w_f and w_z of an elstm."""
+    model = make_model(cell, layers=layers)
+    (x, y), state = random_text(model, k), model.zero_state(3)
+    with FlopCounterMode(display=False) as counter:
+        logits, tape = model.forward(x, state)
+        model.backward(tape, cross_entropy(logits, y)[1])
+    products = {name: shape for name, shape in model.parameters.shapes.items() if len(shape) > 1}
+    assert counter.get_total_flops() == update_flops(products, 3 * k, 3 * k, 3 * (k - 1), 3 * k, again=0)
