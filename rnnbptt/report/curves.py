@@ -6,7 +6,7 @@ as "learns faster" means something else on each of them.
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import cycle, product
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, StrMethod
 
 from rnnbptt.errors import UserError
 from rnnbptt.report.bands import AXES, is_logarithmic, limits
-from rnnbptt.report.drawing import COLOURS, GREY, MARKERS, STYLES, draw_level, label, panels_side_by_side, save
+from rnnbptt.report.drawing import COLOURS, GREY, MARKERS, STYLES, draw_levels, label, panels_side_by_side, save
 from rnnbptt.report.page import levels_of
 from rnnbptt.report.terminal import escaped
 from rnnbptt.study.results import Row, Yardstick
@@ -77,8 +77,8 @@ def draw_curves(rows: Sequence[Row], yardsticks: Sequence[Yardstick] = ()) -> Fi
     for text, row in zip(legend.get_texts(), (row for row in rows if row.curve), strict=True):
         text.set_parse_math(False)
         text.set_text(escaped(f"{row.name}  (trunc {row.trunc})"))
-    for axes, level in product(panels, levels):
-        draw_level(axes, level, sum(shown) / 2)
+    for axes in panels:
+        draw_levels(axes, levels, shown)
     return figure
 
 

@@ -1,5 +1,6 @@
 """What all pictures share: how they look, and how they become a file."""
 
+import math
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E
 BLUE, RED, BLACK = COLOURS[0], COLOURS[1], COLOURS[4]
 MARKERS = ("o", "s", "^", "D", "v", "<", "d", ">")
 STYLES = ("-", "--", "-.", ":")
+NAME_HEIGHT = 0.06  # of a panel, at most: what the name of a line takes
 GREY, SPINE, LIGHT = "#444444", "#999999", "#e4e4e4"
 
 
@@ -69,13 +71,22 @@ def label(axes: Axes, x: str, y: str = "") -> None:
     axes.spines[["left", "bottom"]].set_color(SPINE)
 
 
-def draw_level(axes: Axes, level: Level, middle: float) -> None:
-    """A horizontal line to hold curves against, dashed for an optimum, dotted for others, with its name at the end
-    where those that fall are far from it; the panel's middle is at that height.
+def draw_levels(axes: Axes, levels: Sequence[Level], shown: tuple[float, float]) -> None:
+    """Horizontal lines to hold curves against, dashed for an optimum, dotted for others, in a panel that shows what
+    lies between two heights.
+
+    Each has its name at the end where curves that fall are far from it: above it, but below where another one's name
+    would be in the way.
     """
-    height = level.bpc
-    axes.axhline(height, color=GREY, linestyle=(0, (6, 3)) if level.optimum else (0, (1, 2)), linewidth=1)
+    low, high = shown
     where = axes.get_yaxis_transform()  # across the panel, at its own height
-    x, side = (0.01, "left") if height < middle else (0.99, "right")
-    words = axes.text(x, height, " ", transform=where, ha=side, va="bottom", color=GREY, fontsize=8)
-    words.set(parse_math=False, text=escaped(level.label), clip_on=True)
+    above = {True: math.inf, False: math.inf}  # the last height on either side
+    for level in sorted(levels, key=lambda level: -level.bpc):
+        height, below_middle = level.bpc, level.bpc < (low + high) / 2
+        axes.axhline(height, color=GREY, linestyle=(0, (6, 3)) if level.optimum else (0, (1, 2)), linewidth=1)
+        x, side = (0.01, "left") if below_middle else (0.99, "right")
+        close = above[below_middle] - height < NAME_HEIGHT * (high - low)
+        va = "top" if close else "bottom"
+        words = axes.text(x, height, " ", transform=where, ha=side, va=va, color=GREY, fontsize=8)
+        words.set(parse_math=False, text=escaped(level.label), clip_on=True)
+        above[below_middle] = height

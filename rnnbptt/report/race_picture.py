@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from rnnbptt.errors import UserError
 from rnnbptt.report.bands import band_of, grid_of
 from rnnbptt.report.curves import scale
-from rnnbptt.report.drawing import COLOURS, GREY, STYLES, draw_level, label, make_figure, save
+from rnnbptt.report.drawing import COLOURS, GREY, STYLES, draw_levels, label, make_figure, save
 from rnnbptt.report.page import Curve, Level, Page, by_strategy
 from rnnbptt.report.page_plot import axes_of, drawable, limits_of, lines_of
 from rnnbptt.report.terminal import escaped
@@ -35,7 +35,7 @@ def draw_race(page: Page) -> Figure:
     figure = make_figure(11, 7.5, space=0.03)
     panels = figure.subplots(-(-len(titles) // COLUMNS), COLUMNS, sharey=True, squeeze=False).flat
     for axes, (axis, title) in zip(panels, titles.items(), strict=False):
-        _draw_axis(axes, axis, list(groups.values()), page.levels, sum(shown) / 2)
+        _draw_axis(axes, axis, list(groups.values()), page.levels, shown)
         label(axes, title)
     first, *others = figure.axes
     first.set_ylim(*shown)
@@ -47,7 +47,7 @@ def draw_race(page: Page) -> Figure:
 
 
 def _draw_axis(
-    axes: Axes, axis: str, groups: Sequence[Sequence[Curve]], levels: Sequence[Level], middle: float
+    axes: Axes, axis: str, groups: Sequence[Sequence[Curve]], levels: Sequence[Level], shown: tuple[float, float]
 ) -> None:
     lines = [lines_of(runs, axis) for runs in groups]
     grid = grid_of(lines)
@@ -55,8 +55,7 @@ def _draw_axis(
         band = band_of(group, grid)
         axes.plot(grid, band.mean, color=colour, linestyle=style, linewidth=1.8)
         axes.fill_between(grid, band.low, band.high, color=colour, alpha=0.18, linewidth=0)
-    for level in levels:
-        draw_level(axes, level, middle)
+    draw_levels(axes, levels, shown)
     scale(axes, axis, grid.tolist())
 
 

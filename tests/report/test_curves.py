@@ -114,7 +114,7 @@ def test_an_optimum_is_a_dashed_line_in_sight(tmp_path: Path) -> None:
     figure = draw_curves([row("one", 1)], known)
     for axes in figure.axes:
         assert axes.get_ylim()[0] < 0
-        best, other = axes.lines[1:]
+        other, best = axes.lines[1:]
         assert best.get_ydata()[0] == 0.0
         assert best._unscaled_dash_pattern[1] == (6, 3) != other._unscaled_dash_pattern[1]
     plot_curves([row("one", 1)], path := tmp_path / "curves.svg", known)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rnnbptt.report.page import Page
+from rnnbptt.report.page import Level, Page
 from rnnbptt.report.page_html import render
 from support.browser import BROWSER, ask
 from support.race_findings import NASTY, a_page
@@ -176,3 +177,23 @@ def test_a_page_without_a_plot(tmp_path: Path) -> None:
     answer = ask(render(Page("bare", ["Nothing to draw."])), script, tmp_path)
     assert answer["faults"] == []
     assert answer["found"] in ("light", "dark")
+
+
+def test_names_of_close_levels_do_not_cover_each_other(tmp_path: Path) -> None:
+    """The page is drawn again, in other colours, while somebody looks on."""
+    near = [Level("one", 2.5), Level("another", 2.49), Level("a third", 2.2)]
+    script = """
+        const said = {}, fill = CanvasRenderingContext2D.prototype.fillText;
+        CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+          said[text] = [y, this.textBaseline];
+          fill.call(this, text, x, y);
+        };
+        by("theme").click();
+        await tick();
+        return said;
+    """
+    answer = ask(render(replace(a_page(), levels=near)), LOOK + script, tmp_path)
+    names = {level.label: answer["found"][level.label] for level in near}
+    assert [baseline for _, baseline in names.values()] == ["bottom", "top", "bottom"]
+    assert names["one"][0] < names["another"][0] < names["a third"][0]
+    assert answer["faults"] == []

@@ -87,15 +87,17 @@ function drawRuns(u) {
   }
 }
 
-// Reference lines, dashed for an optimum, each with its name at the end where curves that fall are far from it.
+// Reference lines, dashed for an optimum, each with its name at the end where curves that fall are far from it: above
+// it, but below where another one's name would be in the way.
 function drawLevels(u) {
   const { left, top, width, height } = u.bbox;
   const gap = 4 * devicePixelRatio;
   u.ctx.strokeStyle = u.ctx.fillStyle = style(document.querySelector(".note")).color;
   u.ctx.lineWidth = devicePixelRatio;
   u.ctx.font = `${12 * devicePixelRatio}px ${style(document.body).fontFamily}`;
-  u.ctx.textBaseline = "bottom";
-  for (const level of figures.levels) {
+  const lineHeight = 16 * devicePixelRatio;
+  const above = new Map(); // the last height on either side
+  for (const level of [...figures.levels].sort((a, b) => b.bpc - a.bpc)) {
     const y = u.valToPos(level.bpc, "y", true);
     u.ctx.setLineDash((level.optimum ? [8, 4] : [2, 3]).map((length) => length * devicePixelRatio));
     u.ctx.beginPath();
@@ -103,8 +105,11 @@ function drawLevels(u) {
     u.ctx.lineTo(left + width, y);
     u.ctx.stroke();
     const low = y > top + height / 2;
+    const close = y - above.get(low) < lineHeight; // of undefined: NaN, which is not
+    above.set(low, y);
     u.ctx.textAlign = low ? "left" : "right";
-    u.ctx.fillText(level.label, low ? left + gap : left + width - gap, y - gap / 2);
+    u.ctx.textBaseline = close ? "top" : "bottom";
+    u.ctx.fillText(level.label, low ? left + gap : left + width - gap, close ? y + gap / 2 : y - gap / 2);
   }
 }
 

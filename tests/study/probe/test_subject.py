@@ -81,3 +81,12 @@ def test_refusals(run: Path, tmp_path: Path) -> None:
         f"{tmp_path / 'gone'}: the corpus that {tmp_path / 'alone.safetensors'} was trained on is no longer there; "
         "put it back, or beside the checkpoint as corpus"
     )
+
+
+def test_what_units_cannot_keep_for_themselves_is_not_probed(run: Path, text_corpus: Corpus, tmp_path: Path) -> None:
+    """Where --trunc snap asks for it, it is refused."""
+    usual = ["1", "2", "4", "snap", "snap:1"]
+    assert [strategy.spec for strategy in open_subject(run, 4, 2).strategies] == usual
+    gated = train_run(tmp_path / "gated", text_corpus, 40, cell="mogrifier")
+    assert [strategy.spec for strategy in open_subject(gated, 4, 2).strategies] == usual[:3]
+    assert "R of --cell mogrifier" in message_of(open_subject, gated, 4, 2, [parse_truncation("snap")])
