@@ -117,21 +117,22 @@ class LSTM(Cell):
 
 
 class MogrifierStep(LSTMStep):
-    """Beside `LSTMStep`: h, the gates of it and their gradient."""
+    """Beside `LSTMStep`: h, the gates r that it goes through, and their gradient."""
 
     def __init__(self, tape: LayerTape, t: int, weights: Weights) -> None:
         super().__init__(tape, t, weights)
-        self.h, self.read, self.d_read = tape.h[t], tape.read[t], tape.gradients.read[t]
+        self.h, self.state_gate, self.d_state_gate = tape.h[t], tape.state_gate[t], tape.gradients.state_gate[t]
 
 
 class Mogrifier(LSTM):
-    """An LSTM with r h in the place of h, r = 2 sigma(R x): the second half of the first round of a Mogrifier (Melis,
-    Kocisky & Blunsom 2020), by which each symbol has a recurrent matrix of its own, W_hh diag(r).
+    """An LSTM with r h in the place of h, r = 2 sigma(R x): of the rounds of a Mogrifier (Melis, Kocisky & Blunsom
+    2020) the second alone, in which the input gates h, and none in which h gates the input. So each symbol has a
+    recurrent matrix of its own in the first layer, W_hh diag(r).
 
-    R reaches every unit at once, so that no unit keeps an influence of its own.
+    R reaches every unit at once, so that no unit keeps an influence for itself.
     """
 
-    name, gated, step = "mogrifier", True, MogrifierStep
+    name, gates_state, step = "mogrifier", True, MogrifierStep
     leaky = ()
 
 

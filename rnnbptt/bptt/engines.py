@@ -15,7 +15,7 @@ from rnnbptt.truncation.plan import Strategy
 ENGINES = ("auto", "torch", "compiled")
 COMPILED = ("rnn", "gru", "lstm", "elstm", "mingru")
 WHAT_IT_TAKES = (
-    "computes in --precision float32, on --device cpu, an rnn, gru, lstm, elstm or mingru, and truncations that keep no"
+    f"computes in --precision float32, on --device cpu, --cell {', '.join(COMPILED)}, and truncations that keep no"
     " older characters and hand no state on (K, A..B, K1/K2 with K2 up to K1, stateless:K, last:K/K, last-carried:K,"
     " random:K, artbp:K, snap, snap:K, rflo, and of one layer rtrl, rtrl:K), by any optimizer but muon;"
     " give --engine torch"

@@ -63,18 +63,21 @@ class Influence:
 
 
 def parts_followed(network: CharRNN, way: Way) -> list[int]:
-    """The parts of a unit's state whose influences go on that way; UserError where a cell has no leak, or weights that
-    reach other units than their own at once.
+    """The parts of a unit's state whose influences go on that way; UserError where a cell has no leak, or a weight that
+    reaches other units than its own at once, and the way stays in the units.
     """
-    cell = network.cell.name
-    advice = f"R of --cell {cell} reaches all units at once, so that none has it for its own; give K, or --cell lstm"
-    check_option(not network.cell.gated, "trunc", "snap" if way is Way.OWN else "rflo", advice)
+    cell = network.cell
+    advice = (
+        "its R, which gates the state, reaches all units at once, and snap and rflo keep influences that stay in a"
+        " unit; give --trunc uoro, rtrl or K, or --cell lstm"
+    )
+    check_option(way is Way.WHOLE or not cell.gates_state, "cell", cell.name, advice)
     if way is not Way.LEAK:
-        return list(network.cell.carried)
+        return list(cell.carried)
     leaky = ", ".join(name for name, cell in CELLS.items() if cell.leaky)
-    advice = f"--cell {cell} has no leak, so that it would be 1; give 1, or one of --cell {leaky}"
-    check_option(bool(network.cell.leaky), "trunc", "rflo", advice)
-    return list(network.cell.leaky)
+    advice = f"--cell {cell.name} has no leak, so that it would be 1; give 1, or one of --cell {leaky}"
+    check_option(bool(cell.leaky), "trunc", "rflo", advice)
+    return list(cell.leaky)
 
 
 def parameters_followed(network: CharRNN) -> list[str]:
@@ -155,12 +158,12 @@ class UnitInfluence(Influence):
         self._seed.zero_()[part] = 1
         own = self._network.layers[layer]
         own.backward_alone(tape.layers[layer], tape.segment, self._seed, self._passed_on, self._way)
-        inputs, hidden, read = tape.gradients.adjoint(tape.segment)
+        inputs, hidden, state_gate = tape.gradients.adjoint(tape.segment)
         if part != self._parts[-1]:  # the next part's pass writes where these are
             separate = hidden is not inputs
             inputs = self._scratch.copy(f"inputs of part {part}", inputs)
             hidden = self._scratch.copy(f"hidden of part {part}", hidden) if separate else inputs
-        return self._passed_on[self._parts], Adjoint(inputs, hidden, read)
+        return self._passed_on[self._parts], Adjoint(inputs, hidden, state_gate)
 
     def _read_and_move(self, name: str, influences: Tensor, d_rows: Tensor, factors: list[Tensor]) -> None:
         """Of one parameter: the gradient's missing part, and A M in the place of M."""
@@ -203,11 +206,12 @@ def check_exact_bytes(network: CharRNN, streams: int) -> int:
     """The same; UserError where it is more than MOST_BYTES."""
     size, units = exact_bytes(network, streams), len(exact_units(network))
     if size > MOST_BYTES:
+        smaller = "uoro, which keeps two numbers" if network.cell.gates_state else "snap, which keeps one number"
         raise UserError(
             f"--trunc rtrl would take {size / 2**30:,.1f} GiB for influences"
             f" ({units} units of state x parameters x {streams} streams), of which"
-            f" {MOST_BYTES // 2**30} are allowed; give snap, which keeps one number a parameter and stream, or less"
-            " --hidden or fewer --streams"
+            f" {MOST_BYTES // 2**30} are allowed; give {smaller} a parameter and stream, or less --hidden or fewer"
+            " --streams"
         )
     return size
 

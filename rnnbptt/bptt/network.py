@@ -48,7 +48,7 @@ class CharRNN:
         self.tapes = Tapes(self._tape_shape, config.layers)
 
     def _make_layers(self) -> list[Layer]:
-        layer, layers = GatedLayer if self.cell.gated else RecurrentLayer, range(self.config.layers)
+        layer, layers = GatedLayer if self.cell.gates_state else RecurrentLayer, range(self.config.layers)
         return [layer(self.cell, self.parameters, index, self._scratch) for index in layers]
 
     def at_precision(self, name: str) -> Self:
@@ -184,6 +184,6 @@ class CharRNN:
 def _tape_shape(config: ModelConfig, cell: Cell, precision: Precision, device: torch.device, streams: int) -> TapeShape:
     """No method: a network that its own tapes refer to would stay in memory until garbage is collected."""
     return TapeShape(
-        *(streams, config.hidden, *config.sizes, cell.memo, cell.separate_hidden, cell.gated),
+        *(streams, config.hidden, *config.sizes, cell.memo, cell.separate_hidden, cell.gates_state),
         *(config.dropout > 0, config.window, precision.float, precision.operand, device),
     )

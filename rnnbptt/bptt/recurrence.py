@@ -55,13 +55,13 @@ class Cell:
     memo             whether it remembers anything but states and gates
     separate_hidden  whether W_ih x and W_hh h have different gradients, because a gate multiplies the latter
     dense            whether a matrix W_hh multiplies h; otherwise each unit's past reaches it alone
-    gated            whether the input gates h before that, see gated.py
+    gates_state      whether the input gates h before that, see gated.py
     """
 
     name = ""
     carried: tuple[int, ...] = ()
     leaky: tuple[int, ...] = ()
-    memo, separate_hidden, dense, gated = False, False, True, False
+    memo, separate_hidden, dense, gates_state = False, False, True, False
     step: type[Step] = Step  # the views of a character that it works on
 
     def folded_bias(self, weights: Weights) -> Tensor:
@@ -201,7 +201,7 @@ class RecurrentLayer(Layer):
         for factor, at in zip((None, *reversed(carry)), reversed(tape.steps[span.here]), strict=True):  # back in time
             if factor is not None and factor != 1:
                 direct.mul_(factor)
-            if back and (factor or (cell.gated and later)):  # gates of the state have theirs, even where it is cut
+            if back and self._forms_d_met(factor):
                 through = self._d_met(back, later)  # d W_hh
                 if factor:
                     (at.d_h if cell.dense else direct).add_(through, alpha=factor)
@@ -210,10 +210,14 @@ class RecurrentLayer(Layer):
                 at.d_hidden.copy_(at.d_inputs)
             later = at
         if boundary is not None:
-            back = self._back(tape, boundary.way, 1)
-            through = self._d_met(back, later) if back else torch.zeros_like(direct)
-            for d_part, d_new in zip(boundary.d_before, cell.d_state(through, direct), strict=True):
-                d_part.zero_() if d_new is None else d_part.copy_(d_new)
+            self._cross(boundary, tape, later, direct)
+
+    def _cross(self, boundary: Boundary, tape: LayerTape, first: Any, direct: Tensor) -> None:
+        """Write the gradient of the state before the first character of a span, from what reaches it."""
+        back = self._back(tape, boundary.way, 1)
+        through = self._d_met(back, first) if back else torch.zeros_like(direct)
+        for d_part, d_new in zip(boundary.d_before, self._cell.d_state(through, direct), strict=True):
+            d_part.zero_() if d_new is None else d_part.copy_(d_new)
 
     def tangent(self, tape: LayerTape, span: Span, v_state: Tensor) -> None:
         """The derivative of `forward`: from how the state before moves, v_state (S, B, H), and the input, in `d_h` of
@@ -232,6 +236,12 @@ class RecurrentLayer(Layer):
         """The state that a character meets, (B, H) operand, as W_hh multiplies it."""
         met: Tensor = at.met
         return met
+
+    def _forms_d_met(self, factor: float | None) -> bool:
+        """Whether the gradient of the state that a character meets is wanted, where it is multiplied by that factor on
+        its way to the character before; None: there is no such character in the span.
+        """
+        return bool(factor)
 
     def _d_met(self, back: Back, at: Any) -> Tensor:
         """The gradient of that state, (B, H), from that of the character's W_hh h."""

@@ -28,7 +28,7 @@ class TapeShape:
     parts            tensors of the state: none, h, or h and c
     memo             whether the cell remembers anything else
     separate_hidden  whether W_ih x and W_hh h have different gradients
-    gated            whether the input gates h before W_hh multiplies it
+    gates_state      whether the input gates h before W_hh multiplies it
     dropout          whether the layer's output goes through dropout in training
     window           characters that the first layer reads at a time, where it is not just one: N
     """
@@ -39,7 +39,7 @@ class TapeShape:
     parts: int
     memo: bool
     separate_hidden: bool
-    gated: bool
+    gates_state: bool
     dropout: bool
     window: int
     float: torch.dtype
@@ -62,9 +62,9 @@ class TapeShape:
         converted = narrow if self.narrow else 0  # copies for matrix products
         kept = max(1, self.parts) + self.memo  # the output, where there is no state
         layer = wide * (gates + kept * self.hidden) + converted * self.hidden
-        layer += (self.gated + self.dropout) * (wide + narrow) * self.hidden
+        layer += (self.gates_state + self.dropout) * (wide + narrow) * self.hidden
         d_gates = wide + (narrow if self.separate_hidden else converted)
-        gradients = wide * (1 + self.gated) * self.hidden + d_gates * gates
+        gradients = wide * (1 + self.gates_state) * self.hidden + d_gates * gates
         windows = torch.int64.itemsize * self.window
         return self.streams * (layers * layer + gradients + windows + 2 * wide * vocabulary)
 
@@ -95,22 +95,22 @@ class Span(NamedTuple):
 class Views:
     """T characters of one layer's tape, time and streams in one axis where products want it so.
 
-    gates     (T*B, G)   float    the input's share of the pre-activations, then the activations
-    met       (T*B, H)   operand  the hidden states the characters met, as W_hh multiplies them
-    read      (T*B, H)   float    the gates that they went through before that, where they are gated
-    h_after   (T, B, H)  float    the hidden states they left
-    out       (T*B, H)   operand  the same as operand
-    mask      (T, B, H)  float    dropout mask of what is passed upwards
-    dropped   (T*B, H)   operand  `out` under the mask
-    d_h       (T*B, H)   float    gradient with respect to what is passed upwards, then with respect to h in all
-    d_inputs  (T*B, G)   float    gradient with respect to W_ih x + b_ih
-    d_hidden  (T*B, G)   operand  gradient with respect to W_hh h + b_hh
-    d_read    (T*B, H)   float    gradient with respect to `read`, then with respect to its pre-activation
+    gates         (T*B, G)   float    the input's share of the pre-activations, then the activations
+    met           (T*B, H)   operand  the hidden states the characters met, as W_hh multiplies them
+    state_gate    (T*B, H)   float    the gates that they went through before that, of no width where there are none
+    h_after       (T, B, H)  float    the hidden states they left
+    out           (T*B, H)   operand  the same as operand
+    mask          (T, B, H)  float    dropout mask of what is passed upwards
+    dropped       (T*B, H)   operand  `out` under the mask
+    d_h           (T*B, H)   float    gradient with respect to what is passed upwards, then with respect to h in all
+    d_inputs      (T*B, G)   float    gradient with respect to W_ih x + b_ih
+    d_hidden      (T*B, G)   operand  gradient with respect to W_hh h + b_hh
+    d_state_gate  (T*B, H)   float    gradient with respect to these, then with respect to their pre-activations
     """
 
     gates: Tensor
     met: Tensor
-    read: Tensor
+    state_gate: Tensor
     h_after: Tensor
     out: Tensor
     mask: Tensor
@@ -118,32 +118,32 @@ class Views:
     d_h: Tensor
     d_inputs: Tensor
     d_hidden: Tensor
-    d_read: Tensor
+    d_state_gate: Tensor
 
 
 MOST_VIEWS = 4096  # spans for which a layer keeps its views: a curriculum of many depths has no end of them
 
 
 class Adjoint(NamedTuple):
-    """The gradients of a span's pre-activations: inputs (T, B, G) float, hidden (T, B, G) operand, and of the gates of
-    the state, read (T, B, H), of no width where there are none.
+    """The gradients of a span's pre-activations: inputs (T, B, G) float, hidden (T, B, G) operand, and those of the
+    gates of the state, state_gate (T, B, H) float, of no width where there are none.
     """
 
     inputs: Tensor
     hidden: Tensor
-    read: Tensor
+    state_gate: Tensor
 
 
 class GradientBuffers:
     """Gradients of up to `capacity` characters, C; the layers of a model use the same buffers in turn.
 
-    h       (C, B, H)  float    with respect to the hidden states that the characters leave
-    inputs  (C, B, G)  float    with respect to W_ih x + b_ih
-    hidden  (C, B, G)  operand  with respect to W_hh h + b_hh; the same tensor as `inputs` where nothing differs
-    read    (C, B, H)  float    with respect to the gates of the state; no width where there are none
-    direct  (B, H)     float    what passes to the state before a character by no matrix product
-    spare   (B, H)     float    for one character's arithmetic
-    back    (B, H)     float    what passes to the state before through W_hh, and `back_narrow` the same as operand
+    h           (C, B, H)  float    with respect to the hidden states that the characters leave
+    inputs      (C, B, G)  float    with respect to W_ih x + b_ih
+    hidden      (C, B, G)  operand  with respect to W_hh h + b_hh; the same tensor as `inputs` where nothing differs
+    state_gate  (C, B, H)  float    with respect to the gates of the state; no width where there are none
+    direct      (B, H)     float    what passes to the state before a character by no matrix product
+    spare       (B, H)     float    for one character's arithmetic
+    back        (B, H)     float    what passes to the state before through W_hh, and `back_narrow` the same as operand
     """
 
     def __init__(self, shape: TapeShape, capacity: int) -> None:
@@ -151,28 +151,28 @@ class GradientBuffers:
         self.h, self.inputs = shape.empty(capacity, streams, hidden), shape.empty(capacity, streams, width)
         separate = shape.narrow or shape.separate_hidden
         self.hidden = shape.empty(capacity, streams, width, dtype=shape.operand) if separate else self.inputs
-        self.read = shape.empty(capacity, streams, hidden if shape.gated else 0)
+        self.state_gate = shape.empty(capacity, streams, hidden if shape.gates_state else 0)
         self.direct, self.spare, self.back = (shape.empty(streams, hidden) for _ in range(3))
         self.back_narrow = shape.empty(streams, hidden, dtype=shape.operand) if shape.narrow else None
 
     def adjoint(self, span: Span) -> Adjoint:
         """Of the layer that the backward pass has come to."""
-        return Adjoint(self.inputs[span.here], self.hidden[span.here], self.read[span.here])
+        return Adjoint(self.inputs[span.here], self.hidden[span.here], self.state_gate[span.here])
 
 
 class LayerTape:
     """What one recurrent layer remembers of up to `capacity` characters, C.
 
-    h        (C+1, B, H)  float    hidden states; index t is the state *before* character t
-    h_op     (C+1, B, H)  operand  the same for matrix products (the same tensor where the dtypes agree)
-    c        (C+1, B, H)  float    cell states; no width where the cell has none
-    read     (C, B, H)    float    gates that a character's input sets for h; no width where h is not gated
-    met      (C, B, H)    operand  h as W_hh multiplies it: gated, or `h_op` itself
-    gates    (C, B, G)    float    pre-activations, then activations
-    memo     (C, B, H)    float    what else the cell remembers: tanh(c') of the LSTM, W_hn h + b_hn of the GRU
-    mask     (C, B, H)    float    dropout masks, and `dropped` the output under them
-    share    (B, G)       float    W_hh h of one character, and `share_narrow` the same as operand
-    steps    one object of views for each character, as the cell wants them
+    h           (C+1, B, H)  float    hidden states; index t is the state *before* character t
+    h_op        (C+1, B, H)  operand  the same for matrix products (the same tensor where the dtypes agree)
+    c           (C+1, B, H)  float    cell states; no width where the cell has none
+    state_gate  (C, B, H)    float    gates that a character's input sets for h; no width where there are none
+    met         (C, B, H)    operand  h as W_hh multiplies it: gated, or `h_op` itself
+    gates       (C, B, G)    float    pre-activations, then activations
+    memo        (C, B, H)    float    what else the cell remembers: tanh(c') of the LSTM, W_hn h + b_hn of the GRU
+    mask        (C, B, H)    float    dropout masks, and `dropped` the output under them
+    share       (B, G)       float    W_hh h of one character, and `share_narrow` the same as operand
+    steps       one object of views for each character, as the cell wants them
     """
 
     def __init__(self, shape: TapeShape, capacity: int, gradients: GradientBuffers) -> None:
@@ -181,8 +181,8 @@ class LayerTape:
         self.h = shape.empty(capacity + 1, streams, hidden)
         self.h_op = shape.empty(capacity + 1, streams, hidden, dtype=operand) if self.narrow else self.h
         self.c = shape.empty(capacity + 1, streams, hidden if shape.parts > 1 else 0)
-        self.read = shape.empty(capacity, streams, hidden if shape.gated else 0)
-        self.met = shape.empty(capacity, streams, hidden, dtype=operand) if shape.gated else self.h_op
+        self.state_gate = shape.empty(capacity, streams, hidden if shape.gates_state else 0)
+        self.met = shape.empty(capacity, streams, hidden, dtype=operand) if shape.gates_state else self.h_op
         self.gates = shape.empty(capacity, streams, shape.gates * hidden)
         self.memo = shape.empty(capacity, streams, hidden if shape.memo else 0)
         dropped = capacity if shape.dropout else 0
@@ -201,7 +201,7 @@ class LayerTape:
             self._views[span] = Views(
                 gates=self.gates[here].flatten(0, 1),
                 met=self.met[here].flatten(0, 1),
-                read=self.read[here].flatten(0, 1),
+                state_gate=self.state_gate[here].flatten(0, 1),
                 h_after=self.h[after],
                 out=self.h_op[after].flatten(0, 1),
                 mask=self.mask[here],
@@ -209,7 +209,7 @@ class LayerTape:
                 d_h=d.h[here].flatten(0, 1),
                 d_inputs=d.inputs[here].flatten(0, 1),
                 d_hidden=d.hidden[here].flatten(0, 1),
-                d_read=d.read[here].flatten(0, 1),
+                d_state_gate=d.state_gate[here].flatten(0, 1),
             )
         return self._views[span]
 
@@ -227,7 +227,7 @@ class LayerTape:
 
     def buffers(self) -> dict[str, Tensor]:
         """What the tape remembers, by name: (C, B, ...), the states one longer."""
-        buffers = {"h": self.h, "c": self.c, "gates": self.gates, "memo": self.memo, "read": self.read}
+        buffers = {"h": self.h, "c": self.c, "gates": self.gates, "memo": self.memo, "state_gate": self.state_gate}
         if self.met is not self.h_op:
             buffers["met"] = self.met
         if self.narrow:
@@ -283,7 +283,7 @@ class Tape:
     def blank(self) -> None:
         """Of the characters that it holds, remember the symbols alone: the states that they met become zero."""
         for layer in self.layers:
-            for states in (layer.h, layer.h_op, layer.c):
+            for states in (layer.h, layer.h_op, layer.met, layer.c):
                 states.zero_()
 
     def history(self, count: int) -> dict[str, Tensor]:

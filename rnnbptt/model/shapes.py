@@ -90,8 +90,8 @@ def _plain(dtype: torch.dtype) -> str:
 def initial_bias(config: ModelConfig) -> Tensor:
     """b_ih of a fresh layer, (G,): zero, but for what says how long a unit remembers.
 
-    The forget gates of an LSTM start open (Gers et al. 2000). The gates of an elstm and a mingru give their units time
-    constants tau spread evenly on a logarithmic scale from 2 characters on: f = 1 - 1/tau, z = 1/tau.
+    The forget gates of an LSTM and a mogrifier start open (Gers et al. 2000). The gates of an elstm and a mingru give
+    their units time constants tau spread evenly on a logarithmic scale from 2 characters on: f = 1 - 1/tau, z = 1/tau.
     """
     hidden = config.hidden
     bias = torch.zeros(config.sizes.gates * hidden)

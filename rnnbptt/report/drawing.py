@@ -75,18 +75,18 @@ def draw_levels(axes: Axes, levels: Sequence[Level], shown: tuple[float, float])
     """Horizontal lines to hold curves against, dashed for an optimum, dotted for others, in a panel that shows what
     lies between two heights.
 
-    Each has its name at the end where curves that fall are far from it: above it, but below where another one's name
-    would be in the way.
+    Each has its name at the end where curves that fall are far from it: above it, or as far below as leaves room for
+    the names of others.
     """
     low, high = shown
-    where = axes.get_yaxis_transform()  # across the panel, at its own height
-    above = {True: math.inf, False: math.inf}  # the last height on either side
+    where, name_height = axes.get_yaxis_transform(), NAME_HEIGHT * (high - low)
+    free = {"left": math.inf, "right": math.inf}  # below which height nothing is written yet
     for level in sorted(levels, key=lambda level: -level.bpc):
-        height, below_middle = level.bpc, level.bpc < (low + high) / 2
-        axes.axhline(height, color=GREY, linestyle=(0, (6, 3)) if level.optimum else (0, (1, 2)), linewidth=1)
-        x, side = (0.01, "left") if below_middle else (0.99, "right")
-        close = above[below_middle] - height < NAME_HEIGHT * (high - low)
-        va = "top" if close else "bottom"
-        words = axes.text(x, height, " ", transform=where, ha=side, va=va, color=GREY, fontsize=8)
+        axes.axhline(level.bpc, color=GREY, linestyle=(0, (6, 3)) if level.optimum else (0, (1, 2)), linewidth=1)
+        x, side = (0.01, "left") if level.bpc < (low + high) / 2 else (0.99, "right")
+        y, va = min(level.bpc, free[side]), "top"
+        if level.bpc + name_height <= free[side]:
+            y, va = level.bpc, "bottom"
+        words = axes.text(x, y, " ", transform=where, ha=side, va=va, color=GREY, fontsize=8)
         words.set(parse_math=False, text=escaped(level.label), clip_on=True)
-        above[below_middle] = height
+        free[side] = y if va == "bottom" else y - name_height

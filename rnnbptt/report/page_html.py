@@ -23,7 +23,7 @@ from rnnbptt.storage.files import result_file, to_json
 from rnnbptt.version import __version__
 
 KIND = "rnnbptt race"  # what tells our pages from anybody else's
-FORMAT = 1
+FORMAT = 2  # 1 has no decay of learning rates but the cosine
 NUMBER = re.compile(r"[-+<>±\d.,%()\[\] eEkMGTP\u2212]*")  # a cell of nothing else is one, or the lack of one
 DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 
@@ -60,11 +60,11 @@ def read_data(page: str, given: str = "the page") -> dict[str, Any]:
         held = None
     if not isinstance(held, dict) or held.get("kind") != KIND or not isinstance(held.get("data"), dict):
         raise UserError(f"{given}: not a page of rnnbptt race; give one that --report has written, as it was written")
-    if held.get("format") != FORMAT:
+    if held.get("format") not in range(1, FORMAT + 1):
         version = escaped(str(held.get("version")))
         raise UserError(
             f"{given}: a page in format {escaped(str(held.get('format')))}, written by rnnbptt {version}; this is "
-            f"{__version__}, which reads format {FORMAT}: use the version that wrote it"
+            f"{__version__}, which reads formats 1 to {FORMAT}: use the version that wrote it"
         )
     data: dict[str, Any] = held["data"]
     return data

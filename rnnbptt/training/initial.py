@@ -59,8 +59,8 @@ def _symbols(vocabulary: Vocabulary) -> list[str]:
 
 
 def _columns(config: ModelConfig, symbols: Tensor) -> Tensor:
-    """The columns of the first layer's W_ih for these symbols, and those for none, in all places of a window: see
-    `input_columns` in model/shapes.py.
+    """The columns of the first layer's W_ih, and R, for these symbols, and those for none, in all places of a window:
+    see `input_columns` in model/shapes.py.
     """
     places = torch.arange(max(1, config.window)) * (config.vocabulary + 1)
     nothing = places[1:] - 1

@@ -125,8 +125,8 @@ class SGD:
 
 
 class Muon:
-    """Jordan et al. 2024: the matrices of the layers, W_ih and W_hh, move nearly as much in all directions. The rest,
-    biases, vectors and the head, is Adam's.
+    """Jordan et al. 2024: the matrices of the layers, W_ih, W_hh and others, move nearly as much in all directions. The
+    rest, biases, vectors and the head, is Adam's.
 
     Of the gradient of each gate's own H rows, with momentum as Nesterov has it, the singular values are evened out. The
     rate is `RATE` times Adam's, times the root of rows / columns where there are fewer columns. That takes some 9 H^3

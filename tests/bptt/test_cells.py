@@ -21,7 +21,7 @@ TOLERANCE = 1e-12
 
 def make_tape(cell: Cell, capacity: int) -> LayerTape:
     """A tape full of NaN, so that whatever is read before it is written shows."""
-    flags = (cell.memo, cell.separate_hidden, cell.gated, False)
+    flags = (cell.memo, cell.separate_hidden, cell.gates_state, False)
     shape = TapeShape(B, H, *CELL_SIZES[cell.name], *flags, 0, torch.float64, torch.float64, torch.device("cpu"))
     gradients = GradientBuffers(shape, capacity)
     tape = LayerTape(shape, capacity, gradients)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from rnnbptt.bptt.compiled import CompiledEngine, bytes_of
+from rnnbptt.bptt.engines import COMPILED
 from rnnbptt.bptt.kernels import CELLS, online, segments, traced
 from rnnbptt.bptt.layers import draw_masks
 from rnnbptt.bptt.network import CharRNN
@@ -132,6 +133,10 @@ def test_influences_are_those_of_the_engine_of_torch(cell: str, trunc: str, k: i
         assert after.keys() == expected.keys()
         for name, tensor in expected.items():
             assert error(after[name].double(), tensor.double()) < 2e-5, name
+
+
+def test_what_it_is_said_to_compute_it_has_a_kernel_for() -> None:
+    assert tuple(CELLS) == COMPILED
 
 
 def test_masks_drawn_at_once_are_those_drawn_one_by_one() -> None:

@@ -14,7 +14,7 @@ from rnnbptt.truncation.specs import parse_truncation
 from support.networks import make_model
 from support.refusals import message_of
 
-REFUSED = "--engine compiled: computes in --precision float32, on --device cpu, an rnn, gru, lstm, elstm or mingru, "
+REFUSED = "--engine compiled: computes in --precision float32, on --device cpu, --cell rnn, gru, lstm, elstm, mingru, "
 
 
 def choice(name: str, trunc: str = "1", streams: int = 1, **change: object) -> Choice:
@@ -46,6 +46,7 @@ def test_auto_takes_the_faster_one_whatever_the_truncation(trunc: str) -> None:
         *({"trunc": trunc} for trunc in ("last:4/2", "last:1..last:4", "shuffled-state:4..shuffled-state:8")),
         *(
             {"cell": "window:3"},
+            {"cell": "mogrifier"},
             {"trunc": "rtrl", "layers": 2},
             {"precision": "bfloat16"},
             {"precision": "float64"},

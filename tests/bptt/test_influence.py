@@ -25,7 +25,7 @@ from support.refusals import message_of
 
 B = 3
 every_cell = pytest.mark.parametrize("cell", CELLS)
-APART = [name for name, cell in CELLS.items() if not cell.gated]  # units have parameters of their own
+APART = [name for name, cell in CELLS.items() if not cell.gates_state]  # units have parameters of their own
 DENSE, ELEMENT_WISE = ([name for name in APART if CELLS[name].dense == dense] for dense in (True, False))
 
 
@@ -341,10 +341,10 @@ def test_without_a_leak_there_is_no_rflo() -> None:
 
 
 @pytest.mark.parametrize("kind", ["snap", "tail", "rflo"])
-def test_where_a_weight_reaches_all_units_at_once_none_keeps_its_influence_for_itself(kind: str) -> None:
+def test_where_a_weight_reaches_all_units_at_once_no_influence_stays_in_one(kind: str) -> None:
     assert message_of(INFLUENCES[kind], make_model("mogrifier"), B) == (
-        f"--trunc {kind.replace('tail', 'snap')}: R of --cell mogrifier reaches all units at once, so that none has it"
-        " for its own; give K, or --cell lstm"
+        "--cell mogrifier: its R, which gates the state, reaches all units at once, and snap and rflo keep influences"
+        " that stay in a unit; give --trunc uoro, rtrl or K, or --cell lstm"
     )
 
 
@@ -590,6 +590,8 @@ def test_real_time_learning_beyond_its_memory_is_refused() -> None:
         "--trunc rtrl would take 65.1 GiB for influences (512 units of state x parameters x 32 streams), of which 2 are"
         " allowed; give snap, which keeps one number a parameter and stream, or less --hidden or fewer --streams"
     )
+    gated = make_model("mogrifier", hidden=256, precision="float32")
+    assert "; give uoro, which keeps two numbers a parameter" in message_of(FullInfluence, gated, 32)
     assert sum(tensor.nbytes for tensor in UnitInfluence(model, 32).state.values()) < 2**27
 
 

@@ -178,9 +178,16 @@ def test_what_is_no_page_is_refused() -> None:
         assert message_of(read_data, bad, "--replay x") == NO_PAGE
 
 
+def test_a_page_in_format_1_is_read() -> None:
+    page = render(a_page())
+    older = page.replace(f'"format":{page_html.FORMAT},"version":"', '"format":1,"version":"')
+    assert older != page
+    assert read_data(older) == read_data(page)
+
+
 def test_a_page_in_another_format_is_refused() -> None:
-    page = render(a_page()).replace(f'"format":{page_html.FORMAT},"version":"', '"format":"2\\n","version":"9')
+    page = render(a_page()).replace(f'"format":{page_html.FORMAT},"version":"', '"format":"3\\n","version":"9')
     assert message_of(read_data, page, "--replay x") == (
-        "--replay x: a page in format 2\\n, written by rnnbptt 90.1.0; this is 0.1.0, which reads format 1: use the "
-        "version that wrote it"
+        "--replay x: a page in format 3\\n, written by rnnbptt 90.1.0; this is 0.1.0, which reads formats 1 to 2: use "
+        "the version that wrote it"
     )

@@ -14,6 +14,7 @@ RUNS: list[dict[str, Any]] = [
     {"trunc": "1..8@linear", "precision": "float64"},
     {"trunc": "1..8@plateau", "cell": "lstm", "lr": 1e-5, "eval_every": 35},
     {"trunc": "2/6", "cell": "lstm"},
+    {"trunc": "3/7", "cell": "mogrifier", "precision": "bfloat16"},
     {"trunc": "3/20", "cell": "lstm", "hidden": 33},  # products that round by where their operands lie
     {"trunc": "1/5", "precision": "bfloat16"},
     {"trunc": "6/2", "optimizer": "sgd", "eval_every": 200},

@@ -88,15 +88,15 @@ function drawRuns(u) {
 }
 
 // Reference lines, dashed for an optimum, each with its name at the end where curves that fall are far from it: above
-// it, but below where another one's name would be in the way.
+// it, or as far below as leaves room for the names of others.
 function drawLevels(u) {
   const { left, top, width, height } = u.bbox;
   const gap = 4 * devicePixelRatio;
   u.ctx.strokeStyle = u.ctx.fillStyle = style(document.querySelector(".note")).color;
   u.ctx.lineWidth = devicePixelRatio;
   u.ctx.font = `${12 * devicePixelRatio}px ${style(document.body).fontFamily}`;
-  const lineHeight = 16 * devicePixelRatio;
-  const above = new Map(); // the last height on either side
+  const nameHeight = 16 * devicePixelRatio;
+  const free = { left: -Infinity, right: -Infinity }; // from which height on nothing is written yet
   for (const level of [...figures.levels].sort((a, b) => b.bpc - a.bpc)) {
     const y = u.valToPos(level.bpc, "y", true);
     u.ctx.setLineDash((level.optimum ? [8, 4] : [2, 3]).map((length) => length * devicePixelRatio));
@@ -104,12 +104,13 @@ function drawLevels(u) {
     u.ctx.moveTo(left, y);
     u.ctx.lineTo(left + width, y);
     u.ctx.stroke();
-    const low = y > top + height / 2;
-    const close = y - above.get(low) < lineHeight; // of undefined: NaN, which is not
-    above.set(low, y);
-    u.ctx.textAlign = low ? "left" : "right";
-    u.ctx.textBaseline = close ? "top" : "bottom";
-    u.ctx.fillText(level.label, low ? left + gap : left + width - gap, close ? y + gap / 2 : y - gap / 2);
+    const side = y > top + height / 2 ? "left" : "right";
+    const isAbove = y - nameHeight >= free[side];
+    const at = isAbove ? y : Math.max(y, free[side]);
+    u.ctx.textAlign = side;
+    u.ctx.textBaseline = isAbove ? "bottom" : "top";
+    u.ctx.fillText(level.label, side === "left" ? left + gap : left + width - gap, isAbove ? at - gap / 2 : at + gap / 2);
+    free[side] = isAbove ? at : at + nameHeight;
   }
 }
 

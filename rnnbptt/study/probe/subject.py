@@ -114,12 +114,13 @@ def check_influence(strategy: Strategy, model: CharRNN, streams: int) -> None:
     if strategy.influence in UNIT_WAYS:
         parts_followed(model, UNIT_WAYS[strategy.influence][0])
     size = kept_bytes(strategy, model, streams)
+    advice = f"give {'' if model.cell.gates_state else 'snap, or '}fewer --streams"
     if strategy.influence == "rtrl" and size > MOST_BYTES:
         raise UserError(
             f"--trunc {strategy.spec}: would keep {size / 2**30:,.1f} GiB of influences, of which"
-            f" {MOST_BYTES // 2**30} are allowed; give snap, or fewer --streams"
+            f" {MOST_BYTES // 2**30} are allowed; {advice}"
         )
-    check_bytes(size, f"--trunc {strategy.spec} on {streams:,} streams", "give snap, or fewer --streams")
+    check_bytes(size, f"--trunc {strategy.spec} on {streams:,} streams", advice)
 
 
 def held_out(splits: Mapping[str, Sequence[int]]) -> tuple[int, int]:
@@ -131,7 +132,7 @@ def held_out(splits: Mapping[str, Sequence[int]]) -> tuple[int, int]:
 def usual(model: CharRNN, depth: int, streams: int) -> list[Strategy]:
     """1, 2, 4, ..., R, and those with an influence, as far as R reaches and it is affordable."""
     chosen: list[Strategy] = [*map(Fixed, ladder(1, depth))]
-    if not model.cell.gated:
+    if not model.cell.gates_state:
         chosen += [Snap(), *(SnapTail(k) for k in (1, 8, 64) if k <= depth)]
     if depth >= 64 and model.zero_state(streams).numel() * model.parameters.flat.numel() <= MOST_INFLUENCES:
         chosen.append(RealTime(64))

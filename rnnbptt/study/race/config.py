@@ -183,8 +183,9 @@ class RaceConfig:
         chosen = {each.label: each.chosen for each in self.tuning}
         of_training: dict[str, Any] = {"lr": chosen.get(label, self.train.lr)}
         of_training |= {name: value for name, value in values.items() if name not in of_model}
-        check_effective(label, values, of_training.get("optimizer", self.train.optimizer))
-        return Arm(label, replace(self.train, trunc=spec, **of_training), replace(self.model, **of_model), tuple(seeds))
+        train = replace(self.train, trunc=spec, **of_training)
+        check_effective(label, values, train.optimizer, train.final_lr)
+        return Arm(label, train, replace(self.model, **of_model), tuple(seeds))
 
     def settings(self) -> dict[str, Any]:
         """All of it, by the names of the options."""

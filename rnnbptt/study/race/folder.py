@@ -33,7 +33,7 @@ from rnnbptt.version import __version__
 
 RACES = Path("races")  # where races go unless told otherwise
 KIND = "rnnbptt race"
-FORMAT = 1
+FORMAT = 2  # 1 has no decay of learning rates but the cosine
 NAME, CORPUS, LOCK = "race.json", "corpus", ".rnnbptt.lock"
 
 

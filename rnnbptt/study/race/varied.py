@@ -71,13 +71,15 @@ def as_labelled(given: str, labels: Iterable[str]) -> str:
     return given
 
 
-def check_effective(label: str, names: Iterable[str], optimizer: str) -> None:
+def check_effective(label: str, names: Iterable[str], optimizer: str, final_lr: float) -> None:
     """UserError where settings of a contestant contradict each other, or one would change nothing."""
     means = [name for name in ("beta2", "beta2_chars") if name in names]
     if means:
         advice = f"{worded(means[0])} is for adam and rmsprop: sgd has no such mean"
         check_option(optimizer != "sgd", "trunc", label, advice)
     check_option(len(means) < 2, "trunc", label, "beta2-chars takes the place of beta2; give one of them")
+    advice = "with --final-lr 1 there is no decay; leave either out"
+    check_option(final_lr != 1 or "decay" not in names, "trunc", label, advice)
 
 
 def worded(name: str) -> str:

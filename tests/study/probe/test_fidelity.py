@@ -81,7 +81,7 @@ def test_segments_are_those_of_autograd(k: int) -> None:
         (name, spec, k)
         for name, cell in CELLS.items()
         for spec, k in (("snap", 1), ("snap:1", 1), ("snap:5", 5), ("rflo", 1), ("uoro:5", 5))
-        if spec == "uoro:5" or (cell.leaky if spec == "rflo" else not cell.gated)
+        if spec == "uoro:5" or (cell.leaky if spec == "rflo" else not cell.gates_state)
     ],
 )
 @torch.no_grad()

@@ -76,6 +76,7 @@ def test_a_contestant_may_have_settings_of_its_own() -> None:
         ("1 hidden=8 lr=0.006", {}, "the same as 1 hidden=8; give each of them once"),
         ("1 beta2=0.9 beta2-chars=9.0", {}, "beta2-chars takes the place of beta2; give one of them"),
         ("1 optimizer=sgd beta2=0.9", {}, "beta2 is for adam and rmsprop: sgd has no such mean"),
+        ("1 decay=linear final-lr=1.0", {}, "with --final-lr 1 there is no decay; leave either out"),
     ],
 )
 def test_settings_of_its_own_that_cannot_be(trunc: str, how: dict[str, Any], said: str) -> None:

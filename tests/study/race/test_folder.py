@@ -51,7 +51,7 @@ def refused(race: Race, source: Path, config: RaceConfig | None = None) -> str:
 def test_a_race_begins_with_its_text_and_a_word_of_what_it_is(race: Race) -> None:
     assert sorted(tree(race.folder)) == ["corpus", "corpus/corpus.json", "corpus/ids.npy", "race.json"]
     data = json.loads((race.folder / "race.json").read_text())
-    assert (data["kind"], data["format"], data["outcomes"]) == ("rnnbptt race", 1, {})
+    assert (data["kind"], data["format"], data["outcomes"]) == ("rnnbptt race", 2, {})
     assert saved_race(race.folder).config == race.config
     assert race.corpus.path == race.folder / "corpus"
     assert race.run_of(race.config.cells[0]).sources == [race.corpus.path]
@@ -212,7 +212,7 @@ def test_only_a_race_goes_on(tmp_path: Path) -> None:
     ("change", "said"),
     [
         ({"kind": "rnnbptt corpus"}, "damaged or none of ours (another kind); give another --out"),
-        ({"format": 2}, "format 2, this rnnbptt reads up to 1; upgrade rnnbptt"),
+        ({"format": 3}, "format 3, this rnnbptt reads up to 2; upgrade rnnbptt"),
         ({"config": {"truncs": ["1", "x"]}}, "damaged or none of ours (--trunc 'x': not a truncation; give one of "),
         ({"outcomes": {"1/seed-0": {"state": "lost"}}}, "damaged or none of ours (Invalid enum value 'lost'"),
     ],
@@ -221,6 +221,15 @@ def test_a_damaged_race_and_a_newer_one(race: Race, change: dict[str, Any], said
     path = race.folder / "race.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert message_of(saved_race, race.folder).startswith(f"{path}: {said}")
+
+
+def test_rates_of_a_race_of_format_1_fell_by_a_cosine(race: Race) -> None:
+    path = race.folder / "race.json"
+    data = json.loads(path.read_text()) | {"format": 1}
+    del data["config"]["train"]["decay"]
+    path.write_text(json.dumps(data))
+    assert saved_race(race.folder).config == race.config
+    assert race.config.train.decay == "cosine"
 
 
 def test_what_is_no_json_is_damaged(race: Race) -> None:
