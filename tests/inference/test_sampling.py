@@ -379,6 +379,14 @@ def test_a_kernel_makes_the_same_text(cell: str, temperature: float, monkeypatch
     assert len(ours) == 300
 
 
+def test_a_long_text_of_a_cell_without_a_kernel_is_made_by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = make_model("mogrifier", 32, vocabulary=V, precision="float32")
+    options = {"length": 300, "temperature": 1.0, "seed": 3, "prompt": "abcdef"}
+    short = text_of(model, **options)
+    monkeypatch.setattr(sampling, "LONG", 1)
+    assert text_of(model, **options) == short
+
+
 def test_a_kernel_never_says_the_unknown_symbol(monkeypatch: pytest.MonkeyPatch) -> None:
     vocabulary = Vocabulary("char", (*"\nabcde", UNKNOWN), 6)
     model = make_model("rnn", vocabulary=len(vocabulary), precision="float32")
