@@ -1,7 +1,7 @@
 """A layer whose input gates the state before W_hh multiplies it, as a Mogrifier's does (see `Mogrifier` in cells.py).
 
 Character t meets h and multiplies r_t h in its place, unit by unit, with r_t = 2 sigma(R x_t). R has no bias.
-Axes as in tape.py: T characters, B streams, H hidden, S tensors of a state; N = T*B.
+Axes as in tape.py: T characters, B streams, H hidden, S tensors of a state.
 """
 
 from collections.abc import Mapping
