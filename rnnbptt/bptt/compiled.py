@@ -4,6 +4,7 @@ What takes so long at one stream is not arithmetic but the calls of some sixty s
 one call, for many updates where the caller has many alike. The kernels are in kernels.py.
 """
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rnnbptt.bptt.generators import set_state, stream
+from rnnbptt.bptt.history import history_of, hold
 from rnnbptt.bptt.influence import (
     UNIT_WAYS,
     check_exact_bytes,
@@ -45,7 +47,7 @@ from rnnbptt.bptt.kernels import (
 )
 from rnnbptt.bptt.layers import Way, draw_masks
 from rnnbptt.bptt.network import CharRNN
-from rnnbptt.bptt.update import Means, Numbers, Outcome, Steps, plan_flops
+from rnnbptt.bptt.update import Means, Numbers, Outcome, Steps, Updates, check_history, plan_flops
 from rnnbptt.errors import check_bytes
 from rnnbptt.model.shapes import copy_checked
 from rnnbptt.text.streams import Segment
@@ -64,8 +66,7 @@ def say_on(network: CharRNN, state: Tensor, first: int, noise: Tensor) -> list[i
     the one with the largest sum of logit and noise. `state` (L, S, 1, H) is moved on.
     """
     model, symbols = model_of(network), np.empty(len(noise), np.int64)
-    x = np.empty((1, 1), np.int64)
-    speak(model, state.numpy(), make_tape(model, 1, 1, dropping=False), first, noise.numpy(), x, symbols)
+    speak(model, state.numpy(), make_tape(model, 1, 1, dropping=False), first, noise.numpy(), symbols)
     said: list[int] = symbols.tolist()
     return said
 
@@ -75,8 +76,7 @@ def listen_on(network: CharRNN, state: Tensor, ids: NDArray[np.int64], losses: b
     next one (N,), where these are wanted.
     """
     model, nats = model_of(network), np.empty(len(ids) - 1 if losses else 0)
-    tape, one = make_tape(model, 1, 1, dropping=False), np.empty((1, 1), np.int64)
-    listen(model, state.numpy(), tape, ids[:-1], ids[1:], nats, one)
+    listen(model, state.numpy(), make_tape(model, 1, 1, dropping=False), ids[:-1], ids[1:], nats)
     return nats
 
 
@@ -168,7 +168,7 @@ class CompiledEngine:
         self._dropout = torch.Generator().manual_seed(stream(seed, "dropout"))
         self._model = model_of(network)
         self._influence = influences_of(network, strategy.influence, streams)
-        self._room = (0, self._make_room(1))
+        self._room, self._held = self._make_room(1), 0  # older characters on the tape
         self._one_hot = np.zeros(network.config.vocabulary, np.float32)
 
     def prepare(self) -> None:
@@ -183,12 +183,12 @@ class CompiledEngine:
         """Read the segment from the carried state, predict, and go back as the plan says."""
         self._reset(segment)
         x, y = segment.x[None], segment.y[None]
+        (flops,) = self._all_flops(plan, 1)
         nats, _, _ = self._segments(plan, x, y, self._no_steps())
-        return Outcome(float(nats[0]), segment.x.size, plan.scored * self._streams, self.flops(plan), None)
+        return Outcome(float(nats[0]), segment.x.size, plan.scored * self._streams, flops, None)
 
-    def train(self, plan: Plan, segment: Segment, steps: Steps, means: Means) -> tuple[Numbers, Numbers]:
-        """n updates by the same plan, whose characters follow one another in the segment, parameters moved: the loss
-        of each in nats per character and the norm of its gradient before it was clipped.
+    def train(self, plan: Plan, segment: Segment, steps: Steps, means: Means) -> Updates:
+        """n updates by the same plan, whose characters follow one another in the segment, parameters moved.
 
         They end with the first update whose loss or gradient is not finite, before its step.
         """
@@ -197,18 +197,34 @@ class CompiledEngine:
         kind, m, v = OPTIMIZERS[means.optimizer], means.gradient.numpy(), means.square.numpy()
         rates, kept = np.array(steps.rates), np.array(steps.kept)
         descent = Descent(kind, m, v, rates, kept, float(steps.beta2), float(steps.clip), means.made)
+        flops = self._all_flops(plan, len(steps.rates))
         nats, norms, done = self._call(plan, segment.x.reshape(shape), segment.y.reshape(shape), descent)
-        return nats[: done + 1], norms[: done + 1]
+        return Updates(nats[: done + 1], norms[: done + 1], flops[: done + 1])
 
     def flops(self, plan: Plan) -> float:
-        """Of an update by this plan."""
+        """Of an update by this plan, whose older characters are all there."""
+        return self._flops(plan, max(plan.advance, plan.depth))
+
+    def _flops(self, plan: Plan, gone_back: int) -> float:
         moved = self._influence.flops(plan.advance) if self._influence else 0.0
-        return plan_flops(self._network, plan, plan.advance, self._streams) + moved
+        return plan_flops(self._network, plan, gone_back, self._streams) + moved
+
+    def _all_flops(self, plan: Plan, updates: int) -> list[float]:
+        """Of each of the next so many updates by this plan."""
+        lengths = self._lengths(plan, updates)
+        flops = {length: self._flops(plan, length) for length in set(lengths)}
+        return [flops[length] for length in lengths]
+
+    def _lengths(self, plan: Plan, updates: int) -> list[int]:
+        """How many characters each of the next so many updates goes back."""
+        new = plan.advance
+        return [max(new, min(plan.depth, self._held + (made + 1) * new)) for made in range(updates)]
 
     def _reset(self, segment: Segment) -> None:
-        """Zero the state of the streams that have wrapped, or are due by chance, and what led to it."""
+        """Zero the state of the streams that have wrapped, or are due by chance, and forget what led to it."""
         if segment.reset.any():
             self._state[:, :, torch.from_numpy(segment.reset)] = 0
+            self._held = 0
             if self._influence:
                 self._influence.reset(segment.reset)
 
@@ -218,7 +234,7 @@ class CompiledEngine:
 
     def _takes_online(self, plan: Plan) -> bool:
         """Whether these are the updates that the kernel of pure online learning makes."""
-        return plan.advance * self._streams == 1 and not self._influence
+        return plan.advance * self._streams == 1 and not self._influence and not self._strategy.history
 
     def _call(
         self, plan: Plan, x: NDArray[np.int64], y: NDArray[np.int64], descent: Descent
@@ -226,8 +242,8 @@ class CompiledEngine:
         """n updates on x and y, (n, T, B): losses, norms, and how many were made."""
         if not self._takes_online(plan):
             return self._segments(plan, x, y, descent)
-        task, nats, norms = self._task(plan, x, y)
-        tape, _ = self._room_for(1)
+        tape, _ = self._room_for(plan)
+        task, nats, norms = self._task(plan, tape, x, y)
         args = (self._model, self._state.numpy(), tape, task, descent, self._one_hot, nats, norms)
         return nats, norms, online(*args)
 
@@ -235,34 +251,49 @@ class CompiledEngine:
         self, plan: Plan, x: NDArray[np.int64], y: NDArray[np.int64], descent: Descent
     ) -> tuple[Numbers, Numbers, int]:
         """The same, and the gradient of the last one is written out."""
-        task, nats, norms = self._task(plan, x, y)
-        tape, traces = self._room_for(plan.advance)
+        tape, traces = self._room_for(plan)
+        task, nats, norms = self._task(plan, tape, x, y)
         state, grad = self._state.numpy(), self._network.parameters.grad.numpy()
         if traces:
             return nats, norms, traced(self._model, state, tape, traces, task, descent, grad, nats, norms)
-        return nats, norms, segments(self._model, state, tape, task, descent, grad, nats, norms)
+        done = segments(self._model, state, tape, task, descent, grad, nats, norms)
+        self._held = min(self._held + done * plan.advance, self._strategy.history)
+        return nats, norms, done
 
-    def _task(self, plan: Plan, x: NDArray[np.int64], y: NDArray[np.int64]) -> tuple[Task, Numbers, Numbers]:
+    def _task(
+        self, plan: Plan, tape: Tape, x: NDArray[np.int64], y: NDArray[np.int64]
+    ) -> tuple[Task, Numbers, Numbers]:
         """For a kernel, with room for losses and norms."""
-        carry = np.ones(plan.advance - 1, np.float32) if plan.carry is None else np.array(plan.carry, np.float32)
-        masks = self._masks(len(x), plan.advance * self._streams)
-        room = max(1, len(x))
-        task = Task(x, y, masks, carry, float(plan.scale), plan.scored, plan.reset)
-        return task, np.empty(len(x)), np.zeros(room)
+        carry = np.ones(len(tape.x) - 1, np.float32)
+        if plan.carry:
+            carry[-len(plan.carry) :] = plan.carry
+        masks, again = self._masks(plan, len(x)), plan.rerun > 0
+        task = Task(x, y, masks, carry, plan.depth, self._held, again, float(plan.scale), plan.scored, plan.reset)
+        return task, np.empty(len(x)), np.zeros(max(1, len(x)))
 
-    def _masks(self, updates: int, rows: int) -> NDArray[np.float32]:
-        """(n, L, T B, H), without width where nothing is dropped."""
-        config = self._network.config
+    def _masks(self, plan: Plan, updates: int) -> NDArray[np.float32]:
+        """(n, L, R, H) for the R = (T + rerun) B characters that each reads, at the end where these are fewer; without
+        width where nothing is dropped.
+        """
+        config, streams = self._network.config, self._streams
+        rows = (plan.advance + plan.rerun) * streams
         masks = torch.empty(updates, config.layers, rows, config.hidden if config.dropout else 0)
-        if config.dropout and updates:
+        if config.dropout and plan.rerun:
+            for of_update, length in zip(masks, self._lengths(plan, updates), strict=True):
+                draw_masks(of_update[:, rows - length * streams :].flatten(1), config.dropout, self._dropout)
+        elif config.dropout and updates:
             draw_masks(masks.view(updates * config.layers, -1), config.dropout, self._dropout)
         return masks.numpy()
 
-    def _room_for(self, chars: int) -> Room:
-        """For updates of so many characters; that of the last length is kept."""
-        if self._room[0] != chars:
-            self._room = (chars, self._make_room(chars))
-        return self._room[1]
+    def _room_for(self, plan: Plan) -> Room:
+        """For updates by this plan; what the tape held before them, the new one holds."""
+        history = self._strategy.history
+        chars, there = history + plan.advance, len(self._room[0].x)
+        if there < chars or (there > chars and not history):
+            before, self._room = self._room[0], self._make_room(chars)
+            if self._held:
+                hold(self._room[0], self._network, history_of(before, self._network, self._held))
+        return self._room
 
     def _make_room(self, chars: int) -> Room:
         tape = make_tape(self._model, chars, self._streams, self._network.config.dropout > 0)
@@ -271,13 +302,15 @@ class CompiledEngine:
     def memory(self, longest: int) -> int:
         """Bytes of the tape and the influences, which grow evenly with the characters."""
         none, one = (bytes_of(self._make_room(chars)) for chars in (0, 1))
-        return none + longest * (one - none)
+        return none + (self._strategy.history + longest) * (one - none)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """The carried state, the influences, and the state of dropout's generator."""
+        """The carried state, the influences, the history, and the state of dropout's generator."""
         influence = self._influence.state if self._influence else {}
+        history = history_of(self._room[0], self._network, self._held) if self._held else {}
         rng = {"rng.dropout": self._dropout.get_state()}
-        return {"state.carried": self._state} | rng | {f"influence.{name}": t for name, t in influence.items()}
+        influences = {f"influence.{name}": tensor for name, tensor in influence.items()}
+        return {"state.carried": self._state} | rng | influences | history
 
     def load_state_dict(self, tensors: Mapping[str, Tensor]) -> None:
         """The inverse of `state_dict`."""
@@ -285,3 +318,11 @@ class CompiledEngine:
         for name, influence in self._influence.state.items() if self._influence else ():
             copy_checked(f"influence.{name}", influence, tensors)
         set_state(self._dropout, "rng.dropout", tensors)
+        if "history.x" in tensors:
+            self._load_history(tensors)
+
+    def _load_history(self, tensors: Mapping[str, Tensor]) -> None:
+        history, longest = self._strategy.history, self._strategy.longest(sys.maxsize)
+        check_history(tensors, self._streams, self._network.config.vocabulary, history, longest)
+        self._room = self._make_room(max(1, len(tensors["history.x"])))
+        self._held = hold(self._room[0], self._network, tensors)

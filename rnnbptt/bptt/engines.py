@@ -15,9 +15,8 @@ from rnnbptt.truncation.plan import Strategy
 ENGINES = ("auto", "torch", "compiled")
 COMPILED = ("rnn", "gru", "lstm", "elstm", "mingru")
 WHAT_IT_TAKES = (
-    f"computes in --precision float32, on --device cpu, --cell {', '.join(COMPILED)}, and truncations that keep no"
-    " older characters and hand no state on (K, A..B, K1/K2 with K2 up to K1, stateless:K, last:K/K, last-carried:K,"
-    " random:K, artbp:K, snap, snap:K, rflo, and of one layer rtrl, rtrl:K), by any optimizer but muon;"
+    f"computes in --precision float32, on --device cpu, --cell {', '.join(COMPILED)}, every --trunc but"
+    " shuffled-state:K, uoro, uoro:K, adaptive:X, and of several layers rtrl, rtrl:K, by any optimizer but muon;"
     " give --engine torch"
 )
 
@@ -33,7 +32,7 @@ class Choice(NamedTuple):
 def supports(config: ModelConfig, precision: str, device: str, strategy: Strategy, optimizer: str) -> bool:
     """Whether the compiled engine can train such a model in such a way; "auto" precision is its own."""
     ours = ("none", *UNIT_WAYS, *(["rtrl"] if config.layers == 1 else []))
-    more = strategy.history or strategy.influence not in ours or strategy.measures or strategy.hands_on
+    more = strategy.influence not in ours or strategy.measures or strategy.hands_on
     here = precision in ("auto", "float32") and device == "cpu"
     return here and config.cell in COMPILED and optimizer != "muon" and not more
 

@@ -3,9 +3,10 @@
 The equations are those of `model/reference.py`, whose functions each kernel names, and the gradients those of
 `cells.py`. All is in this one file, because numba's cache does not see a change in another one.
 
-Axes: V symbols, H hidden units, G = gates x H, L layers, S tensors of a state, B streams, T characters of an update,
-N = T B rows, row t B + b that of character t in stream b; n updates. Names as in `cells.py`: `_new` is a value after
-the character, `d_` a gradient; i, f, g, o, r, z are gates. `m` and `v` are the running means of an optimizer.
+Axes: V symbols, H hidden units, G = gates x H, L layers, S tensors of a state, B streams, T new characters of an
+update, C that a tape has room for, older ones and then the new ones, N = C B rows, row t B + b that of character t in
+stream b; n updates. Names as in `cells.py`: `_new` is a value after the character, `d_` a gradient; i, f, g, o, r, z
+are gates. `m` and `v` are the running means of an optimizer.
 
 What a kernel calls is always inlined. Of a function that is not, a process that has just compiled it and one that has
 loaded its caller from the cache may run different copies, which round differently.
@@ -79,17 +80,24 @@ class Task(NamedTuple):
     """What n updates read and how they go back, as `Plan` has it.
 
     x, y   (n, T, B)      symbols, and those to predict
-    masks  (n, L, N, H)   dropout masks; (n, L, N, 0): nothing is dropped
-    carry  (T - 1,)       the factor on the gradient at each step back
+    masks  (n, L, R, H)   dropout masks of all that is read, R rows with what is read once more; (n, L, R, 0): nothing
+                          is dropped
+    carry  (C - 1,)       the factor on the gradient at each step back
+    depth                 characters that the gradient goes back, at most; T, the new ones, at least
+    held                  older characters that the tape holds, before the first update
+    rerun                 whether the older of these are read once more
     scale                 factor on the gradient
     losses                how many of the T characters, the last ones, have a loss
-    reset                 whether the state is set to zero before each update
+    reset                 whether the state is set to zero before what an update reads
     """
 
     x: Symbols
     y: Symbols
     masks: Array
     carry: Array
+    depth: int
+    held: int
+    rerun: bool
     scale: float
     losses: int
     reset: bool
@@ -720,12 +728,14 @@ def is_finite(x: float) -> bool:
 
 
 class Tape(NamedTuple):
-    """What forward leaves for backward, and the gradients; of each layer.
+    """What forward leaves for backward, and the gradients; of each layer. The last characters are the newest.
 
+    x         (C, B)         symbols
     a         (L, N, G)      activations
     h, c      (L, N + B, H)  states, row r the one before row r of the others; c of cells that have one
     memo      (L, N, H)
-    out       (L, N, H)      h' under the dropout mask
+    mask      (L, N, H)      dropout masks; (L, 0, H): nothing is dropped
+    out       (L, N, H)      h' under them
     u         (L, B, G)      W_hh h of one character
     d_in      (L, N, G)      gradients of W_ih x + b_ih
     d_hidden  (L, N, G)      of W_hh h + b_hh, where that is another
@@ -736,10 +746,12 @@ class Tape(NamedTuple):
     one       (1,)           1
     """
 
+    x: Symbols
     a: Array
     h: Array
     c: Array
     memo: Array
+    mask: Array
     out: Array
     u: Array
     d_in: Array
@@ -754,13 +766,15 @@ class Tape(NamedTuple):
 def make_tape(model: Model, chars: int, streams: int, dropping: bool) -> Tape:
     """For so many characters of each stream. No kernel allocates anything."""
     layers, rows, hidden, width = model.layers, chars * streams, model.hidden, model.gates * model.hidden
-    d_in = np.empty((layers, rows, width), f4)
+    d_in, dropped = np.empty((layers, rows, width), f4), (layers, rows if dropping else 0, hidden)
     return Tape(
+        np.zeros((chars, streams), np.int64),
         np.empty((layers, rows, width), f4),
         np.empty((layers, rows + streams, hidden), f4),
         np.empty((layers, rows + streams, hidden), f4),
         np.empty((layers, rows, hidden), f4),
-        np.empty((layers, rows if dropping else 0, hidden), f4),
+        np.empty(dropped, f4),
+        np.empty(dropped, f4),
         np.empty((layers, streams, width), f4),
         d_in,
         np.empty((layers, rows, width), f4) if model.cell == GRU else d_in,
@@ -796,53 +810,78 @@ def fill(x: Array, value: np.float32) -> None:
 
 @section
 def enter(tape: Tape, state: Array) -> None:
-    """Begin with `state` (L, S, B, H)."""
+    """Let `state` (L, S, B, H) be what the characters on the tape have left."""
+    rows = tape.a.shape[1]
     for index in range(state.shape[0]):
-        copy_rows(state[index, 0], tape.h[index, : state.shape[2]])
-        copy_rows(state[index, state.shape[1] - 1], tape.c[index, : state.shape[2]])
+        copy_rows(state[index, 0], tape.h[index, rows:])
+        copy_rows(state[index, state.shape[1] - 1], tape.c[index, rows:])
 
 
 @section
 def leave(tape: Tape, state: Array) -> None:
-    """Write the state before the next character into `state` (L, S, B, H)."""
+    """Write what they have left into `state` (L, S, B, H)."""
+    rows = tape.a.shape[1]
     for index in range(state.shape[0]):
-        copy_rows(tape.h[index], state[index, 0])
+        copy_rows(tape.h[index, rows:], state[index, 0])
         if state.shape[1] == 2:
-            copy_rows(tape.c[index], state[index, 1])
+            copy_rows(tape.c[index, rows:], state[index, 1])
 
 
 @section
-def go_on(tape: Tape, streams: int) -> None:
-    """The state after the characters becomes the one before the next ones."""
-    rows = tape.h.shape[1] - streams
+def go_on(tape: Tape, new: int) -> None:
+    """Make room for so many new characters: what there is of older ones moves up, and the state after them becomes the
+    one before the new ones.
+    """
+    rows, first = tape.a.shape[1], new * tape.x.shape[1]
+    for t in range(new, len(tape.x)):
+        for b in range(tape.x.shape[1]):
+            tape.x[t - new, b] = tape.x[t, b]
     for index in range(len(tape.h)):
-        copy_rows(tape.h[index, rows:], tape.h[index, :streams])
-        copy_rows(tape.c[index, rows:], tape.c[index, :streams])
+        copy_rows(tape.h[index, first:], tape.h[index, : rows + tape.x.shape[1] - first])
+        copy_rows(tape.c[index, first:], tape.c[index, : rows + tape.x.shape[1] - first])
+        copy_rows(tape.a[index, first:], tape.a[index, : rows - first])
+        copy_rows(tape.memo[index, first:], tape.memo[index, : rows - first])
+        if tape.mask.shape[1]:
+            copy_rows(tape.mask[index, first:], tape.mask[index, : rows - first])
+            copy_rows(tape.out[index, first:], tape.out[index, : rows - first])
 
 
 @section
-def clear(tape: Tape, streams: int) -> None:
-    """The state before the characters becomes zero."""
-    for index in range(len(tape.h)):
-        for b in range(streams):
-            fill(tape.h[index, b], ZERO)
-            fill(tape.c[index, b], ZERO)
-
-
-@section
-def add_input(w: Layer, index: int, x: Symbols, below: Array, a: Array) -> None:
-    """a (N, G) = W_ih x + b_ih, for symbols x (T, B) or the output below (N, H)."""
-    if index:
-        multiply_all(w.w_ih, below, a)
-    b_ih = w.b_ih[0]
-    for t in range(x.shape[0]):
+def take(task: Task, update: int, tape: Tape) -> None:
+    """Put the new characters of update number `update` on the tape, and the masks of all that it reads."""
+    x, masks, chars = task.x[update], task.masks[update], task.x.shape[1]
+    for t in range(chars):
         for b in range(x.shape[1]):
-            row = a[t * x.shape[1] + b]
+            tape.x[len(tape.x) - chars + t, b] = x[t, b]
+    if tape.mask.shape[1]:
+        for index in range(len(masks)):
+            copy_rows(masks[index], tape.mask[index, tape.mask.shape[1] - masks.shape[1] :])
+
+
+@section
+def clear(tape: Tape, first: int) -> None:
+    """The state before character `first` becomes zero."""
+    streams = tape.x.shape[1]
+    for index in range(len(tape.h)):
+        for r in range(first * streams, (first + 1) * streams):
+            fill(tape.h[index, r], ZERO)
+            fill(tape.c[index, r], ZERO)
+
+
+@section
+def add_input(w: Layer, index: int, first: int, below: Array, tape: Tape) -> None:
+    """a = W_ih x + b_ih from character `first` on, for symbols or the output below (N, H)."""
+    a, b_ih, streams = tape.a[index], w.b_ih[0], tape.x.shape[1]
+    if index:
+        multiply_all(w.w_ih, below[first * streams :], a[first * streams :])
+    for t in range(first, len(tape.x)):
+        for b in range(streams):
+            row = a[t * streams + b]
             if index:
                 for j in range(len(row)):
                     row[j] += b_ih[j]
             else:
-                w_x = w.w_ih[x[t, b]]
+                w_x = w.w_ih[tape.x[t, b]]
                 for j in range(len(row)):
                     row[j] = w_x[j] + b_ih[j]
 
@@ -880,36 +919,41 @@ def predict(model: Model, tape: Tape, y: Symbols, losses: int, scale: float) -> 
     """The mean loss of the last so many characters of y (T, B), in nats, and the gradients of the logits, times
     `scale`, and of h.
     """
-    streams, rows = y.shape[1], y[-losses:].size
+    streams, rows = y.shape[1], losses * y.shape[1]
+    first, beyond = len(tape.logits) - rows, len(tape.logits) - y.size
     weights, bias = head_of(model, model.flat)
     below, b, share, total = output_of(tape, model.layers - 1, streams), bias[0], f4(scale / rows), 0.0
-    multiply_all(weights, below, tape.logits)
-    for r in range(y.size - rows):
+    multiply_all(weights, below[first:], tape.logits[first:])
+    for r in range(first):
         fill(tape.d_h[r], ZERO)
-    for r in range(y.size - rows, y.size):
+    for r in range(first, len(tape.logits)):
         logits, d_h = tape.logits[r], tape.d_h[r]
         for j in range(len(logits)):
             logits[j] += b[j]
-        total += softmax_loss(logits, y[r // streams, r % streams], share)
+        total += softmax_loss(logits, y[(r - beyond) // streams, (r - beyond) % streams], share)
         fill(d_h, ZERO)
         add_transposed(weights, ONE, logits, d_h)
-    return total / rows
+    mean: float = total / rows
+    return mean
 
 
 @section
-def read(cell: int, ready: bool, w: Layer, index: int, x: Symbols, mask: Array, tape: Tape) -> None:
-    """Layer `index` reads x (T, B), character after character; `ready`: W_hh h of the first one is there."""
-    streams = x.shape[1]
+def read(cell: int, ready: bool, w: Layer, index: int, first: int, tape: Tape) -> None:
+    """Layer `index` reads the characters from `first` on, one after the other; `ready`: W_hh h of the first one is
+    there.
+    """
+    streams = tape.x.shape[1]
     a, h, c, memo, u = tape.a[index], tape.h[index], tape.c[index], tape.memo[index], tape.u[index]
-    add_input(w, index, x, output_of(tape, max(0, index - 1), streams), a)
-    for t in range(x.shape[0]):
+    add_input(w, index, first, output_of(tape, max(0, index - 1), streams), tape)
+    for t in range(first, len(tape.x)):
         if dense(cell) and not ready:
             multiply_all(w.w_hh, h[t * streams : (t + 1) * streams], u)
         for b in range(streams):
             r = t * streams + b
             forward(cell, w, a[r], u[b], h[r], c[r], h[r + streams], c[r + streams], memo[r])
-    if tape.out.shape[1]:
-        drop(h[streams:], mask, tape.out[index])
+    if tape.mask.shape[1]:
+        start = first * streams
+        drop(h[start + streams :], tape.mask[index, start:], tape.out[index, start:])
 
 
 class Pass(NamedTuple):
@@ -924,11 +968,12 @@ class Pass(NamedTuple):
 
 
 @section
-def go_back(cell: int, w: Layer, index: int, way: int, carry: Array, to: Pass, tape: Tape, streams: int) -> None:
-    """Layer `index` goes back through all characters, that way from each to the one before."""
+def go_back(cell: int, w: Layer, index: int, way: int, carry: Array, first: int, to: Pass, tape: Tape) -> None:
+    """Layer `index` goes back to character `first`, that way from each to the one before."""
     a, h, c, memo = tape.a[index], tape.h[index], tape.c[index], tape.memo[index]
     d_in, d_hidden, d_h, direct = to
-    for t in range(len(carry), -1, -1):  # back in time
+    streams = tape.x.shape[1]
+    for t in range(len(carry), first - 1, -1):  # back in time
         for b in range(streams):
             r = t * streams + b
             if t < len(carry):
@@ -944,52 +989,57 @@ def go_back(cell: int, w: Layer, index: int, way: int, carry: Array, to: Pass, t
 
 
 @section
-def enter_back(tape: Tape, mask: Array, streams: int) -> None:
-    """Before a layer goes back: its mask on the gradient of what it passes upwards, and nothing of later ones."""
-    if tape.out.shape[1]:
-        drop(tape.d_h, mask, tape.d_h)
+def enter_back(index: int, first: int, tape: Tape) -> None:
+    """Before layer `index` goes back to character `first`: its mask on the gradient of what it passes upwards, and
+    nothing of later characters.
+    """
+    streams = tape.x.shape[1]
+    if tape.mask.shape[1]:
+        drop(tape.d_h[first * streams :], tape.mask[index, first * streams :], tape.d_h[first * streams :])
     for b in range(streams):
         fill(tape.direct[b], ZERO)
 
 
 @section
-def hand_down(w: Layer, index: int, tape: Tape) -> None:
+def hand_down(w: Layer, index: int, first: int, tape: Tape) -> None:
     """After it: the gradient of its input becomes that of what the layer below passes upwards."""
     if index:
-        for r in range(len(tape.d_h)):
+        for r in range(first * tape.x.shape[1], len(tape.d_h)):
             fill(tape.d_h[r], ZERO)
             add_transposed(w.w_ih, ONE, tape.d_in[index, r], tape.d_h[r])
 
 
 @section
-def go_all_back(cell: int, w: Layer, index: int, carry: Array, mask: Array, tape: Tape, streams: int) -> None:
-    """Layer `index` goes back through all characters, and passes the gradient of its input down."""
-    enter_back(tape, mask, streams)
+def go_all_back(cell: int, w: Layer, index: int, carry: Array, first: int, tape: Tape) -> None:
+    """Layer `index` goes back to character `first`, and passes the gradient of its input down."""
+    enter_back(index, first, tape)
     to = Pass(tape.d_in[index], tape.d_hidden[index], tape.d_h, tape.direct)
-    go_back(cell, w, index, WHOLE, carry, to, tape, streams)
-    hand_down(w, index, tape)
+    go_back(cell, w, index, WHOLE, carry, first, to, tape)
+    hand_down(w, index, first, tape)
 
 
 @section
-def write_gradient(model: Model, grad: Array, index: int, x: Symbols, tape: Tape, streams: int) -> None:
-    """The gradient of layer `index`, sums of outer products, into grad (P,)."""
-    g, d_in, d_hidden = layer_of(model, grad, index), tape.d_in[index], tape.d_hidden[index]
+def write_gradient(model: Model, grad: Array, index: int, first: int, tape: Tape) -> None:
+    """The gradient of layer `index`, sums of outer products from character `first` on, into grad (P,)."""
+    streams = tape.x.shape[1]
+    start, rows = first * streams, tape.x.size
+    g, d_in, d_hidden = layer_of(model, grad, index), tape.d_in[index, start:], tape.d_hidden[index, start:]
     sum_rows(d_in, g.b_ih)
     if dense(model.cell):
-        of_matrix, first, states, matrix = d_hidden, 0, tape.h[index, : len(d_in)], g.w_hh
+        of_matrix, column, states, matrix = d_hidden, 0, tape.h[index, start:rows], g.w_hh
         sum_rows(d_hidden, g.b_hh)
     else:
-        of_matrix, first, states, matrix = d_in, 2 * model.hidden, tape.c[index, streams:], g.w_co
+        of_matrix, column, states, matrix = d_in, 2 * model.hidden, tape.c[index, start + streams :], g.w_co
         fill(g.w_hh[0], ZERO)
         for r in range(len(d_in)):
-            add_by_unit(d_in[r], tape.c[index, r], g.w_hh[0])
-    sum_outer(of_matrix, first, states, matrix)
+            add_by_unit(d_in[r], tape.c[index, start + r], g.w_hh[0])
+    sum_outer(of_matrix, column, states, matrix)
     if index:
-        sum_outer(d_in, 0, output_of(tape, index - 1, streams), g.w_ih)
+        sum_outer(d_in, 0, output_of(tape, index - 1, streams)[start:], g.w_ih)
     else:
         fill(g.w_ih.reshape(g.w_ih.size), ZERO)
         for r in range(len(d_in)):
-            row, d = g.w_ih[x[r // streams, r % streams]], d_in[r]
+            row, d = g.w_ih[tape.x[first + r // streams, r % streams]], d_in[r]
             for j in range(len(row)):
                 row[j] += d[j]
 
@@ -1006,13 +1056,23 @@ def add_by_unit(d_in: Array, c: Array, out: Array) -> None:
 
 
 @section
+def oldest(task: Task, update: int, tape: Tape) -> int:
+    """The character that update number `update` goes back to."""
+    chars: int = task.x.shape[1]
+    return len(tape.x) - max(chars, min(task.depth, task.held + (update + 1) * chars))
+
+
+@section
 def read_and_predict(model: Model, tape: Tape, task: Task, update: int, grad: Array) -> float:
     """The loss of update number `update`, and the gradient of the head, into grad (P,)."""
-    x, masks, streams = task.x[update], task.masks[update], task.x.shape[2]
+    streams, chars = task.x.shape[2], task.x.shape[1]
+    first = oldest(task, update, tape) if task.rerun else len(tape.x) - chars
+    go_on(tape, chars)
+    take(task, update, tape)
     if task.reset:
-        clear(tape, streams)
+        clear(tape, first)
     for index in range(model.layers):
-        read(model.cell, False, layer_of(model, model.flat, index), index, x, masks[index], tape)
+        read(model.cell, False, layer_of(model, model.flat, index), index, first, tape)
     nats = predict(model, tape, task.y[update], task.losses, task.scale)
     weights, bias = head_of(model, grad)
     d_logits, below = tape.logits[-task.losses * streams :], output_of(tape, model.layers - 1, streams)
@@ -1036,24 +1096,22 @@ def step(model: Model, descent: Descent, update: int, norm: float, grad: Array, 
 def segments(
     model: Model, state: Array, tape: Tape, task: Task, descent: Descent, grad: Array, nats: Doubles, norms: Doubles
 ) -> int:
-    """n updates of T characters of B streams from `state` (L, S, B, H), which is moved on; grad (P,) is overwritten.
+    """n updates of T new characters of B streams from `state` (L, S, B, H), moved on; grad (P,) is overwritten.
 
     Losses and norms of the gradient go to nats and norms (n,). Returns how many updates were made: fewer than n where
     the loss or the gradient of one is not finite.
     """
-    streams = task.x.shape[2]
     enter(tape, state)
     for update in range(len(nats)):
         nats[update] = read_and_predict(model, tape, task, update, grad)
+        first = oldest(task, update, tape)
         for index in range(model.layers - 1, -1, -1):
-            w, mask = layer_of(model, model.flat, index), task.masks[update, index]
-            go_all_back(model.cell, w, index, task.carry, mask, tape, streams)
-            write_gradient(model, grad, index, task.x[update], tape, streams)
+            go_all_back(model.cell, layer_of(model, model.flat, index), index, task.carry, first, tape)
+            write_gradient(model, grad, index, first, tape)
         norms[update] = math.sqrt(dot(grad, grad))
         if not is_finite(nats[update] + norms[update]):
             return update
         step(model, descent, update, norms[update], grad, tape.one)
-        go_on(tape, streams)
     leave(tape, state)
     return len(nats)
 
@@ -1175,21 +1233,19 @@ def add_row(d: Array, out: Array) -> None:
 
 
 @section
-def add_effect(model: Model, index: int, of: Pass, b: int, m: Layer, x: Symbols, tape: Tape) -> None:
-    """B, added to m: what the parameters of layer `index` did, by the characters x (T, B), in stream b, to what that
-    pass back began with.
-    """
-    streams, d_in, d_hidden = x.shape[1], of.d_in, of.d_hidden
+def add_effect(model: Model, index: int, of: Pass, b: int, m: Layer, tape: Tape) -> None:
+    """B, added to m: what the parameters of layer `index` did in stream b to what that pass back began with."""
+    streams, d_in, d_hidden = tape.x.shape[1], of.d_in, of.d_hidden
     for number in range(2):  # arrays first, then one product for both: what is called twice is compiled twice
         d, below, out, there = d_in, output_of(tape, max(0, index - 1), streams), m.w_ih, index > 0
         if number == 1:
             d, below, out, there = d_hidden, tape.h[index], m.w_hh, dense(model.cell)
         if there:
             add_outer(d, below, b, streams, out)
-    for t in range(x.shape[0]):
+    for t in range(len(tape.x)):
         r = t * streams + b
         if index == 0:
-            add_row(d_in[r], m.w_ih[x[t, b]])
+            add_row(d_in[r], m.w_ih[tape.x[t, b]])
         add_row(d_in[r], m.b_ih[0])
         if dense(model.cell):
             add_row(d_hidden[r], m.b_hh[0])
@@ -1198,14 +1254,12 @@ def add_effect(model: Model, index: int, of: Pass, b: int, m: Layer, x: Symbols,
 
 
 @section
-def go_back_by_all_ways(
-    model: Model, w: Layer, index: int, carry: Array, x: Symbols, tape: Tape, traces: Traces
-) -> None:
-    """Layer `index` goes back through the characters x (T, B): the gradient of the loss first, to `d_before`, then what
-    each influence is on, to `a`, the way that influences go; the carry of these is 1. All in one place, because it
-    takes long to compile.
+def go_back_by_all_ways(model: Model, w: Layer, index: int, carry: Array, tape: Tape, traces: Traces) -> None:
+    """Layer `index` goes back through all characters: the gradient of the loss first, to `d_before`, then what each
+    influence is on, to `a`, the way that influences go; the carry of these is 1. All in one place, because it takes
+    long to compile.
     """
-    cell, streams, whole = model.cell, x.shape[1], traces.on == WHOLE
+    cell, streams, whole = model.cell, tape.x.shape[1], traces.on == WHOLE
     for number in range(-1, len(traces.a)):
         way, beyond, q = WHOLE, traces.inside, 0 if whole else number
         to = Pass(tape.d_in[index], tape.d_hidden[index], tape.d_h, tape.direct)
@@ -1213,14 +1267,14 @@ def go_back_by_all_ways(
             way, beyond = traces.on, traces.on
             to = Pass(traces.d_in[q], traces.d_hidden[q], traces.d_h, traces.direct)
             begin_with(number, whole, model.hidden, traces.first, to, streams)
-        go_back(cell, w, index, way, carry, to, tape, streams)
+        go_back(cell, w, index, way, carry, 0, to, tape)
         for b in range(streams):
             for among in range(len(traces.d_before)):
                 out = traces.d_before[among, b] if number < 0 else traces.a[number, among, b]
                 pass_on(cell, beyond, traces.first + among, w, to.d_in[b], to.d_hidden[b], to.direct[b], out)
             if number >= 0 and whole:
                 fill(traces.added[number, b], ZERO)
-                add_effect(model, index, to, b, layer_of(model, traces.added[number, b], index), x, tape)
+                add_effect(model, index, to, b, layer_of(model, traces.added[number, b], index), tape)
 
 
 @section
@@ -1314,10 +1368,10 @@ def read_and_move(traces: Traces, b: int, hidden: int, by_row: bool, m: Array, n
 
 
 @section
-def trace(model: Model, grad: Array, index: int, x: Symbols, tape: Tape, traces: Traces) -> None:
-    """Add what the influences of layer `index` tell to grad (P,), and move them on past the characters x (T, B)."""
+def trace(model: Model, grad: Array, index: int, tape: Tape, traces: Traces) -> None:
+    """Add what the influences of layer `index` tell to grad (P,), and move them on past all characters."""
     g, last, whole = layer_of(model, grad, index), len(traces.a) - 1, traces.on == WHOLE
-    for b in range(x.shape[1]):
+    for b in range(tape.x.shape[1]):
         if whole:
             but_for_head = len(grad) - model.vocabulary * (model.hidden + 1)
             read_and_move_whole(traces, b, model.hidden, but_for_head, grad)
@@ -1334,7 +1388,7 @@ def trace(model: Model, grad: Array, index: int, x: Symbols, tape: Tape, traces:
             read_and_move(traces, b, model.hidden, by_row, m_p, n_p, g_p)
         for q in range(0 if whole else last + 1):
             of = Pass(traces.d_in[q], traces.d_hidden[q], traces.d_h, traces.direct)
-            add_effect(model, index, of, b, m if q == 0 else n, x, tape)
+            add_effect(model, index, of, b, m if q == 0 else n, tape)
 
 
 @kernel
@@ -1349,23 +1403,23 @@ def traced(
     nats: Doubles,
     norms: Doubles,
 ) -> int:
-    """As `segments`, with influences, which are moved on; a task that resets states has none."""
-    streams = task.x.shape[2]
+    """As `segments`, with influences, which are moved on; a task that resets states has none, nor one whose tape holds
+    older characters.
+    """
     enter(tape, state)
     for update in range(len(nats)):
         nats[update] = read_and_predict(model, tape, task, update, grad)
         for index in range(model.layers - 1, -1, -1):
             w = layer_of(model, model.flat, index)
-            enter_back(tape, task.masks[update, index], streams)
-            go_back_by_all_ways(model, w, index, task.carry, task.x[update], tape, traces)
-            hand_down(w, index, tape)
-            write_gradient(model, grad, index, task.x[update], tape, streams)
-            trace(model, grad, index, task.x[update], tape, traces)
+            enter_back(index, 0, tape)
+            go_back_by_all_ways(model, w, index, task.carry, tape, traces)
+            hand_down(w, index, 0, tape)
+            write_gradient(model, grad, index, 0, tape)
+            trace(model, grad, index, tape, traces)
         norms[update] = math.sqrt(dot(grad, grad))
         if not is_finite(nats[update] + norms[update]):
             return update
         step(model, descent, update, norms[update], grad, tape.one)
-        go_on(tape, streams)
     leave(tape, state)
     return len(nats)
 
@@ -1415,7 +1469,7 @@ def step_and_multiply(
         matrix, mean, square, d, x = w.w_hh, m.w_hh, v.w_hh, tape.d_hidden[index, 0], tape.h[index, 0]
     else:
         matrix, mean, square, d, x = w.w_co, m.w_co, v.w_co, tape.d_in[index, 0, 2 * model.hidden :], tape.c[index, 1]
-    next_h, u = tape.h[index, 1 if moving else 0], tape.u[index, 0]
+    next_h, u = tape.h[index, 1], tape.u[index, 0]
     for first in range(0, matrix.shape[0], ROWS):
         last = min(first + ROWS, matrix.shape[0])
         if moving:
@@ -1491,19 +1545,19 @@ def online(
                 step_others(rule, scale, model, descent, index, tape, one_hot)
             step_head(rule, scale, model, descent, tape)
             one_hot[task.x[before, 0, 0]] = ZERO
-            go_on(tape, 1)
         if update == len(nats):
             break
-        x, masks = task.x[update], task.masks[update]
+        go_on(tape, 1)
+        take(task, update, tape)
         if task.reset:
-            clear(tape, 1)
+            clear(tape, 0)
             for index in range(model.layers):
                 fill(tape.u[index, 0], ZERO)
         for index in range(model.layers):
-            read(cell, True, layer_of(model, model.flat, index), index, x, masks[index], tape)
+            read(cell, True, layer_of(model, model.flat, index), index, 0, tape)
         nats[update] = predict(model, tape, task.y[update], task.losses, task.scale)
         for index in range(model.layers - 1, -1, -1):
-            go_all_back(cell, layer_of(model, model.flat, index), index, task.carry, masks[index], tape, 1)
+            go_all_back(cell, layer_of(model, model.flat, index), index, task.carry, 0, tape)
             if cell == ELSTM:
                 fill(tape.unit[index], ZERO)
                 add_by_unit(tape.d_in[index, 0], tape.c[index, 0], tape.unit[index])
@@ -1515,47 +1569,47 @@ def online(
 
 
 @kernel
-def speak(model: Model, state: Array, tape: Tape, first: int, noise: Array, x: Symbols, symbols: Symbols) -> None:
+def speak(model: Model, state: Array, tape: Tape, first: int, noise: Array, symbols: Symbols) -> None:
     """One stream goes on from `state` (L, S, 1, H), which is moved on: it reads the symbol `first`, then each of those
     that it says itself, n of them, into symbols (n,). That is each time the one with the largest sum of its logit and
-    its noise, (n, K), among the first K. x (1, 1) is for its own use.
+    its noise, (n, K), among the first K.
     """
     weights, bias = head_of(model, model.flat)
     b, logits = bias[0], tape.logits[0]
     enter(tape, state)
-    x[0, 0] = first
+    tape.x[0, 0] = first
     for n in range(len(symbols)):
+        go_on(tape, 1)
         for index in range(model.layers):
-            read(model.cell, False, layer_of(model, model.flat, index), index, x, tape.d_h, tape)
+            read(model.cell, False, layer_of(model, model.flat, index), index, 0, tape)
         multiply(weights, output_of(tape, model.layers - 1, 1)[0], logits)
         best = 0
         for j in range(noise.shape[1]):
             logits[j] += b[j] + noise[n, j]
             if logits[j] > logits[best]:
                 best = j
-        symbols[n] = x[0, 0] = best
-        go_on(tape, 1)
+        symbols[n] = tape.x[0, 0] = best
     leave(tape, state)
 
 
 @kernel
-def listen(model: Model, state: Array, tape: Tape, x: Symbols, y: Symbols, nats: Doubles, one: Symbols) -> None:
-    """One stream reads x (N,) from `state` (L, S, 1, H), which is moved on; the losses of y (N,) go to nats (N,), where
-    these have room. one (1, 1) is for its own use.
+def listen(model: Model, state: Array, tape: Tape, x: Symbols, y: Symbols, nats: Doubles) -> None:
+    """One stream reads x (n,) from `state` (L, S, 1, H), which is moved on; the losses of y (n,) go to nats (n,), where
+    these have room.
     """
     weights, bias = head_of(model, model.flat)
     b, logits = bias[0], tape.logits[0]
     enter(tape, state)
     for n in range(len(x)):
-        one[0, 0] = x[n]
+        go_on(tape, 1)
+        tape.x[0, 0] = x[n]
         for index in range(model.layers):
-            read(model.cell, False, layer_of(model, model.flat, index), index, one, tape.d_h, tape)
+            read(model.cell, False, layer_of(model, model.flat, index), index, 0, tape)
         if len(nats):
             multiply(weights, output_of(tape, model.layers - 1, 1)[0], logits)
             for j in range(len(logits)):
                 logits[j] += b[j]
             nats[n] = softmax_loss(logits, y[n], ONE)
-        go_on(tape, 1)
     leave(tape, state)
 
 

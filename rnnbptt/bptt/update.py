@@ -67,6 +67,16 @@ class Means(NamedTuple):
     made: int = 0
 
 
+class Updates(NamedTuple):
+    """Of updates made in one call, each: the loss in nats per character, the norm of its gradient before it was
+    clipped, and operations.
+    """
+
+    nats: Numbers
+    norms: Numbers
+    flops: Sequence[float]
+
+
 class Engine(Protocol):
     """Computes the updates of B streams; the gradient lies in the network's `parameters.grad`."""
 
@@ -94,9 +104,8 @@ class Engine(Protocol):
 class FusedEngine(Engine, Protocol):
     """An engine that makes many updates in one call, and moves the parameters itself."""
 
-    def train(self, plan: Plan, segment: Segment, steps: Steps, means: Means) -> tuple[Numbers, Numbers]:
-        """n updates by the same plan, whose characters follow one another in the segment, parameters moved: the loss
-        of each in nats per character and the norm of its gradient before it was clipped.
+    def train(self, plan: Plan, segment: Segment, steps: Steps, means: Means) -> Updates:
+        """n updates by the same plan, whose characters follow one another in the segment, parameters moved.
 
         They end with the first update whose loss or gradient is not finite, before its step.
         """
@@ -111,6 +120,21 @@ def plan_flops(network: CharRNN, plan: Plan, gone_back: int, streams: int) -> fl
         losses, gone_back, carried = 3 * losses, 3 * gone_back, 2 * carried + plan.advance - 1
     counts = (count * streams for count in (plan.advance, gone_back, carried, losses, again))
     return update_flops(network.parameters.shapes, *counts)
+
+
+def check_history(tensors: Mapping[str, Tensor], streams: int, vocabulary: int, history: int, longest: int) -> None:
+    """UserError unless the older characters from a file, and their place, are such as a run can hold that keeps up to
+    `history` of them and reads up to `longest` new ones at a time; KeyError where there are none.
+    """
+    ids, place = tensors["history.x"], tensors["history.place"]
+    check_tensor("history.x", ids, (*ids.shape[:1], streams), torch.int64)
+    check_tensor("history.place", place, (2,), torch.int64)
+    start, capacity = place.tolist()
+    most = history + max(longest, history)
+    if len(ids) > history or not 0 <= start <= start + len(ids) <= capacity <= most:
+        raise UserError(f"'history.place' has {len(ids)} characters at {start} of {capacity}, the run keeps {most}")
+    if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
+        raise UserError("'history.x' has symbols that the vocabulary lacks")
 
 
 class TorchEngine:
@@ -198,14 +222,6 @@ class TorchEngine:
 
     def _load_history(self, tensors: Mapping[str, Tensor]) -> None:
         """Hold the characters before, where they are no more than this run holds, in buffers no longer than its own."""
+        check_history(tensors, self._streams, self._network.config.vocabulary, self._history, self._longest)
         held = {name.removeprefix("history."): t for name, t in tensors.items() if name.startswith("history.")}
-        ids, place = held["x"], held["place"]
-        check_tensor("history.x", ids, (*ids.shape[:1], self._streams), torch.int64)
-        check_tensor("history.place", place, (2,), torch.int64)
-        start, capacity = place.tolist()
-        most = self._history + max(self._longest, self._history)
-        if len(ids) > self._history or not 0 <= start <= start + len(ids) <= capacity <= most:
-            raise UserError(f"'history.place' has {len(ids)} characters at {start} of {capacity}, the run keeps {most}")
-        if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < self._network.config.vocabulary:
-            raise UserError("'history.x' has symbols that the vocabulary lacks")
         self._network.tapes.hold(self._streams, held)

@@ -165,8 +165,8 @@ class Trainer:
         sums.chars += updates * made.chars
         sums.unscored += updates * (made.chars - made.scored)
         sums.updates += updates
-        for nats, norm in zip(made.nats, made.norms, strict=True):  # one by one: sums are rounded
-            axes.flops += made.flops
+        for nats, norm, flops in zip(made.nats, made.norms, made.flops, strict=True):  # one by one: sums are rounded
+            axes.flops += flops
             sums.nats += nats * made.scored
             sums.grad_norm += norm
             sums.clipped += 0 < config.clip < norm

@@ -12,18 +12,18 @@ from rnnbptt.truncation.plan import Plan
 
 
 class Made(NamedTuple):
-    """Updates by one plan: the mean loss of each in nats per character and the norm of its gradient before clipping;
-    of each, its characters, those that have a loss, and operations; and the relative bias of the last one's cuts, where
-    it was measured.
+    """Updates by one plan: the mean loss of each in nats per character, the norm of its gradient before clipping, and
+    operations; its characters, and those that have a loss, the same of all; and the relative bias of the last one's
+    cuts, where it was measured.
 
     Where a loss or a norm is not finite, it is the last, and no weight was moved by that update.
     """
 
     nats: Sequence[float]
     norms: Sequence[float]
+    flops: Sequence[float]
     chars: int
     scored: int
-    flops: float
     measured: float | None = None
 
 
@@ -37,10 +37,10 @@ def make_updates(
 ) -> Made:
     """Clip, decay and step after each: as many updates as `steps` has rates, one where torch makes them."""
     if not isinstance(engine, TorchEngine) and not isinstance(optimizer, Muon):
-        nats, norms = engine.train(plan, segment, steps, optimizer.means)
+        nats, norms, flops = engine.train(plan, segment, steps, optimizer.means)
         optimizer.count(len(nats))
         chars, streams = segment.x.size // len(steps.rates), segment.x.shape[1]
-        return Made(nats.tolist(), norms.tolist(), chars, plan.scored * streams, engine.flops(plan))
+        return Made(nats.tolist(), norms.tolist(), flops, chars, plan.scored * streams)
     outcome = engine.update(plan, segment)
     norm = clip(parameters.grad, steps.clip)
     if math.isfinite(outcome.loss + norm):
@@ -49,4 +49,4 @@ def make_updates(
                 weight.mul_(steps.kept[0])
         optimizer.step(parameters.flat, parameters.grad, steps.rates[0], steps.beta2)
         parameters.refresh_operands()
-    return Made([outcome.loss], [norm], *outcome[1:])
+    return Made([outcome.loss], [norm], [outcome.flops], outcome.chars, outcome.scored, outcome.measured)

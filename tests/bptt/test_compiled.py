@@ -19,7 +19,7 @@ from rnnbptt.model.reference import mean_loss
 from rnnbptt.text.streams import Segment
 from rnnbptt.training.optimizers import PLAIN
 from rnnbptt.truncation.fixed import Fixed
-from rnnbptt.truncation.plan import Plan, Strategy
+from rnnbptt.truncation.plan import Plan, Progress, Strategy
 from rnnbptt.truncation.specs import parse_truncation
 from support.networks import error, make_model, random_state, random_text
 
@@ -98,6 +98,39 @@ def test_an_update_is_that_of_the_engine_of_torch(cell: str, plan: Plan) -> None
         assert torch.equal(a["rng.dropout"], b["rng.dropout"])
 
 
+OLDER = ["2/7", "1/5", "2/7@rerun", "last:5/2"]
+
+
+@every_cell
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize("trunc", OLDER)
+def test_older_characters_are_those_of_the_engine_of_torch(cell: str, trunc: str, streams: int) -> None:
+    """With weights that move in between, and a stream that wraps, before which nothing is gone back to."""
+    ours, strategy = calm_model(cell, HIDDEN, layers=2, dropout=0.4), parse_truncation(trunc)
+    theirs, state = copy_of(ours), random_state(ours, streams)
+    engines = [
+        engine_of(kind, model, streams, state, strategy)
+        for kind, model in ((CompiledEngine, ours), (TorchEngine, theirs))
+    ]
+    for update in range(9):
+        plan = strategy.next(Progress(0.0, room=1 if update == 8 else 100))
+        wrapped = np.arange(streams) == (streams - 1 if update == 4 else -1)
+        segment = segment_of(ours, plan.advance, streams)._replace(reset=wrapped)
+        a, b = (engine.update(plan, segment) for engine in engines)
+        assert a.loss == pytest.approx(b.loss, rel=1e-5)
+        assert a[1:] == b[1:]
+        for name, grad in theirs.parameters.grads.items():
+            assert error(ours.parameters.grads[name], grad) < 2e-5, name
+        after, expected = (engine.state_dict() for engine in engines)
+        assert after.keys() == expected.keys()
+        ours_alone = {"history.place"} | ({"history.0.gates", "history.1.gates"} if cell == "rnn" else set())
+        for name in expected.keys() - ours_alone:
+            assert error(after[name].double(), expected[name].double()) < 1e-5, name
+        for model in (ours, theirs):
+            model.parameters.flat.mul_(1.03)
+            model.parameters.refresh_operands()
+
+
 INFLUENCES = [("snap", 1), ("snap:5", 5), ("snap:1", 1), ("rflo", 1), ("rtrl", 1), ("rtrl:3", 3)]
 TRACED = [
     (cell, trunc, k, layers, streams)
@@ -167,7 +200,7 @@ def train(
         first = start // k
         rates = [0.01 / (1 + first + i) ** 0.5 for i in range(n)]
         kept = [0.9 if (first + i) % 5 == 2 else 1.0 for i in range(n)]
-        found.append(engine.train(Plan(k, k, **steps), part, Steps(rates, kept, 0.99, 0.5), optimizer.means))
+        found.append(engine.train(Plan(k, k, **steps), part, Steps(rates, kept, 0.99, 0.5), optimizer.means)[:2])
         optimizer.count(n)
     nats, norms = (np.concatenate(parts) for parts in zip(*found, strict=True))
     return nats, norms, engine.state_dict()
@@ -227,10 +260,11 @@ def test_nothing_moves_once_a_number_is_not_finite(streams: int, trunc: str) -> 
 
 @pytest.mark.parametrize("longest", [1, 3, 64])
 def test_memory_is_that_of_the_longest_update(longest: int) -> None:
-    for trunc, layers in ((str(longest), 2), (f"snap:{longest}", 2), (f"rtrl:{longest}", 1)):
-        model = calm_model("gru", HIDDEN, layers, dropout=0.2)
+    more = {f"{longest}": 0, f"snap:{longest}": 0, f"rtrl:{longest}": 0, f"{longest}/{longest + 4}": 4}
+    for trunc, older in more.items():
+        model = calm_model("gru", HIDDEN, layers=1 if "rtrl" in trunc else 2, dropout=0.2)
         engine = CompiledEngine(model, parse_truncation(trunc), streams=2, seed=0)
-        assert engine.memory(longest) == bytes_of(engine._make_room(longest))
+        assert engine.memory(longest) == bytes_of(engine._make_room(longest + older))
 
 
 def test_what_an_exact_influence_keeps_of_a_character_does_not_grow_with_units() -> None:

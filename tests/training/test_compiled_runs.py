@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 
+from rnnbptt.bptt.engines import COMPILED
 from rnnbptt.bptt.window import create_network
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.text.corpus import Corpus
@@ -34,6 +35,10 @@ RUNS: list[dict[str, Any]] = [
     {"trunc": "random:8", "streams": 2, "cell": "lstm"},
     {"trunc": "artbp:4", "streams": 3, "cell": "gru"},
     {"trunc": "6/2", "streams": 3, "cell": "lstm", "budget": Budget("updates", 60)},
+    {"trunc": "2/7", "streams": 2, "cell": "lstm", "dropout": 0.3, "layers": 2},
+    {"trunc": "1/1..1/8", "streams": 1, "cell": "rnn"},
+    {"trunc": "2/7@rerun", "streams": 1, "cell": "gru", "dropout": 0.3},
+    {"trunc": "last:6/2", "streams": 2, "cell": "elstm", "dropout": 0.3},
     {"trunc": "8..1", "streams": 1, "cell": "mingru"},
     {"trunc": "1", "streams": 1, "cell": "gru", "reset_every": 7},
     {"trunc": "1..8", "streams": 3, "cell": "lstm", "reset_every": 30},
@@ -134,11 +139,16 @@ def test_a_run_resumed_from_a_file_ends_the_same(small: Corpus, whole: Undisturb
     assert_same_end(resumed, whole.trainer)
 
 
-@pytest.mark.parametrize("trunc", ["1", "snap:3", "rtrl:8"])
+@pytest.mark.parametrize(
+    ("cell", "trunc"),
+    [("lstm", "1"), ("lstm", "snap:3"), ("lstm", "rtrl:8"), *((cell, "2/7") for cell in COMPILED), ("gru", "last:6/2")],
+)
 @pytest.mark.parametrize(("first", "then"), [("compiled", "torch"), ("torch", "compiled")])
-def test_a_run_goes_on_under_the_other_engine(small: Corpus, tmp_path: Path, trunc: str, first: str, then: str) -> None:
-    """With all that is carried, influences too: near to where it would have come to."""
-    run = {"trunc": trunc, "streams": 2, "lr": 1e-3}
+def test_a_run_goes_on_under_the_other_engine(
+    small: Corpus, tmp_path: Path, cell: str, trunc: str, first: str, then: str
+) -> None:
+    """With all that is carried, influences and older characters too: near to where it would have come to."""
+    run = {"cell": cell, "trunc": trunc, "streams": 2, "lr": 1e-3, "dropout": 0.3}
     whole, interrupted = (trainer_of(small, **run, engine=first) for _ in range(2))
     list(whole.run())
     list(interrupted.run(lambda axes=interrupted.standing.axes: axes.chars >= 400))
