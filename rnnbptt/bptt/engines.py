@@ -14,6 +14,8 @@ from rnnbptt.truncation.plan import Strategy
 
 ENGINES = ("auto", "torch", "compiled")
 COMPILED = ("rnn", "gru", "lstm", "elstm", "mingru")
+MANY = 8  # characters of an update: more of them make torch no faster beside the compiled engine
+HINT = "computed by --engine torch, as longer truncations are; --engine compiled is faster for this one"
 WHAT_IT_TAKES = (
     f"computes in --precision float32, on --device cpu, --cell {', '.join(COMPILED)}, every --trunc but"
     " shuffled-state:K, uoro, uoro:K, adaptive:X, and of several layers rtrl, rtrl:K, by any optimizer but muon;"
@@ -22,11 +24,14 @@ WHAT_IT_TAKES = (
 
 
 class Choice(NamedTuple):
-    """An engine, the `--precision` that it computes in, and what to tell of it; empty: nothing."""
+    """An engine, the `--precision` that it computes in, what to tell of it, and what to tell of another one to who
+    trains by it alone; empty: nothing.
+    """
 
     engine: str
     precision: str
     note: str = ""
+    hint: str = ""
 
 
 def supports(config: ModelConfig, precision: str, device: str, strategy: Strategy, optimizer: str) -> bool:
@@ -44,6 +49,12 @@ def wins(config: ModelConfig, streams: int) -> bool:
     return streams == 1 or streams * config.hidden <= 1024
 
 
+def wins_at(config: ModelConfig, streams: int, strategy: Strategy) -> bool:
+    """Whether it is for a run of this truncation, whatever others are computed by; as measured there."""
+    chars = strategy.reach or MANY
+    return wins(config, streams) or streams * config.hidden * min(chars, MANY) <= 1024 * MANY
+
+
 def choose_engine(
     name: str, config: ModelConfig, precision: str, device: str, strategy: Strategy, optimizer: str, streams: int
 ) -> Choice:
@@ -51,8 +62,10 @@ def choose_engine(
     check_option(name in ENGINES, "engine", name, f"unknown; give one of {', '.join(ENGINES)}")
     able = supports(config, precision, device, strategy, optimizer)
     check_option(able or name != "compiled", "engine", name, WHAT_IT_TAKES)
-    if name == "torch" or not able or (name == "auto" and not wins(config, streams)):
+    if name == "torch" or not able:
         return Choice("torch", precision)
+    if name == "auto" and not wins(config, streams):
+        return Choice("torch", precision, hint=HINT if wins_at(config, streams, strategy) else "")
     if reason := unavailable():
         return Choice("torch", precision, f"the compiled engine cannot be had here, torch computes: {reason}")
     return Choice("compiled", "float32")

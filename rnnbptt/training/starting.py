@@ -113,6 +113,7 @@ def begin(config: RunConfig, tell: Tell | None = None) -> Trainer:
             new_corpus = new / folder.corpus.name
             corpus = prepare(config.sources, new_corpus, config.text, held_out=config.held_out, tell=tell)
         trainer = fresh(config, corpus, chosen)
+        trainer.notes += filter(None, [chosen.hint])
         if config.initial:
             trainer.initial = take_weights(trainer.model, corpus.vocabulary, load_checkpoint(config.initial))
     if not folder_of_corpus:

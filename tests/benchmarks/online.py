@@ -5,14 +5,16 @@
 
 One thread, Adam, no dropout, the built-in text. All sides are in one process and take turns; medians of the rounds, of
 the time that the thread was computing. "compiled" and "torch" are whole training loops with --engine compiled and
-torch, the latter in the --precision given; "usual" is nn.Embedding, nn.LSTM, nn.Linear,
-torch.optim.Adam, clip_grad_norm_, for truncations that are a number.
+torch, the latter in the --precision given. For truncations that are a number: "usual" is nn.Embedding, nn.LSTM,
+nn.Linear, torch.optim.Adam, clip_grad_norm_; "unrolled" an LSTM cell by hand with fused Adam; "inductor" the same cell
+by torch.compile, where there is a C++ compiler, up to 8 characters an update: more take it minutes to compile.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
+import shutil
 import statistics
 import sys
 import tempfile
@@ -21,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+SIDES = ("usual", "unrolled", "inductor", "torch", "compiled")
 ASKED = {
     ("rnn", 128, 1, "1"): 20,
     ("gru", 128, 1, "1"): 12,
@@ -47,10 +50,8 @@ def main() -> None:
     sizes = ([int(size) for size in text.split(",")] for text in (arguments.hidden, arguments.streams))
     every = itertools.product(arguments.cells.split(","), *sizes, arguments.trunc.split(","))
     cases = ASKED if arguments.asked else every
-    print(
-        "| cell | hidden | streams | trunc | usual | torch | compiled | usual / compiled | torch / compiled | asked |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|---|")
+    titles = ["cell", "hidden", "streams", "trunc", *SIDES, *(f"{side} / compiled" for side in SIDES[:-1]), "asked"]
+    print(f"| {' | '.join(titles)} |\n|{'---|' * len(titles)}")
     with tempfile.TemporaryDirectory() as scratch:
         from rnnbptt.text.options import TextOptions
         from rnnbptt.text.preparing import prepare
@@ -58,9 +59,8 @@ def main() -> None:
         corpus = prepare([ROOT / "data/shakespeare.txt"], Path(scratch, "corpus"), TextOptions())
         for case in cases:
             times = measure(corpus, *case, arguments)
-            usual, torch, compiled = times.get("usual"), times["torch"], times["compiled"]
-            shown = [f"{usual:.1f}" if usual else "", f"{torch:.1f}", f"{compiled:.1f}"]
-            ratios = [f"{usual / compiled:.1f}" if usual else "", f"{torch / compiled:.1f}"]
+            shown = [f"{times[side]:.1f}" if side in times else "" for side in SIDES]
+            ratios = [f"{times[side] / times['compiled']:.1f}" if side in times else "" for side in SIDES[:-1]]
             print(f"| {' | '.join(map(str, [*case, *shown, *ratios, ASKED.get(case, '')]))} |", flush=True)
 
 
@@ -70,8 +70,9 @@ def measure(
     """Median microseconds a character of each side."""
     precisions = {"torch": arguments.precision, "compiled": "float32"}
     sides = {name: trainer_of(corpus, name, kind, cell, hidden, streams, trunc) for name, kind in precisions.items()}
-    if cell not in ("elstm", "mingru") and trunc.isdecimal():
-        sides["usual"] = usual_loop(corpus, cell, hidden, streams, int(trunc))
+    if trunc.isdecimal():
+        for side in rivals_at(cell, int(trunc)):
+            sides[side] = loop_of(corpus, side, cell, hidden, streams, int(trunc))
     times: dict[str, list[float]] = {side: [] for side in sides}
     for turn in range(arguments.rounds + 1):
         for side, run in sides.items():
@@ -113,14 +114,22 @@ def trainer_of(
     return run
 
 
-def usual_loop(corpus, cell: str, hidden: int, streams: int, k: int) -> Callable[[float], int]:
-    """The same with torch.nn."""
+def rivals_at(cell: str, k: int) -> list[str]:
+    """Those that know the cell, and can be had for so many characters an update."""
+    if cell != "lstm":
+        return ["usual"] if cell in ("rnn", "gru") else []
+    return ["usual", "unrolled", *(["inductor"] if k <= 8 and shutil.which("c++") else [])]
+
+
+def loop_of(corpus, side: str, cell: str, hidden: int, streams: int, k: int) -> Callable[[float], int]:
+    """The same of a rival."""
     import torch
-    from rivals import UsualLoop
+    from rivals import InductorCell, UnrolledCell, UsualLoop
 
     from rnnbptt.text.streams import Streams
 
-    lanes, loop = Streams(corpus.split("train"), streams), UsualLoop(cell, len(corpus.vocabulary), hidden)
+    kinds = {"usual": UsualLoop, "unrolled": UnrolledCell, "inductor": InductorCell}
+    lanes, loop = Streams(corpus.split("train"), streams), kinds[side](cell, len(corpus.vocabulary), hidden)
 
     def run(seconds: float) -> int:
         chars, end = 0, time.thread_time() + seconds

@@ -43,11 +43,9 @@ class UnrolledCell:
         self.hidden = hidden
         self.state: tuple[Tensor, Tensor] | None = None
 
-    def update(self, x: Tensor, y: Tensor) -> float:
-        """One update on x and y, (T, B) each."""
+    def forward(self, x: Tensor, y: Tensor, h: Tensor, c: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The loss of x and y, (T, B) each, from a state (B, H), and the state after."""
         table, recurrent, bias, out, out_bias = self.parameters
-        zero = torch.zeros(x.shape[1], self.hidden, device=x.device)
-        h, c = self.state or (zero, zero)
         losses = []
         for symbols, targets in zip(x, y, strict=True):
             gates = torch.addmm(table[symbols], h, recurrent) + bias
@@ -55,10 +53,23 @@ class UnrolledCell:
             c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
             h = torch.sigmoid(o) * torch.tanh(c)
             losses.append(nn.functional.cross_entropy(torch.addmm(out_bias, h, out), targets))
-        loss = torch.stack(losses).mean()
+        return torch.stack(losses).mean(), h, c
+
+    def update(self, x: Tensor, y: Tensor) -> float:
+        """One update on x and y, (T, B) each."""
+        h, c = self.state or torch.zeros(2, x.shape[1], self.hidden, device=x.device).unbind()
+        loss, h, c = self.forward(x, y, h, c)
         self.optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         self.optimizer.step()
         self.state = (h.detach(), c.detach())
         return loss.item()
+
+
+class InductorCell(UnrolledCell):
+    """The same cell, its loss and gradient by torch.compile, which wants a C++ compiler."""
+
+    def __init__(self, cell: str, vocabulary: int, hidden: int) -> None:
+        super().__init__(cell, vocabulary, hidden)
+        self.forward = torch.compile(super().forward, dynamic=False)

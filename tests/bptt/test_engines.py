@@ -36,8 +36,20 @@ def choice(name: str, trunc: str = "1", streams: int = 1, **change: object) -> C
 def test_auto_takes_the_faster_one_whatever_the_truncation(trunc: str) -> None:
     compiled, torch = Choice("compiled", "float32"), Choice("torch", "auto")
     assert choice("auto", trunc, hidden=2000) == choice("auto", trunc, streams=8) == compiled
-    assert choice("auto", trunc, streams=9) == choice("torch", trunc) == torch
+    assert choice("auto", trunc, streams=9)._replace(hint="") == choice("torch", trunc) == torch
     assert choice("compiled", trunc, streams=9) == compiled
+
+
+LONE = {"1": 64, "snap": 64, "2": 32, "4": 16, "8..3": 21, "1/4": 21, "8": 8, "1..64": 8}
+
+
+@pytest.mark.parametrize(("trunc", "most"), LONE.items())
+def test_who_trains_by_one_truncation_alone_hears_of_the_engine_that_is_faster_for_it(trunc: str, most: int) -> None:
+    """Of 128 units, up to so many streams; what is computed by the faster one anyway, or was asked for, is not told."""
+    hint = "computed by --engine torch, as longer truncations are; --engine compiled is faster for this one"
+    assert choice("auto", trunc, streams=most).hint == (hint if most > 8 else "")
+    assert choice("auto", trunc, streams=most + 1).hint == choice("torch", trunc, streams=most).hint == ""
+    assert choice("auto", trunc, streams=most, optimizer="muon").hint == ""
 
 
 @pytest.mark.parametrize(
@@ -68,8 +80,8 @@ def test_where_it_cannot_be_had_torch_serves(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "rnnbptt.bptt.kernels", None)
     note = "the compiled engine cannot be had here, torch computes: "
     for name in ("auto", "compiled"):
-        engine, precision, said = choice(name)
-        assert (engine, precision) == ("torch", "auto")
+        engine, precision, said, hint = choice(name)
+        assert (engine, precision, hint) == ("torch", "auto", "")
         assert said.startswith(note)
     model = make_model(precision="float32")
     said = message_of(make_engine, "compiled", model, parse_truncation("1"), 1, 0)

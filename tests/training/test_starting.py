@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from rnnbptt.bptt.engines import HINT
 from rnnbptt.errors import UserError
 from rnnbptt.model.config import ModelConfig
 from rnnbptt.storage.lock import is_ours
@@ -299,6 +300,14 @@ def test_a_run_goes_on_with_the_engine_it_had_unless_told_otherwise(config: RunC
     list(RunFolder(config.folder).follow(resume(config.folder, budget=budget, engine="torch")))
     trainer = resume(config.folder, engine="compiled")
     assert trainer.notes == ["computed by --engine torch so far, by compiled from here on: these round otherwise"]
+
+
+@pytest.mark.parametrize(("trunc", "engine", "told"), [("1", "auto", 1), ("1", "torch", 0), ("4", "auto", 0)])
+def test_a_faster_engine_is_told_of(config: RunConfig, trunc: str, engine: str, told: int) -> None:
+    config = replace(config, train=replace(config.train, trunc=trunc), model=ModelConfig(1, hidden=600), engine=engine)
+    trainer = begin(config)
+    RunFolder(config.folder).release()
+    assert (trainer.engine.name, trainer.notes) == ("torch", [HINT] * told)
 
 
 def test_an_engine_that_cannot_is_refused_before_the_text_is_read(config: RunConfig) -> None:
