@@ -267,8 +267,8 @@ class CompiledEngine:
         carry = np.ones(len(tape.x) - 1, np.float32)
         if plan.carry:
             carry[-len(plan.carry) :] = plan.carry
-        masks, again = self._masks(plan, len(x)), plan.rerun > 0
-        task = Task(x, y, masks, carry, plan.depth, self._held, again, float(plan.scale), plan.scored, plan.reset)
+        lengths, again = np.array(self._lengths(plan, len(x)), np.int64), plan.rerun > 0
+        task = Task(x, y, self._masks(plan, len(x)), carry, lengths, again, float(plan.scale), plan.scored, plan.reset)
         return task, np.empty(len(x)), np.zeros(max(1, len(x)))
 
     def _masks(self, plan: Plan, updates: int) -> NDArray[np.float32]:
@@ -286,7 +286,9 @@ class CompiledEngine:
         return masks.numpy()
 
     def _room_for(self, plan: Plan) -> Room:
-        """For updates by this plan; what the tape held before them, the new one holds."""
+        """For updates by this plan; what the tape held before them, the new one holds. It has no room for older
+        characters where none are held: the kernels but one go back through all that it has.
+        """
         history = self._strategy.history
         chars, there = history + plan.advance, len(self._room[0].x)
         if there < chars or (there > chars and not history):
@@ -318,7 +320,7 @@ class CompiledEngine:
         for name, influence in self._influence.state.items() if self._influence else ():
             copy_checked(f"influence.{name}", influence, tensors)
         set_state(self._dropout, "rng.dropout", tensors)
-        if "history.x" in tensors:
+        if any(name.startswith("history.") for name in tensors):
             self._load_history(tensors)
 
     def _load_history(self, tensors: Mapping[str, Tensor]) -> None:

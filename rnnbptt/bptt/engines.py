@@ -18,7 +18,7 @@ MANY = 8  # characters of an update: more of them make torch no faster beside th
 HINT = "computed by --engine torch, as longer truncations are; --engine compiled is faster for this one"
 WHAT_IT_TAKES = (
     f"computes in --precision float32, on --device cpu, --cell {', '.join(COMPILED)}, every --trunc but"
-    " shuffled-state:K, uoro, uoro:K, adaptive:X, and of several layers rtrl, rtrl:K, by any optimizer but muon;"
+    " shuffled-state:K, uoro, uoro:K, adaptive:D, and of several layers rtrl, rtrl:K, by any optimizer but muon;"
     " give --engine torch"
 )
 
@@ -50,9 +50,9 @@ def wins(config: ModelConfig, streams: int) -> bool:
 
 
 def wins_at(config: ModelConfig, streams: int, strategy: Strategy) -> bool:
-    """Whether it is for a run of this truncation, whatever others are computed by; as measured there."""
-    chars = strategy.reach or MANY
-    return wins(config, streams) or streams * config.hidden * min(chars, MANY) <= 1024 * MANY
+    """Where it does not: whether it is the faster one for this truncation all the same, as measured there."""
+    chars = min(strategy.reach or MANY, MANY)
+    return strategy.influence != "rtrl" and streams * config.hidden * chars <= 1024 * MANY
 
 
 def choose_engine(
@@ -65,7 +65,8 @@ def choose_engine(
     if name == "torch" or not able:
         return Choice("torch", precision)
     if name == "auto" and not wins(config, streams):
-        return Choice("torch", precision, hint=HINT if wins_at(config, streams, strategy) else "")
+        told = wins_at(config, streams, strategy) and not unavailable()
+        return Choice("torch", precision, hint=HINT if told else "")
     if reason := unavailable():
         return Choice("torch", precision, f"the compiled engine cannot be had here, torch computes: {reason}")
     return Choice("compiled", "float32")

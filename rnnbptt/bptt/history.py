@@ -13,9 +13,10 @@ from rnnbptt.model.shapes import copy_checked
 
 
 def history_of(tape: Tape, network: CharRNN, count: int) -> dict[str, Tensor]:
-    """What it holds of its last `count` characters, (T, B, ...), the states one longer, and their place: its own."""
-    capacity, streams = tape.x.shape
-    first = capacity - count
+    """What it holds of its last `count` characters, (T, B, ...), the states one longer: its own. And their place, as
+    that of a tape with no room for more, so that torch makes one of the size that it wants.
+    """
+    streams, first = tape.x.shape[1], len(tape.x) - count
     buffers = {"h": tape.h, "gates": tape.a}
     buffers |= {"c": tape.c} if network.config.sizes.parts > 1 else {}
     buffers |= {"memo": tape.memo} if network.cell.memo else {}
@@ -25,11 +26,12 @@ def history_of(tape: Tape, network: CharRNN, count: int) -> dict[str, Tensor]:
         for index, rows in enumerate(layers):
             by_character = rows.reshape(-1, streams, rows.shape[-1])
             tensors[f"history.{index}.{name}"] = torch.from_numpy(by_character[first:])
-    return tensors | {"history.place": torch.tensor([first, capacity])}
+    return tensors | {"history.place": torch.tensor([0, count])}
 
 
 def hold(tape: Tape, network: CharRNN, tensors: Mapping[str, Tensor]) -> int:
-    """Hold what `history_of` another tape gave, as its last characters; returns how many these are.
+    """Hold, as its last characters, what `history_of` gave of another tape, or what the other engine has left in a
+    checkpoint; returns how many these are.
 
     KeyError where a tensor is missing, UserError where one does not fit.
     """

@@ -5,8 +5,8 @@ The equations are those of `model/reference.py`, whose functions each kernel nam
 
 Axes: V symbols, H hidden units, G = gates x H, L layers, S tensors of a state, B streams, T new characters of an
 update, C that a tape has room for, older ones and then the new ones, N = C B rows, row t B + b that of character t in
-stream b; n updates. Names as in `cells.py`: `_new` is a value after the character, `d_` a gradient; i, f, g, o, r, z
-are gates. `m` and `v` are the running means of an optimizer.
+stream b; n updates. A matrix of any kind is (R, C). Names as in `cells.py`: `_new` is a value after the character, `d_`
+a gradient; i, f, g, o, r, z are gates. `m` and `v` are the running means of an optimizer.
 
 What a kernel calls is always inlined. Of a function that is not, a process that has just compiled it and one that has
 loaded its caller from the cache may run different copies, which round differently.
@@ -79,24 +79,22 @@ class Model(NamedTuple):
 class Task(NamedTuple):
     """What n updates read and how they go back, as `Plan` has it.
 
-    x, y   (n, T, B)      symbols, and those to predict
-    masks  (n, L, R, H)   dropout masks of all that is read, R rows with what is read once more; (n, L, R, 0): nothing
-                          is dropped
-    carry  (C - 1,)       the factor on the gradient at each step back
-    depth                 characters that the gradient goes back, at most; T, the new ones, at least
-    held                  older characters that the tape holds, before the first update
-    rerun                 whether the older of these are read once more
-    scale                 factor on the gradient
-    losses                how many of the T characters, the last ones, have a loss
-    reset                 whether the state is set to zero before what an update reads
+    x, y     (n, T, B)      symbols, and those to predict
+    masks    (n, L, M, H)   dropout masks of all that is read, of M rows with what is read once more; (n, L, M, 0):
+                            nothing is dropped
+    carry    (C - 1,)       the factor on the gradient at each step back
+    lengths  (n,)           how many characters each goes back: T, the new ones, at least
+    rerun                   whether the older ones of these are read once more before
+    scale                   factor on the gradient
+    losses                  how many of the T characters, the last ones, have a loss
+    reset                   whether the state is set to zero before what an update reads
     """
 
     x: Symbols
     y: Symbols
     masks: Array
     carry: Array
-    depth: int
-    held: int
+    lengths: Symbols
     rerun: bool
     scale: float
     losses: int
@@ -920,7 +918,7 @@ def predict(model: Model, tape: Tape, y: Symbols, losses: int, scale: float) -> 
     `scale`, and of h.
     """
     streams, rows = y.shape[1], losses * y.shape[1]
-    first, beyond = len(tape.logits) - rows, len(tape.logits) - y.size
+    first, new = len(tape.logits) - rows, len(tape.logits) - y.size
     weights, bias = head_of(model, model.flat)
     below, b, share, total = output_of(tape, model.layers - 1, streams), bias[0], f4(scale / rows), 0.0
     multiply_all(weights, below[first:], tape.logits[first:])
@@ -930,7 +928,7 @@ def predict(model: Model, tape: Tape, y: Symbols, losses: int, scale: float) -> 
         logits, d_h = tape.logits[r], tape.d_h[r]
         for j in range(len(logits)):
             logits[j] += b[j]
-        total += softmax_loss(logits, y[(r - beyond) // streams, (r - beyond) % streams], share)
+        total += softmax_loss(logits, y[(r - new) // streams, (r - new) % streams], share)
         fill(d_h, ZERO)
         add_transposed(weights, ONE, logits, d_h)
     mean: float = total / rows
@@ -1056,17 +1054,10 @@ def add_by_unit(d_in: Array, c: Array, out: Array) -> None:
 
 
 @section
-def oldest(task: Task, update: int, tape: Tape) -> int:
-    """The character that update number `update` goes back to."""
-    chars: int = task.x.shape[1]
-    return len(tape.x) - max(chars, min(task.depth, task.held + (update + 1) * chars))
-
-
-@section
 def read_and_predict(model: Model, tape: Tape, task: Task, update: int, grad: Array) -> float:
     """The loss of update number `update`, and the gradient of the head, into grad (P,)."""
     streams, chars = task.x.shape[2], task.x.shape[1]
-    first = oldest(task, update, tape) if task.rerun else len(tape.x) - chars
+    first = len(tape.x) - (task.lengths[update] if task.rerun else chars)
     go_on(tape, chars)
     take(task, update, tape)
     if task.reset:
@@ -1104,7 +1095,7 @@ def segments(
     enter(tape, state)
     for update in range(len(nats)):
         nats[update] = read_and_predict(model, tape, task, update, grad)
-        first = oldest(task, update, tape)
+        first = len(tape.x) - task.lengths[update]
         for index in range(model.layers - 1, -1, -1):
             go_all_back(model.cell, layer_of(model, model.flat, index), index, task.carry, first, tape)
             write_gradient(model, grad, index, first, tape)

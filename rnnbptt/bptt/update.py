@@ -183,7 +183,7 @@ class TorchEngine:
             self._state[:, :, streams] = 0
             self._influence.reset(streams)
             tapes = self._network.tapes
-            (tapes.blank if plan.rerun and not wrapped else tapes.forget)(self._streams)
+            (tapes.blank if self._history and not wrapped else tapes.forget)(self._streams)
 
     def flops(self, plan: Plan) -> float:
         """Of an update by this plan, whose older characters are all there."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import shutil
 import statistics
 import sys
@@ -118,7 +119,7 @@ def rivals_at(cell: str, k: int) -> list[str]:
     """Those that know the cell, and can be had for so many characters an update."""
     if cell != "lstm":
         return ["usual"] if cell in ("rnn", "gru") else []
-    return ["usual", "unrolled", *(["inductor"] if k <= 8 and shutil.which("c++") else [])]
+    return ["usual", "unrolled", *(["inductor"] if k <= 8 and shutil.which(os.environ.get("CXX", "g++")) else [])]
 
 
 def loop_of(corpus, side: str, cell: str, hidden: int, streams: int, k: int) -> Callable[[float], int]:

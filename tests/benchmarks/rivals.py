@@ -72,4 +72,5 @@ class InductorCell(UnrolledCell):
 
     def __init__(self, cell: str, vocabulary: int, hidden: int) -> None:
         super().__init__(cell, vocabulary, hidden)
+        torch._dynamo.reset()  # of one function it compiles no more than eight kinds in a process
         self.forward = torch.compile(super().forward, dynamic=False)

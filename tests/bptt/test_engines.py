@@ -50,6 +50,7 @@ def test_who_trains_by_one_truncation_alone_hears_of_the_engine_that_is_faster_f
     assert choice("auto", trunc, streams=most).hint == (hint if most > 8 else "")
     assert choice("auto", trunc, streams=most + 1).hint == choice("torch", trunc, streams=most).hint == ""
     assert choice("auto", trunc, streams=most, optimizer="muon").hint == ""
+    assert choice("auto", "rtrl", streams=most).hint == ""
 
 
 @pytest.mark.parametrize(
@@ -83,6 +84,7 @@ def test_where_it_cannot_be_had_torch_serves(monkeypatch: pytest.MonkeyPatch) ->
         engine, precision, said, hint = choice(name)
         assert (engine, precision, hint) == ("torch", "auto", "")
         assert said.startswith(note)
+    assert choice("auto", streams=9) == Choice("torch", "auto")  # nor is it told of
     model = make_model(precision="float32")
     said = message_of(make_engine, "compiled", model, parse_truncation("1"), 1, 0)
     assert said == "--engine compiled: it cannot be had here; give --engine torch"

@@ -37,6 +37,9 @@ RUNS: list[dict[str, Any]] = [
     {"trunc": "6/2", "streams": 3, "cell": "lstm", "budget": Budget("updates", 60)},
     {"trunc": "2/7", "streams": 2, "cell": "lstm", "dropout": 0.3, "layers": 2},
     {"trunc": "1/1..1/8", "streams": 1, "cell": "rnn"},
+    {"trunc": "4/1..4/8", "streams": 2, "cell": "gru"},
+    {"trunc": "1/4..4/4", "streams": 1, "cell": "lstm", "dropout": 0.3},
+    {"trunc": "last:1..last:8", "streams": 2, "cell": "lstm"},
     {"trunc": "2/7@rerun", "streams": 1, "cell": "gru", "dropout": 0.3},
     {"trunc": "last:6/2", "streams": 2, "cell": "elstm", "dropout": 0.3},
     {"trunc": "8..1", "streams": 1, "cell": "mingru"},
@@ -151,8 +154,9 @@ def test_a_run_goes_on_under_the_other_engine(
     run = {"cell": cell, "trunc": trunc, "streams": 2, "lr": 1e-3, "dropout": 0.3}
     whole, interrupted = (trainer_of(small, **run, engine=first) for _ in range(2))
     list(whole.run())
-    list(interrupted.run(lambda axes=interrupted.standing.axes: axes.chars >= 400))
+    list(interrupted.run(lambda axes=interrupted.standing.axes: axes.chars >= 440))
     save_checkpoint(tmp_path / "a", *snapshot(interrupted))
+    assert len(snapshot(interrupted)[0].get("history.x", ())) == interrupted.strategy.history
     resumed = restore(load_checkpoint(tmp_path / "a"), small, engine=then)
     list(resumed.run())
     (ours, _), (theirs, _) = snapshot(resumed), snapshot(whole)
