@@ -218,6 +218,8 @@ class CompiledEngine:
     def _lengths(self, plan: Plan, updates: int) -> list[int]:
         """How many characters each of the next so many updates goes back."""
         new = plan.advance
+        if not self._strategy.history:
+            return [new] * updates
         return [max(new, min(plan.depth, self._held + (made + 1) * new)) for made in range(updates)]
 
     def _reset(self, segment: Segment) -> None:
