@@ -156,7 +156,7 @@ class Reading:
         give_up: Callable[[], bool] = _never,
         scored: Scored = None,
     ) -> None:
-        self._model, self._ids, self._piece = model.apart(), ids, piece
+        self._model, self._lanes, self._ids, self._piece = model.apart(), 1, ids, piece
         self._give_up, self._scored = give_up, scored
         self._near = max(AGREE, ROUNDED * torch.finfo(model.precision.operand).eps)
         start = max(start, 1)
@@ -260,6 +260,14 @@ class Reading:
         follow = lanes + 1 < len(self._begins)
         return Pending(lanes[follow] + 1, old[:, :, follow], new[:, :, follow])
 
+    def _reader(self, lanes: int) -> CharRNN:
+        """The model to read so many lanes with. It makes a tape for each number of them, and as lanes come to agree
+        there are a hundred numbers, together gigabytes: so only the last one is kept.
+        """
+        if lanes != self._lanes:
+            self._model, self._lanes = self._model.apart(), lanes
+        return self._model
+
     def _give(self, targets: Targets, nats: Nats) -> None:
         """Add up what is within the stretch, and scored."""
         within = targets < self._stop
@@ -279,7 +287,7 @@ class Reading:
             known = np.clip(targets, 1, self._stop - 1)
             ids = (self._ids[at].astype(np.int64) for at in (known - 1, known))
             x, y = (torch.from_numpy(symbols).to(self._model.device) for symbols in ids)
-            logits, _ = self._model.forward(x, state)
+            logits, _ = self._reader(len(begins)).forward(x, state)
             yield targets, cross_entropy(logits, y)[0].cpu().numpy()
 
 

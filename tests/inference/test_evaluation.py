@@ -14,6 +14,7 @@ from rnnbptt.bptt.cells import CELLS
 from rnnbptt.bptt.engines import COMPILED
 from rnnbptt.bptt.layers import cross_entropy
 from rnnbptt.bptt.network import CharRNN
+from rnnbptt.bptt.tape import Tape, Tapes
 from rnnbptt.bptt.window import create_network
 from rnnbptt.inference import evaluation
 from rnnbptt.inference.evaluation import LN2, STRETCH, Reading, character_nats, remarks, score
@@ -140,6 +141,26 @@ def test_length_of_the_pieces_changes_nothing(start: int, stop: int, piece: int)
     ours, theirs = (character_nats(model, IDS, start, stop, *length)[0] for length in ((piece,), ()))
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-4)
     assert abs(score(model, IDS, start, stop, piece).nats - score(model, IDS, start, stop).nats) < 1e-5
+
+
+def test_of_all_numbers_of_lanes_that_are_read_the_tape_of_one_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lanes that come to agree at different places leave a number of their own each: memory is that of the most."""
+    for name, value in {"WARM_UP": 2, "SHORTEST_LANE": 20, "PIECE": 4}.items():
+        monkeypatch.setattr(evaluation, name, value)
+    numbers, kept, get = set(), set(), Tapes.get
+
+    def watched(tapes: Tapes, streams: int, *steps: int) -> Tape:
+        tape = get(tapes, streams, *steps)
+        numbers.add(streams)
+        kept.add(len(tapes._tapes))
+        return tape
+
+    monkeypatch.setattr(Tapes, "get", watched)
+    model = remembering("lstm")
+    nats, _ = character_nats(model, IDS, 300, 2000)
+    assert len(numbers) > 10
+    assert kept == {1}
+    np.testing.assert_allclose(nats, one_reading(model, IDS, 300, 2000), atol=1e-4)
 
 
 @pytest.mark.parametrize("cell", CELLS)
