@@ -65,7 +65,9 @@ class Checkpoint:
         """Where its tensors are taken: UserError where one is missing (KeyError), or does not fit."""
         try:
             yield
-        except (KeyError, UserError) as error:
+        except KeyError as error:
+            raise UserError(f"{self.path}: damaged: it lacks {error}; {advice}") from None
+        except UserError as error:
             raise UserError(f"{self.path}: damaged: {error}; {advice}") from None
 
 

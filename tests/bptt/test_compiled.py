@@ -52,6 +52,17 @@ def engine_of(
     return engine
 
 
+def states_after_the_same(plan: Plan, segment: Segment, engines: list[Engine], models: list[CharRNN]) -> Any:
+    """What both engines keep after an update, which has the same loss, counts and gradient by either."""
+    a, b = (engine.update(plan, segment) for engine in engines)
+    assert a.loss == pytest.approx(b.loss, rel=1e-5)
+    assert a[1:] == b[1:]
+    ours, theirs = models
+    for name, grad in theirs.parameters.grads.items():
+        assert error(ours.parameters.grads[name], grad) < 2e-5, name
+    return [engine.state_dict() for engine in engines]
+
+
 @every_cell
 @pytest.mark.parametrize(("layers", "steps", "streams"), [(1, 1, 1), (1, 5, 1), (2, 5, 3), (3, 3, 4), (2, 2, 6)])
 def test_loss_gradient_and_state_are_those_of_autograd(cell: str, layers: int, steps: int, streams: int) -> None:
@@ -88,12 +99,7 @@ def test_an_update_is_that_of_the_engine_of_torch(cell: str, plan: Plan) -> None
     engines = [engine_of(CompiledEngine, ours, 3, state), engine_of(TorchEngine, theirs, 3, state)]
     for wrapped in ([False, True, False], [False] * 3):
         segment = segment_of(ours, 6, 3)._replace(reset=np.array(wrapped))
-        ours_outcome, theirs_outcome = (engine.update(plan, segment) for engine in engines)
-        assert ours_outcome.loss == pytest.approx(theirs_outcome.loss, rel=1e-5)
-        assert ours_outcome[1:] == theirs_outcome[1:]
-        for name, grad in theirs.parameters.grads.items():
-            assert error(ours.parameters.grads[name], grad) < 2e-5, name
-        a, b = (engine.state_dict() for engine in engines)
+        a, b = states_after_the_same(plan, segment, engines, [ours, theirs])
         assert error(a["state.carried"], b["state.carried"]) < 1e-5
         assert torch.equal(a["rng.dropout"], b["rng.dropout"])
 
@@ -116,12 +122,7 @@ def test_older_characters_are_those_of_the_engine_of_torch(cell: str, trunc: str
         plan = strategy.next(Progress(update / 12, room=1 if update == 11 else 100, updates=update))
         wrapped = np.arange(streams) == (streams - 1 if update == 6 else -1)
         segment = segment_of(ours, plan.advance, streams)._replace(reset=wrapped)
-        a, b = (engine.update(plan, segment) for engine in engines)
-        assert a.loss == pytest.approx(b.loss, rel=1e-5)
-        assert a[1:] == b[1:]
-        for name, grad in theirs.parameters.grads.items():
-            assert error(ours.parameters.grads[name], grad) < 2e-5, name
-        after, expected = (engine.state_dict() for engine in engines)
+        after, expected = states_after_the_same(plan, segment, engines, [ours, theirs])
         assert after.keys() == expected.keys()
         of_states = {name for name in expected if name.startswith("history.") and name != "history.x"}
         gates_of_rnn = {"history.0.gates", "history.1.gates"} if cell == "rnn" else set()  # it needs none
@@ -158,12 +159,7 @@ def test_influences_are_those_of_the_engine_of_torch(cell: str, trunc: str, k: i
         engine.load_state_dict(before)
     for wrapped in (False, True, False):
         segment = segment_of(ours, k, streams)._replace(reset=np.arange(streams) == (streams - 1 if wrapped else -1))
-        a, b = (engine.update(Plan(k, k), segment) for engine in engines)
-        assert a.loss == pytest.approx(b.loss, rel=1e-5)
-        assert a[1:] == b[1:]
-        for name, grad in theirs.parameters.grads.items():
-            assert error(ours.parameters.grads[name], grad) < 2e-5, name
-        after, expected = (engine.state_dict() for engine in engines)
+        after, expected = states_after_the_same(Plan(k, k), segment, engines, [ours, theirs])
         assert after.keys() == expected.keys()
         for name, tensor in expected.items():
             assert error(after[name].double(), tensor.double()) < 2e-5, name

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +23,7 @@ from rnnbptt.training.loop import DivergedError, Trainer
 from rnnbptt.training.records import Record
 from rnnbptt.training.state import restore, snapshot
 from rnnbptt.truncation.plan import Plan
+from support.refusals import message_of
 from support.runs import without_time
 
 RUNS: list[dict[str, Any]] = [
@@ -164,6 +166,32 @@ def test_a_run_goes_on_under_the_other_engine(
     start = trainer_of(small, **run).model.parameters.flat
     moved = float((whole.model.parameters.flat - start).norm())
     assert float((resumed.model.parameters.flat - whole.model.parameters.flat).norm()) < 1e-3 * moved
+
+
+DAMAGED: list[tuple[str, Callable[[torch.Tensor], torch.Tensor | None], str]] = [
+    ("history.x", lambda t: t + 999, "'history.x' has symbols that the vocabulary lacks"),
+    ("history.x", lambda t: t - 999, "'history.x' has symbols that the vocabulary lacks"),
+    ("history.x", lambda t: t[:, :1], "'history.x' has shape (4, 1), the model wants (4, 2)"),
+    ("history.x", lambda t: t.repeat(2, 1), "'history.place' has 8 characters at "),
+    ("history.x", lambda t: None, "it lacks 'history.x'; begin a new run"),
+    ("history.0.h", lambda t: t[1:], "'history.0.h' has shape (4, 2, 13), the model wants (5, 2, 13)"),
+    ("history.0.c", lambda t: t * torch.nan, "'history.0.c' has numbers that are not finite"),
+]
+
+
+@pytest.mark.parametrize(("name", "change", "said"), DAMAGED)
+def test_damaged_older_characters_are_refused_before_a_kernel_reads_them(
+    small: Corpus, tmp_path: Path, name: str, change: Callable[[torch.Tensor], torch.Tensor | None], said: str
+) -> None:
+    trainer = trainer_of(small, trunc="2/6", streams=2)
+    list(trainer.run(lambda: trainer.standing.axes.chars >= 440))
+    save_checkpoint(tmp_path / "a", *snapshot(trainer))
+    checkpoint = load_checkpoint(tmp_path / "a")
+    changed = change(checkpoint.tensors[name])
+    others = {key: tensor for key, tensor in checkpoint.tensors.items() if key != name}
+    damaged = replace(checkpoint, tensors=others if changed is None else others | {name: changed})
+    heard = message_of(restore, damaged, small, engine="compiled")
+    assert heard.removeprefix(f"{checkpoint.path}: damaged: ").startswith(said)
 
 
 def test_an_exact_influence_is_not_moved_on_for_minutes_in_one_call(small: Corpus) -> None:
