@@ -262,4 +262,4 @@ def test_what_a_checkpoint_lacks_is_named(small: Corpus, tmp_path: Path, name: s
     del checkpoint.tensors[name]
     save_checkpoint(path, checkpoint.tensors, checkpoint.document)
     subject = subject_of(run, small, depth=10)
-    assert message_of(staleness, subject) == f"{path}: damaged: {name!r}; take another checkpoint of that run"
+    assert message_of(staleness, subject) == f"{path}: damaged: it lacks {name!r}; take another checkpoint of that run"
